@@ -1,0 +1,573 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: nonecheck=True, auto_pickle=False, autotestdict=False
+"""Messages as views over their own bytes.
+
+A `Message` is the encoded message and a table of where its fields begin. Reading a
+field converts it when it is asked for; changing one makes new bytes. So the bytes
+are a whole, valid message at every moment, and encoding one costs nothing.
+
+Rule 1: offsets come from `Layout.walk` or from sizes computed here, never from a
+        caller, so nothing here can read or write outside a frame.
+Rule 2: no content of a field goes into an error.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
+from cpython.object cimport Py_EQ, Py_NE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+cimport cython
+
+from iso8583._encode cimport (
+    defines,
+    encode_field,
+    encode_fields,
+    encode_mti,
+    frame_too_long,
+)
+from iso8583._layout cimport (
+    FAULT_BITMAP_HEX,
+    FAULT_BITMAP_TRUNCATED,
+    FAULT_FRAME_OVERLONG,
+    FAULT_MTI_DIGITS,
+    FAULT_MTI_TRUNCATED,
+    MTI_DIGITS,
+    Fault,
+    Layout,
+    fault_texts,
+)
+from iso8583._wire cimport (
+    ABSENT,
+    DATA_BCD,
+    DATA_TEXT,
+    FIELD_NUMBER_MAX,
+    FRAME_SIZE_MAX,
+    UNREADABLE,
+    FieldPlan,
+    FieldTable,
+    Span,
+    field_bit,
+    leading_zeros,
+    read_number,
+    read_prefix,
+    read_text,
+    table_has,
+    table_rank,
+    text_length,
+    write_text,
+)
+
+from collections.abc import Mapping
+
+from iso8583.errors import DecodeError, EncodeError
+from iso8583.spec import checked
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t length, Py_UCS4 character_max)
+    uint8_t* PyUnicode_1BYTE_DATA(object text)
+
+cdef enum:
+    APPROVAL_CODE_FIELD = 38
+    APPROVAL_CODE_LENGTH = 6
+    RESPONSE_CODE_FIELD = 39
+    RESPONSE_CODE_LENGTH = 2
+
+
+@cython.final
+cdef class Codec:
+    """Reads and writes the messages of one spec."""
+
+    def __cinit__(self, spec):
+        self.spec = checked(spec)
+        self.layout = Layout(self.spec)
+
+    def __reduce__(self):
+        return Codec, (self.spec,)
+
+    def __repr__(self):
+        return f"<Codec {self.spec.name}>"
+
+    cpdef Message decode(self, data):
+        """The message in `data` (bytes-like). Raises DecodeError."""
+        cdef Py_buffer view
+        if PyBytes_CheckExact(data):
+            # Immutable, so the message can share it.
+            return self.decode_frame(<bytes> data)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            return self.decode_buffer(<const uint8_t*> view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef Message decode_buffer(self, const uint8_t* data, Py_ssize_t size):
+        return self.decode_frame(PyBytes_FromStringAndSize(<const char*> data, size))
+
+    cdef Message decode_frame(self, bytes frame):
+        cdef Message message = Message.__new__(Message)
+        cdef Fault fault
+        message.codec = self
+        message.frame = frame
+        if self.layout.walk(
+            <const uint8_t*> PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame),
+            &message.mti_number, &message.table, &fault,
+        ) < 0:
+            raise decode_error(self, message, &fault)
+        return message
+
+    def message(self, fields):
+        """A message made from {"mti": "0100", 2: "...", ...}."""
+        return self.decode_frame(self.encode(fields))
+
+    cpdef bytes encode(self, message):
+        """The bytes of a message, or of {"mti": "0100", 2: "...", ...}.
+
+        Field numbers may also be strings ("2"). A value is the field's text (hex for
+        a binary field), or the bytes of its data as they go on the wire.
+        """
+        if isinstance(message, Message):
+            if (<Message> message).codec is self:
+                return (<Message> message).frame
+            message = message.to_dict()
+        elif not isinstance(message, (dict, Mapping)):
+            raise TypeError(
+                f"expected a Message or a mapping, got {type(message).__name__}"
+            )
+        # A copy, so that no one else can change it under the borrowed values below.
+        cdef dict fields = dict(message)
+        return encode_fields(self.layout, fields.pop("mti", None), fields)
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Message:
+    """One message. Made by `Codec.decode` or `Codec.message`.
+
+    `message[11]` is a field's text: digits for BCD, uppercase hex for binary.
+    """
+
+    __hash__ = None
+
+    def __init__(self):
+        raise TypeError("expected Codec.decode or Codec.message to make messages")
+
+    def __reduce__(self):
+        return _unpickle, (self.codec, self.frame)
+
+    @property
+    def mti(self):
+        cdef object text = PyUnicode_New(MTI_DIGITS, 127)
+        cdef uint8_t* digits = PyUnicode_1BYTE_DATA(text)
+        cdef int index
+        for index in range(MTI_DIGITS):
+            digits[index] = c'0' + (self.mti_number >> (12 - 4 * index) & 0x0F)
+        return text
+
+    @mti.setter
+    def mti(self, str value not None):
+        cdef bytes wire = encode_mti(self.codec.layout, value)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(wire)
+        self.frame = wire + self.frame[size:]
+        self.mti_number = int(value, 16)
+
+    cdef bint has(self, int field) noexcept:
+        return table_has(&self.table, field)
+
+    cdef Span span(self, int field) noexcept:
+        cdef Span span
+        cdef int rank
+        span.data = NULL
+        span.size = 0
+        if table_has(&self.table, field):
+            rank = table_rank(&self.table, field)
+            span.data = (
+                <const uint8_t*> PyBytes_AS_STRING(self.frame) + self.table.starts[rank]
+            )
+            span.size = self.table.starts[rank + 1] - self.table.starts[rank]
+        return span
+
+    # The field's data, and what its length prefix would say.
+    cdef Py_ssize_t content(
+        self, const FieldPlan* plan, int field, const uint8_t** data
+    ) noexcept:
+        cdef Span span = self.span(field)
+        if span.data == NULL:
+            return ABSENT
+        data[0] = span.data + plan.prefix_size
+        return read_prefix(plan, span.data) if plan.prefix_size else plan.length
+
+    cdef Py_ssize_t text(
+        self, int field, uint8_t* out, Py_ssize_t capacity
+    ) noexcept:
+        cdef const uint8_t* data
+        cdef const FieldPlan* plan
+        cdef Py_ssize_t count, length
+        if not table_has(&self.table, field):
+            return ABSENT
+        plan = &self.codec.layout.plans[field]
+        count = self.content(plan, field, &data)
+        length = text_length(plan, count)
+        if length > capacity or read_text(plan, data, count, out) < 0:
+            return UNREADABLE
+        return length
+
+    cdef int64_t number(self, int field) noexcept:
+        cdef const uint8_t* data
+        cdef const FieldPlan* plan
+        cdef Py_ssize_t count
+        if not table_has(&self.table, field):
+            return ABSENT
+        plan = &self.codec.layout.plans[field]
+        count = self.content(plan, field, &data)
+        return read_number(plan, data, count)
+
+    def __getitem__(self, int field):
+        cdef const uint8_t* data = NULL
+        cdef const FieldPlan* plan
+        cdef Py_ssize_t count
+        if not table_has(&self.table, field):
+            raise KeyError(field)
+        plan = &self.codec.layout.plans[field]
+        count = self.content(plan, field, &data)
+        text = PyUnicode_New(text_length(plan, count), 127)
+        if read_text(plan, data, count, PyUnicode_1BYTE_DATA(text)) == 0:
+            return text
+        return self.decode_content(field, data, count)
+
+    # What is not ASCII: text in its own codec, or BCD with another pad nibble.
+    cdef object decode_content(
+        self, int field, const uint8_t* data, Py_ssize_t count
+    ):
+        cdef Layout layout = self.codec.layout
+        cdef Py_ssize_t offset = (
+            data - <const uint8_t*> PyBytes_AS_STRING(self.frame)
+        )
+        if layout.plans[field].data_form == DATA_BCD:
+            raise DecodeError(
+                field, offset,
+                f"pad nibble {layout.plans[field].pad_nibble:X}", "another",
+            )
+        encoding = layout.encodings[field]
+        try:
+            return (<const char*> data)[:count].decode(encoding)
+        except UnicodeDecodeError as error:
+            raise DecodeError(
+                field, offset + error.start, f"text in {encoding}", "another byte"
+            ) from None
+
+    def __setitem__(self, int field, value):
+        self.splice(field, encode_field(self.codec.layout, field, value))
+
+    def __delitem__(self, int field):
+        if not table_has(&self.table, field):
+            raise KeyError(field)
+        self.splice(field, b"")
+
+    # Puts these bytes, prefix included, in the field's place; none removes it.
+    cdef int splice(self, int field, bytes wire) except -1:
+        cdef Layout layout = self.codec.layout
+        cdef FieldTable* old = &self.table
+        cdef FieldTable new
+        cdef Py_ssize_t wire_size = PyBytes_GET_SIZE(wire)
+        cdef int rank = table_rank(old, field)
+        cdef Py_ssize_t cut = old.starts[rank]
+        cdef Py_ssize_t resume = old.starts[rank + table_has(old, field)]
+        cdef Py_ssize_t end = old.starts[old.count]
+        cdef Py_ssize_t size = splice_table(layout, old, &new, field, wire_size)
+        if size > FRAME_SIZE_MAX:
+            raise frame_too_long(size)
+        cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+        cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
+        cdef const char* source = PyBytes_AS_STRING(self.frame)
+        memcpy(out, source, layout.mti_size)
+        layout.write_bitmaps(&new, out + layout.mti_size)
+        memcpy(out + new.starts[0], source + old.starts[0], cut - old.starts[0])
+        memcpy(out + new.starts[rank], PyBytes_AS_STRING(wire), wire_size)
+        memcpy(out + new.starts[rank] + wire_size, source + resume, end - resume)
+        self.frame = frame
+        self.table = new
+        return 0
+
+    def __contains__(self, field):
+        if not isinstance(field, int) or not 2 <= field <= FIELD_NUMBER_MAX:
+            return False
+        return table_has(&self.table, field)
+
+    def __iter__(self):
+        return iter(self.field_numbers())
+
+    cdef list field_numbers(self):
+        cdef list numbers = []
+        cdef uint64_t remaining
+        cdef int word, field
+        for word in range(2):
+            remaining = self.table.bitmap[word]
+            while remaining:
+                field = word * 64 + leading_zeros(remaining) + 1
+                numbers.append(field)
+                remaining ^= field_bit(field)
+        return numbers
+
+    def get(self, int field, default=None):
+        return self[field] if table_has(&self.table, field) else default
+
+    def to_dict(self):
+        """{"mti": "0100", 2: "...", ...}, which `Codec.encode` takes back."""
+        cdef dict fields = {"mti": self.mti}
+        for field in self.field_numbers():
+            fields[field] = self[field]
+        return fields
+
+    def encode(self):
+        return self.frame
+
+    def __bytes__(self):
+        return self.frame
+
+    def copy(self):
+        cdef Message message = Message.__new__(Message)
+        message.codec = self.codec
+        message.frame = self.frame
+        message.mti_number = self.mti_number
+        message.table = self.table
+        return message
+
+    __copy__ = copy
+
+    # The same MTI and fields: how the bitmaps were written does not matter.
+    def __richcmp__(self, other, int operation):
+        cdef Message left, right
+        if not isinstance(other, Message) or operation not in (Py_EQ, Py_NE):
+            return NotImplemented
+        left, right = self, other
+        return left.equals(right) == (operation == Py_EQ)
+
+    cdef bint equals(self, Message other):
+        cdef const FieldTable* mine = &self.table
+        cdef const FieldTable* theirs = &other.table
+        if (
+            self.mti_number != other.mti_number
+            or mine.bitmap[0] != theirs.bitmap[0]
+            or mine.bitmap[1] != theirs.bitmap[1]
+        ):
+            return False
+        cdef Py_ssize_t size = mine.starts[mine.count] - mine.starts[0]
+        if theirs.starts[theirs.count] - theirs.starts[0] != size:
+            return False
+        if memcmp(
+            PyBytes_AS_STRING(self.frame) + mine.starts[0],
+            PyBytes_AS_STRING(other.frame) + theirs.starts[0],
+            size,
+        ):
+            return False
+        return self.codec is other.codec or self.codec.spec == other.codec.spec
+
+    def __repr__(self):
+        numbers = ", ".join(map(str, self.field_numbers()))
+        return f"<Message {self.mti} of {self.codec.spec.name}: fields {numbers}>"
+
+
+def _unpickle(Codec codec not None, bytes frame not None):
+    return codec.decode_frame(frame)
+
+
+@cython.final
+cdef class ReplyTemplate:
+    """The reply to one type of request: an MTI, and the fields it echoes."""
+
+    def __cinit__(self, Codec codec not None, str mti not None, copy):
+        cdef bytes wire = encode_mti(codec.layout, mti)
+        self.codec = codec
+        self.mti = mti
+        memcpy(self.mti_bytes, PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
+        memset(self.copied, 0, sizeof(self.copied))
+        for number in copy:
+            if number in (APPROVAL_CODE_FIELD, RESPONSE_CODE_FIELD):
+                raise ValueError(f"expected fields to copy, got {number}: it is set")
+            if not defines(codec.layout, number):
+                raise ValueError(f"expected fields of the spec, got {number}")
+            self.copied[(<int> number - 1) >> 6] |= field_bit(number)
+        check_code(codec.layout, APPROVAL_CODE_FIELD, APPROVAL_CODE_LENGTH)
+        check_code(codec.layout, RESPONSE_CODE_FIELD, RESPONSE_CODE_LENGTH)
+
+    cdef Py_ssize_t write(
+        self, Message request, uint8_t* out, Py_ssize_t capacity,
+        const uint8_t* approval_code, const uint8_t* response_code
+    ) except -1:
+        cdef Layout layout = self.codec.layout
+        cdef FieldTable reply
+        cdef Py_ssize_t at
+        if request.codec is not self.codec:
+            raise ValueError("expected a request of the template's own codec")
+        reply.bitmap[0] = request.table.bitmap[0] & self.copied[0]
+        reply.bitmap[1] = request.table.bitmap[1] & self.copied[1]
+        reply.bitmap[0] |= field_bit(RESPONSE_CODE_FIELD)
+        if approval_code != NULL:
+            reply.bitmap[0] |= field_bit(APPROVAL_CODE_FIELD)
+        at = layout.header_size(&reply)
+        if at > capacity:
+            raise reply_too_long(capacity)
+        memcpy(out, self.mti_bytes, layout.mti_size)
+        layout.write_bitmaps(&reply, out + layout.mti_size)
+        return self.write_fields(
+            request, &reply, out, at, capacity, approval_code, response_code
+        )
+
+    cdef Py_ssize_t write_fields(
+        self, Message request, const FieldTable* reply, uint8_t* out, Py_ssize_t at,
+        Py_ssize_t capacity, const uint8_t* approval_code,
+        const uint8_t* response_code
+    ) except -1:
+        cdef const FieldPlan* plans = self.codec.layout.plans
+        cdef const uint16_t* starts = request.table.starts
+        cdef const char* frame = PyBytes_AS_STRING(request.frame)
+        # Copied fields that lie side by side in the request are copied at once:
+        # those from `first` to `last` have their room, but are still to be written.
+        cdef Py_ssize_t first = 0, last = 0, size
+        cdef uint64_t remaining
+        cdef int word, field, rank
+        for word in range(2):
+            remaining = reply.bitmap[word]
+            while remaining:
+                field = word * 64 + leading_zeros(remaining) + 1
+                remaining ^= field_bit(field)
+                rank = -1
+                if field == APPROVAL_CODE_FIELD:
+                    size = APPROVAL_CODE_LENGTH
+                elif field == RESPONSE_CODE_FIELD:
+                    size = RESPONSE_CODE_LENGTH
+                else:
+                    rank = table_rank(&request.table, field)
+                    size = starts[rank + 1] - starts[rank]
+                if size > capacity - at:
+                    raise reply_too_long(capacity)
+                if rank < 0 or starts[rank] != last:
+                    memcpy(out + at - (last - first), frame + first, last - first)
+                    first = last = 0 if rank < 0 else starts[rank]
+                if rank >= 0:
+                    last += size
+                elif field == APPROVAL_CODE_FIELD:
+                    write_text(&plans[field], approval_code, size, out + at)
+                else:
+                    write_text(&plans[field], response_code, size, out + at)
+                at += size
+        memcpy(out + at - (last - first), frame + first, last - first)
+        return at
+
+    cpdef bytes build(
+        self, Message request, str response_code, str approval_code=None
+    ):
+        """The reply's bytes."""
+        if request is None:
+            raise TypeError("expected a Message, got None")
+        cdef bytes response = code_bytes(
+            RESPONSE_CODE_FIELD, response_code, RESPONSE_CODE_LENGTH
+        )
+        cdef bytes approval = b""
+        cdef const uint8_t* approval_data = NULL
+        if approval_code is not None:
+            approval = code_bytes(
+                APPROVAL_CODE_FIELD, approval_code, APPROVAL_CODE_LENGTH
+            )
+            approval_data = <const uint8_t*> PyBytes_AS_STRING(approval)
+        # The request's own bytes, an MTI, two bitmaps as hex, two codes.
+        cdef Py_ssize_t capacity = (
+            PyBytes_GET_SIZE(request.frame) + MTI_DIGITS + 2 * 16
+            + APPROVAL_CODE_LENGTH + RESPONSE_CODE_LENGTH
+        )
+        cdef bytes reply = PyBytes_FromStringAndSize(NULL, capacity)
+        cdef Py_ssize_t size = self.write(
+            request, <uint8_t*> PyBytes_AS_STRING(reply), capacity,
+            approval_data, <const uint8_t*> PyBytes_AS_STRING(response),
+        )
+        return reply[:size]
+
+
+cdef int check_code(Layout layout, int field, int length) except -1:
+    cdef const FieldPlan* plan = &layout.plans[field]
+    if (
+        plan.data_form != DATA_TEXT
+        or plan.prefix_size != 0
+        or plan.length != length
+    ):
+        raise ValueError(
+            f"expected field {field} to be {length} characters of text in the spec"
+        )
+    return 0
+
+
+cdef object reply_too_long(Py_ssize_t capacity):
+    return EncodeError(None, f"a reply of at most {capacity} bytes", "more")
+
+
+cdef bytes code_bytes(int field, str code, Py_ssize_t length):
+    if code is None or not code.isascii() or len(code) != length:
+        raise EncodeError(field, f"{length} ASCII characters", "another value")
+    return code.encode("ascii")
+
+
+# The table after the field has taken (or given up, when 0) this many bytes: fields
+# before it keep their place in the body, those after it move. Returns the frame's
+# size, which the caller compares with FRAME_SIZE_MAX before it uses the table.
+cdef Py_ssize_t splice_table(
+    Layout layout, const FieldTable* old, FieldTable* new,
+    int field, Py_ssize_t wire_size
+) noexcept:
+    cdef int rank = table_rank(old, field)
+    cdef int removed = table_has(old, field)
+    cdef int added = wire_size > 0
+    cdef int index
+    new.bitmap[0] = old.bitmap[0]
+    new.bitmap[1] = old.bitmap[1]
+    if removed != added:
+        new.bitmap[(field - 1) >> 6] ^= field_bit(field)
+    new.count = old.count + added - removed
+    cdef Py_ssize_t header_shift = layout.header_size(new) - old.starts[0]
+    cdef Py_ssize_t shift = (
+        header_shift + wire_size - (old.starts[rank + removed] - old.starts[rank])
+    )
+    for index in range(rank + 1):
+        new.starts[index] = <uint16_t> (old.starts[index] + header_shift)
+    for index in range(rank + removed, <int> old.count + 1):
+        new.starts[index + added - removed] = <uint16_t> (old.starts[index] + shift)
+    return old.starts[old.count] + shift
+
+
+# ---- faults
+
+cdef object decode_error(Codec codec, Message message, const Fault* fault):
+    cdef str expected, got
+    expected, got = fault_texts(codec.layout, message.frame, fault)
+    partial = None
+    if fault.kind not in (
+        FAULT_FRAME_OVERLONG, FAULT_MTI_TRUNCATED, FAULT_MTI_DIGITS,
+        FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
+    ):
+        partial = walked_part(message)
+    field = None if fault.field < 0 else fault.field
+    return DecodeError(field, fault.offset, expected, got, partial)
+
+
+# The fields walked before the fault, as a message of their own.
+cdef Message walked_part(Message message):
+    cdef Layout layout = message.codec.layout
+    cdef FieldTable* table = &message.table
+    cdef Py_ssize_t header_size = layout.header_size(table)
+    cdef Py_ssize_t first = table.starts[0]
+    cdef Py_ssize_t size = table.starts[table.count] - first
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, header_size + size)
+    cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
+    cdef const char* source = PyBytes_AS_STRING(message.frame)
+    cdef uint32_t index
+    memcpy(out, source, layout.mti_size)
+    layout.write_bitmaps(table, out + layout.mti_size)
+    memcpy(out + header_size, source + first, size)
+    for index in range(table.count + 1):
+        table.starts[index] = <uint16_t> (table.starts[index] - first + header_size)
+    message.frame = frame
+    return message

@@ -1,0 +1,12 @@
+# Values to bytes. Whatever can fail raises EncodeError.
+
+from iso8583._layout cimport Layout
+
+
+cdef bint defines(Layout layout, int field) noexcept
+cdef object frame_too_long(Py_ssize_t size)
+cdef bytes encode_mti(Layout layout, object mti)
+# The field's bytes, length prefix included.
+cdef bytes encode_field(Layout layout, int field, object value)
+# A whole message. The dict must be the caller's own: values are replaced in it.
+cdef bytes encode_fields(Layout layout, object mti, dict fields)

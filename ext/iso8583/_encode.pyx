@@ -1,0 +1,212 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: nonecheck=True, auto_pickle=False, autotestdict=False
+"""Values to the bytes of a field, and of a whole message.
+
+Two passes: the first checks every length and so knows the exact size, the second
+writes. Nothing is grown, copied, or written without room for it.
+"""
+
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
+from cpython.dict cimport PyDict_Next
+from cpython.long cimport PyLong_AsLong, PyLong_Check
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_Check, PyUnicode_GET_LENGTH
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
+
+from iso8583._layout cimport MTI_DIGITS, Layout, expected_length
+from iso8583._wire cimport (
+    DATA_TEXT,
+    DATA_UNDEFINED,
+    FIELD_NUMBER_MAX,
+    FRAME_SIZE_MAX,
+    FieldPlan,
+    FieldTable,
+    data_size,
+    field_bit,
+    leading_zeros,
+    table_has,
+    text_count,
+    write_prefix,
+    write_text,
+)
+
+from iso8583.errors import EncodeError
+
+cdef extern from "Python.h":
+    uint8_t* PyUnicode_1BYTE_DATA(object text)
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+
+
+cdef object frame_too_long(Py_ssize_t size):
+    return EncodeError(None, f"at most {FRAME_SIZE_MAX} bytes", f"{size}")
+
+
+cdef bytes encode_mti(Layout layout, object mti):
+    cdef bytes text = b""
+    if PyUnicode_Check(mti):
+        # Not mti.encode: a subclass of str could give anything.
+        text = str.encode(mti, "ascii", "replace")
+    if PyBytes_GET_SIZE(text) != MTI_DIGITS or not text.isdigit():
+        raise EncodeError(0, "a str of 4 digits", type(mti).__name__)
+    cdef uint8_t wire[MTI_DIGITS]
+    write_text(
+        &layout.plans[0], <const uint8_t*> PyBytes_AS_STRING(text), MTI_DIGITS, wire
+    )
+    return PyBytes_FromStringAndSize(<const char*> wire, layout.mti_size)
+
+
+cdef bytes encode_field(Layout layout, int field, object value):
+    cdef const FieldPlan* plan = find_plan(layout, field)
+    value = plain_value(layout, field, value)
+    cdef Py_ssize_t size = wire_size(plan, field, value)
+    cdef bytes wire = PyBytes_FromStringAndSize(NULL, size)
+    write_field(plan, field, value, <uint8_t*> PyBytes_AS_STRING(wire))
+    return wire
+
+
+cdef bytes encode_fields(Layout layout, object mti, dict fields):
+    cdef PyObject* values[FIELD_NUMBER_MAX + 1]
+    cdef FieldTable table
+    cdef bytes mti_wire = encode_mti(layout, mti)
+    cdef Py_ssize_t size = collect(layout, fields, values, &table)
+    size += layout.header_size(&table)
+    if size > FRAME_SIZE_MAX:
+        raise frame_too_long(size)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
+    memcpy(out, PyBytes_AS_STRING(mti_wire), layout.mti_size)
+    out += layout.mti_size
+    out += layout.write_bitmaps(&table, out)
+    cdef uint64_t remaining
+    cdef int word, field
+    for word in range(2):
+        remaining = table.bitmap[word]
+        while remaining:
+            field = word * 64 + leading_zeros(remaining) + 1
+            remaining ^= field_bit(field)
+            out += write_field(
+                &layout.plans[field], field, <object> values[field], out
+            )
+    return frame
+
+
+# Fills values (borrowed from the dict, which must not change) and the bitmaps.
+# Returns the size of all fields together.
+cdef Py_ssize_t collect(
+    Layout layout, dict fields, PyObject** values, FieldTable* table
+) except -1:
+    cdef PyObject* key
+    cdef PyObject* value
+    cdef const FieldPlan* plan
+    cdef Py_ssize_t position = 0, size = 0
+    cdef int field
+    table.bitmap[0] = table.bitmap[1] = 0
+    while PyDict_Next(fields, &position, &key, &value):
+        field = field_number(<object> key)
+        plan = find_plan(layout, field)
+        if table_has(table, field):
+            raise EncodeError(field, "one value", "two")
+        plain = plain_value(layout, field, <object> value)
+        if <PyObject*> plain != value:
+            # The key is there already: this changes neither size nor order.
+            fields[<object> key] = plain
+            value = <PyObject*> plain
+        table.bitmap[(field - 1) >> 6] |= field_bit(field)
+        values[field] = value
+        size += wire_size(plan, field, <object> value)
+    return size
+
+
+cdef int field_number(object key) except -1:
+    cdef long number = -1
+    if PyLong_Check(key):
+        try:
+            number = PyLong_AsLong(key)
+        except OverflowError:
+            pass
+    elif PyUnicode_Check(key) and key.isascii() and key.isdigit() and len(key) <= 3:
+        number = int(key)
+    if not 0 <= number <= FIELD_NUMBER_MAX:
+        raise EncodeError(
+            None, f"field numbers up to {FIELD_NUMBER_MAX}", "another key"
+        )
+    return <int> number
+
+
+cdef bint defines(Layout layout, int field) noexcept:
+    if field < 2 or field > FIELD_NUMBER_MAX:
+        return False
+    return layout.plans[field].data_form != DATA_UNDEFINED
+
+
+cdef const FieldPlan* find_plan(Layout layout, int field) except NULL:
+    if not defines(layout, field):
+        raise EncodeError(field, "a field of the spec", "an undefined one")
+    return &layout.plans[field]
+
+
+# The value as compact ASCII text, or as the bytes of its data on the wire.
+cdef object plain_value(Layout layout, int field, object value):
+    cdef const FieldPlan* plan = &layout.plans[field]
+    if PyUnicode_Check(value):
+        if PyUnicode_IS_COMPACT_ASCII(value):
+            return value
+        encoding = layout.encodings[field] or "ascii"
+        try:
+            # Not value.encode: a subclass of str could give anything.
+            data = str.encode(value, encoding)
+        except UnicodeEncodeError:
+            raise EncodeError(
+                field, f"text in {encoding}", "another character"
+            ) from None
+        # A subclass of str, which need not be laid out as str is.
+        return data if plan.data_form == DATA_TEXT else data.decode("ascii")
+    if PyBytes_CheckExact(value) and plan.counts_per_byte == 1:
+        return value
+    raise EncodeError(
+        field, "str" if plan.counts_per_byte == 2 else "str or bytes",
+        type(value).__name__,
+    )
+
+
+# The field's size on the wire, prefix included; checks the value's length.
+cdef Py_ssize_t wire_size(
+    const FieldPlan* plan, int field, object value
+) except -1:
+    cdef Py_ssize_t count
+    if PyUnicode_Check(value):
+        count = text_count(plan, PyUnicode_GET_LENGTH(value))
+    else:
+        count = PyBytes_GET_SIZE(value)
+    if count < 0:
+        raise EncodeError(
+            field, "an even number of digits", f"{PyUnicode_GET_LENGTH(value)}"
+        )
+    if count > plan.length or (plan.prefix_size == 0 and count != plan.length):
+        raise EncodeError(field, expected_length(plan), f"{count}")
+    return plan.prefix_size + data_size(plan, count)
+
+
+# Returns the size written: wire_size has said that there is room.
+cdef Py_ssize_t write_field(
+    const FieldPlan* plan, int field, object value, uint8_t* out
+) except -1:
+    cdef Py_ssize_t count, length
+    if not PyUnicode_Check(value):
+        count = PyBytes_GET_SIZE(value)
+        memcpy(out + plan.prefix_size, PyBytes_AS_STRING(value), count)
+    else:
+        length = PyUnicode_GET_LENGTH(value)
+        count = text_count(plan, length)
+        if write_text(
+            plan, PyUnicode_1BYTE_DATA(value), length, out + plan.prefix_size
+        ) < 0:
+            raise EncodeError(field, "hex digits", "another character")
+    write_prefix(plan, count, out)
+    return plan.prefix_size + data_size(plan, count)

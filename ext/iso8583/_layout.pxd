@@ -1,0 +1,73 @@
+# A spec compiled for the wire, and the walk over one frame.
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from iso8583._wire cimport FIELD_NUMBER_MAX, FieldPlan, FieldTable
+
+
+cdef enum:
+    MTI_DIGITS = 4
+
+cdef enum FaultKind:
+    FAULT_NONE = 0
+    FAULT_FRAME_OVERLONG
+    FAULT_MTI_TRUNCATED
+    FAULT_MTI_DIGITS
+    FAULT_BITMAP_TRUNCATED
+    FAULT_BITMAP_HEX
+    FAULT_FIELD_UNDEFINED
+    FAULT_PREFIX_TRUNCATED
+    FAULT_PREFIX_DIGITS
+    FAULT_FIELD_OVERLONG
+    FAULT_FIELD_TRUNCATED
+    FAULT_TRAILING
+
+# Why a walk stopped, where, and the two sizes or counts that disagree.
+cdef struct Fault:
+    FaultKind kind
+    int field
+    Py_ssize_t offset
+    Py_ssize_t expected
+    Py_ssize_t got
+
+
+cdef class Layout:
+    # Plan 0 is the MTI's. A field that the spec does not define is DATA_UNDEFINED.
+    cdef FieldPlan plans[FIELD_NUMBER_MAX + 1]
+    cdef uint8_t mti_size
+    # 8, or 16 as hex digits.
+    cdef uint8_t bitmap_size
+    # The Python codec of each text field.
+    cdef tuple encodings
+    # Owns the tables that the plans point into.
+    cdef list tables
+
+    cdef int compile_field(self, FieldPlan* plan, object field) except -1
+    cdef int keep_tables(
+        self, str encoding, const uint8_t** to_ascii, const uint8_t** from_ascii
+    ) except -1
+    cdef Py_ssize_t read_mti(
+        self, const uint8_t* frame, Py_ssize_t size,
+        uint32_t* mti_number, Fault* fault
+    ) noexcept
+    cdef Py_ssize_t read_bitmaps(
+        self, const uint8_t* frame, Py_ssize_t size, Py_ssize_t at,
+        uint64_t* bitmap, Fault* fault
+    ) noexcept
+    # Checks the frame's bitmaps and every length. Returns -1 with `fault` filled in;
+    # `table` then holds the fields before the fault.
+    cdef int walk(
+        self, const uint8_t* frame, Py_ssize_t size,
+        uint32_t* mti_number, FieldTable* table, Fault* fault
+    ) noexcept
+    cdef Py_ssize_t header_size(self, const FieldTable* table) noexcept
+    # Writes the bitmaps that the table needs. Returns their size.
+    cdef Py_ssize_t write_bitmaps(
+        self, const FieldTable* table, uint8_t* out
+    ) noexcept
+
+
+# What was expected and what came: (expected, got).
+cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault)
+# "at most 19 digits"
+cdef str expected_length(const FieldPlan* plan)

@@ -1,0 +1,316 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: auto_pickle=False, autotestdict=False
+"""A spec compiled for the wire, and the walk over one frame.
+
+Frame layout:
+
+    MTI | primary bitmap | [secondary bitmap] | fields in order of their numbers
+
+Rule 1: the walk is the only place that trusts nothing. Whatever it let pass, the
+        rest of the codec reads without checking again.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+cimport cython
+
+from iso8583._wire cimport (
+    DATA_BCD,
+    DATA_BINARY,
+    DATA_TEXT,
+    DATA_UNDEFINED,
+    FIELD_NUMBER_MAX,
+    FRAME_SIZE_MAX,
+    PREFIX_BCD,
+    PREFIX_BINARY,
+    PREFIX_NONE,
+    PREFIX_TEXT,
+    FieldPlan,
+    FieldTable,
+    data_size,
+    field_bit,
+    hex_value,
+    leading_zeros,
+    read_prefix,
+    read_text,
+)
+
+from iso8583 import spec as _spec
+
+cdef const char* HEX_NIBBLES = b"0123456789ABCDEF"
+# -- ISO 7813: track 2's field separator is "=", the nibble D.
+cdef const char* TRACK_NIBBLES = b"0123456789ABC=EF"
+
+assert _spec.FIELD_NUMBER_MAX == FIELD_NUMBER_MAX
+assert _spec.LENGTH_MAX == FRAME_SIZE_MAX
+
+
+@cython.final
+cdef class Layout:
+    # The spec has passed `checked`: its numbers index arrays here.
+    def __cinit__(self, spec):
+        memset(self.plans, 0, sizeof(self.plans))
+        self.tables = []
+        mti = _spec.FieldSpec(
+            name="MTI",
+            content="n",
+            length=MTI_DIGITS,
+            encoding=spec.mti,
+            prefix_encoding=spec.mti,
+            unit="digits" if spec.mti == "bcd" else "characters",
+        )
+        encodings = [None] * (FIELD_NUMBER_MAX + 1)
+        self.compile_field(&self.plans[0], mti)
+        self.mti_size = MTI_DIGITS // 2 if spec.mti == "bcd" else MTI_DIGITS
+        self.bitmap_size = 16 if spec.bitmap == "hex" else 8
+        for number in spec.fields:
+            field = spec.field(number)
+            self.compile_field(&self.plans[<int> number], field)
+            if self.plans[<int> number].data_form == DATA_TEXT:
+                encodings[number] = field.encoding
+        self.encodings = tuple(encodings)
+
+    cdef int compile_field(self, FieldPlan* plan, object field) except -1:
+        plan.length = field.length
+        plan.counts_per_byte = 2 if field.unit == "digits" else 1
+        plan.pads_left = field.pad == "left"
+        plan.pad_nibble = field.pad_nibble
+        plan.nibble_to_ascii = <const uint8_t*> (
+            TRACK_NIBBLES if field.content == "z" else HEX_NIBBLES
+        )
+        if field.encoding == "bcd":
+            plan.data_form = DATA_BCD
+        elif field.encoding == "binary":
+            plan.data_form = DATA_BINARY
+        else:
+            plan.data_form = DATA_TEXT
+            self.keep_tables(field.encoding, &plan.to_ascii, &plan.from_ascii)
+        plan.prefix_size = field.prefix_size
+        if not field.prefix_digits:
+            plan.prefix_form = PREFIX_NONE
+        elif field.prefix_encoding == "bcd":
+            plan.prefix_form = PREFIX_BCD
+        elif field.prefix_encoding == "binary":
+            plan.prefix_form = PREFIX_BINARY
+        else:
+            plan.prefix_form = PREFIX_TEXT
+            self.keep_tables(
+                field.prefix_encoding,
+                &plan.prefix_to_ascii,
+                &plan.prefix_from_ascii,
+            )
+        return 0
+
+    # The pointers are into bytes objects that self.tables keeps alive.
+    cdef int keep_tables(
+        self, str encoding, const uint8_t** to_ascii, const uint8_t** from_ascii
+    ) except -1:
+        cdef bytes table_to, table_from
+        table_to, table_from = _spec.text_tables(encoding)
+        self.tables.append((table_to, table_from))
+        to_ascii[0] = <const uint8_t*> <const char*> table_to
+        from_ascii[0] = <const uint8_t*> <const char*> table_from
+        return 0
+
+    cdef int walk(
+        self, const uint8_t* frame, Py_ssize_t size,
+        uint32_t* mti_number, FieldTable* table, Fault* fault
+    ) noexcept:
+        table.bitmap[0] = table.bitmap[1] = 0
+        table.count = 0
+        if size > FRAME_SIZE_MAX:
+            return fail(
+                fault, FAULT_FRAME_OVERLONG, -1, FRAME_SIZE_MAX, FRAME_SIZE_MAX, size
+            )
+        cdef Py_ssize_t at = self.read_mti(frame, size, mti_number, fault)
+        if at < 0:
+            return -1
+        cdef uint64_t bitmap[2]
+        at = self.read_bitmaps(frame, size, at, bitmap, fault)
+        if at < 0:
+            return -1
+        table.starts[0] = <uint16_t> at
+        if walk_fields(self.plans, frame, size, bitmap, table, fault) < 0:
+            return -1
+        at = table.starts[table.count]
+        if at != size:
+            return fail(fault, FAULT_TRAILING, -1, at, at, size)
+        return 0
+
+    cdef Py_ssize_t read_mti(
+        self, const uint8_t* frame, Py_ssize_t size,
+        uint32_t* mti_number, Fault* fault
+    ) noexcept:
+        cdef uint8_t digits[MTI_DIGITS]
+        cdef uint32_t number = 0
+        cdef int index
+        if size < self.mti_size:
+            return fail(fault, FAULT_MTI_TRUNCATED, 0, 0, self.mti_size, size)
+        read_text(&self.plans[0], frame, MTI_DIGITS, digits)
+        for index in range(MTI_DIGITS):
+            if not c'0' <= digits[index] <= c'9':
+                return fail(fault, FAULT_MTI_DIGITS, 0, 0, MTI_DIGITS, 0)
+            number = number << 4 | (digits[index] - c'0')
+        mti_number[0] = number
+        return self.mti_size
+
+    # Returns where the first field begins, or -1.
+    cdef Py_ssize_t read_bitmaps(
+        self, const uint8_t* frame, Py_ssize_t size, Py_ssize_t at,
+        uint64_t* bitmap, Fault* fault
+    ) noexcept:
+        cdef Py_ssize_t bitmap_size = self.bitmap_size
+        cdef int word
+        bitmap[0] = bitmap[1] = 0
+        for word in range(2):
+            if size - at < bitmap_size:
+                return fail(
+                    fault, FAULT_BITMAP_TRUNCATED, 1, at, bitmap_size, size - at
+                )
+            if read_bitmap(frame + at, bitmap_size, &bitmap[word]) < 0:
+                return fail(fault, FAULT_BITMAP_HEX, 1, at, bitmap_size, 0)
+            at += bitmap_size
+            if not bitmap[0] & field_bit(1):
+                break
+        bitmap[0] &= ~field_bit(1)
+        return at
+
+    cdef Py_ssize_t header_size(self, const FieldTable* table) noexcept:
+        return self.mti_size + (2 if table.bitmap[1] else 1) * self.bitmap_size
+
+    cdef Py_ssize_t write_bitmaps(
+        self, const FieldTable* table, uint8_t* out
+    ) noexcept:
+        cdef Py_ssize_t bitmap_size = self.bitmap_size
+        if not table.bitmap[1]:
+            write_bitmap(table.bitmap[0], bitmap_size, out)
+            return bitmap_size
+        write_bitmap(table.bitmap[0] | field_bit(1), bitmap_size, out)
+        write_bitmap(table.bitmap[1], bitmap_size, out + bitmap_size)
+        return 2 * bitmap_size
+
+
+cdef int walk_fields(
+    const FieldPlan* plans, const uint8_t* frame, Py_ssize_t size,
+    const uint64_t* bitmap, FieldTable* table, Fault* fault
+) noexcept:
+    cdef Py_ssize_t at = table.starts[0], count, wanted
+    cdef const FieldPlan* plan
+    cdef uint64_t remaining
+    cdef int word, field
+    for word in range(2):
+        remaining = bitmap[word]
+        while remaining:
+            field = word * 64 + leading_zeros(remaining) + 1
+            plan = &plans[field]
+            if plan.data_form == DATA_UNDEFINED:
+                return fail(fault, FAULT_FIELD_UNDEFINED, field, at, 0, 0)
+            count = plan.length
+            if plan.prefix_size:
+                if size - at < plan.prefix_size:
+                    return fail(
+                        fault, FAULT_PREFIX_TRUNCATED, field, at,
+                        plan.prefix_size, size - at,
+                    )
+                count = read_prefix(plan, frame + at)
+                if count < 0:
+                    return fail(
+                        fault, FAULT_PREFIX_DIGITS, field, at, plan.prefix_size, 0
+                    )
+                if count > plan.length:
+                    return fail(
+                        fault, FAULT_FIELD_OVERLONG, field, at, plan.length, count
+                    )
+            at += plan.prefix_size
+            wanted = data_size(plan, count)
+            if size - at < wanted:
+                return fail(
+                    fault, FAULT_FIELD_TRUNCATED, field, at, wanted, size - at
+                )
+            at += wanted
+            table.bitmap[word] |= field_bit(field)
+            table.count += 1
+            table.starts[table.count] = <uint16_t> at
+            remaining ^= field_bit(field)
+    return 0
+
+
+cdef int fail(
+    Fault* fault, FaultKind kind, int field,
+    Py_ssize_t offset, Py_ssize_t expected, Py_ssize_t got
+) noexcept:
+    fault.kind = kind
+    fault.field = field
+    fault.offset = offset
+    fault.expected = expected
+    fault.got = got
+    return -1
+
+
+cdef inline int read_bitmap(
+    const uint8_t* data, Py_ssize_t size, uint64_t* bitmap
+) noexcept nogil:
+    cdef uint64_t word = 0
+    cdef Py_ssize_t index
+    cdef uint8_t digit, wrong = 0
+    if size == 8:
+        for index in range(8):
+            word = word << 8 | data[index]
+    else:
+        for index in range(16):
+            digit = hex_value(data[index])
+            wrong |= digit
+            word = word << 4 | (digit & 0x0F)
+    bitmap[0] = word
+    return -1 if wrong > 15 else 0
+
+
+cdef inline void write_bitmap(
+    uint64_t bitmap, Py_ssize_t size, uint8_t* out
+) noexcept nogil:
+    cdef Py_ssize_t index
+    if size == 8:
+        for index in range(8):
+            out[index] = <uint8_t> (bitmap >> (56 - 8 * index))
+    else:
+        for index in range(16):
+            out[index] = HEX_NIBBLES[bitmap >> (60 - 4 * index) & 0x0F]
+
+
+# ---- what to say about a fault
+
+cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
+    cdef const FieldPlan* plan = &layout.plans[max(fault.field, 0)]
+    if fault.kind == FAULT_FRAME_OVERLONG:
+        return f"at most {fault.expected} bytes", f"{fault.got}"
+    if fault.kind in (FAULT_MTI_TRUNCATED, FAULT_BITMAP_TRUNCATED):
+        return f"{fault.expected} bytes", f"{fault.got}"
+    if fault.kind == FAULT_MTI_DIGITS:
+        return "4 digits", frame[:layout.mti_size].hex()
+    if fault.kind == FAULT_BITMAP_HEX:
+        return f"{fault.expected} hex digits", "another character"
+    if fault.kind == FAULT_FIELD_UNDEFINED:
+        return "a field of the spec", "an undefined one"
+    if fault.kind == FAULT_PREFIX_TRUNCATED:
+        return f"a length prefix of {fault.expected} bytes", f"{fault.got}"
+    if fault.kind == FAULT_PREFIX_DIGITS:
+        prefix = frame[fault.offset:fault.offset + fault.expected]
+        return "a length prefix of digits", prefix.hex()
+    if fault.kind == FAULT_FIELD_OVERLONG:
+        return expected_length(plan), f"{fault.got}"
+    if fault.kind == FAULT_FIELD_TRUNCATED:
+        return f"{fault.expected} bytes of data", f"{fault.got}"
+    assert fault.kind == FAULT_TRAILING
+    return "the end of the message", f"{fault.got - fault.offset} more bytes"
+
+
+cdef str unit_name(const FieldPlan* plan):
+    if plan.data_form == DATA_TEXT:
+        return "characters"
+    return "digits" if plan.counts_per_byte == 2 else "bytes"
+
+
+cdef str expected_length(const FieldPlan* plan):
+    most = "at most " if plan.prefix_size else ""
+    return f"{most}{plan.length} {unit_name(plan)}"

@@ -1,0 +1,284 @@
+# cython: language_level=3
+# How one field lies on the wire: pure C, inlined into every module that cimports it.
+#
+#     [length prefix] data
+#
+#     prefix   text digits ("19" in ASCII or EBCDIC), packed BCD digits, or binary
+#     data     text      one byte a character, through a table made from a Python codec
+#              BCD       two digits a byte; an odd count has one pad nibble
+#              binary    bytes, shown as uppercase hex
+#
+# "count" is what the length prefix counts: characters, digits or bytes. "length" is
+# the number of characters that the field has as text; "size" is always bytes.
+# Callers have checked that the buffers hold what the plan says: nothing here does.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+
+cdef extern from *:
+    int leading_zeros "__builtin_clzll"(unsigned long long) noexcept nogil
+    int bits_set "__builtin_popcountll"(unsigned long long) noexcept nogil
+
+
+cdef enum:
+    # Primary and secondary bitmap.
+    FIELD_NUMBER_MAX = 128
+    # Offsets are kept in 16 bits, and a two-byte frame header can say no more.
+    FRAME_SIZE_MAX = 0xFFFF
+    # In a table from wire bytes to ASCII: this byte is no ASCII character.
+    NOT_ASCII = 0xFF
+    # What int64 holds whatever the digits.
+    NUMBER_DIGITS_MAX = 18
+
+cdef enum DataForm:
+    DATA_UNDEFINED = 0
+    DATA_TEXT
+    DATA_BCD
+    DATA_BINARY
+
+cdef enum PrefixForm:
+    PREFIX_NONE = 0
+    PREFIX_TEXT
+    PREFIX_BCD
+    PREFIX_BINARY
+
+cdef enum:
+    ABSENT = -1
+    UNREADABLE = -2
+
+
+cdef struct Span:
+    const uint8_t* data
+    Py_ssize_t size
+
+cdef struct FieldPlan:
+    # Text: 256 wire bytes to ASCII or NOT_ASCII, and 128 characters back.
+    const uint8_t* to_ascii
+    const uint8_t* from_ascii
+    # The same for the digits of a text prefix.
+    const uint8_t* prefix_to_ascii
+    const uint8_t* prefix_from_ascii
+    # BCD: the characters of the 16 nibbles.
+    const uint8_t* nibble_to_ascii
+    # Exact where there is no prefix, else the maximum, as a count.
+    uint16_t length
+    uint8_t data_form
+    uint8_t prefix_form
+    uint8_t prefix_size
+    # 2 where BCD counts its digits, else 1.
+    uint8_t counts_per_byte
+    uint8_t pads_left
+    uint8_t pad_nibble
+
+# Which fields a message has, and where.
+cdef struct FieldTable:
+    # Field 1 is the highest bit of the first word; its own bit is never kept here.
+    uint64_t bitmap[2]
+    uint32_t count
+    # Where each field present begins (prefix included), in order, then the body's end.
+    uint16_t starts[FIELD_NUMBER_MAX + 1]
+
+
+# ---- bitmap
+
+cdef inline uint64_t field_bit(int field) noexcept nogil:
+    return (<uint64_t> 1) << (63 - ((field - 1) & 63))
+
+
+cdef inline bint table_has(const FieldTable* table, int field) noexcept nogil:
+    if field < 2 or field > FIELD_NUMBER_MAX:
+        return False
+    return (table.bitmap[(field - 1) >> 6] & field_bit(field)) != 0
+
+
+# How many of the fields present come before this one.
+cdef inline int table_rank(const FieldTable* table, int field) noexcept nogil:
+    cdef uint64_t bit = field_bit(field)
+    cdef uint64_t before = ~(bit | (bit - 1))
+    if field <= 64:
+        return bits_set(table.bitmap[0] & before)
+    return bits_set(table.bitmap[0]) + bits_set(table.bitmap[1] & before)
+
+
+# ---- digits
+
+# 0..15, or 255.
+cdef inline uint8_t hex_value(uint8_t character) noexcept nogil:
+    if c'0' <= character <= c'9':
+        return character - c'0'
+    if c'A' <= character <= c'F':
+        return character - c'A' + 10
+    if c'a' <= character <= c'f':
+        return character - c'a' + 10
+    return 255
+
+
+cdef inline uint8_t nibble_at(const uint8_t* data, Py_ssize_t index) noexcept nogil:
+    return data[index >> 1] & 0x0F if index & 1 else data[index >> 1] >> 4
+
+
+# ---- the length prefix
+
+# The count, or -1 when the prefix has something other than digits.
+cdef inline Py_ssize_t read_prefix(
+    const FieldPlan* plan, const uint8_t* data
+) noexcept nogil:
+    cdef Py_ssize_t count = 0, index
+    cdef uint8_t high, low
+    if plan.prefix_form == PREFIX_TEXT:
+        for index in range(plan.prefix_size):
+            low = plan.prefix_to_ascii[data[index]] - c'0'
+            if low > 9:
+                return -1
+            count = count * 10 + low
+    elif plan.prefix_form == PREFIX_BCD:
+        for index in range(plan.prefix_size):
+            high = data[index] >> 4
+            low = data[index] & 0x0F
+            if high > 9 or low > 9:
+                return -1
+            count = count * 100 + high * 10 + low
+    else:
+        for index in range(plan.prefix_size):
+            count = count << 8 | data[index]
+    return count
+
+
+cdef inline void write_prefix(
+    const FieldPlan* plan, Py_ssize_t count, uint8_t* out
+) noexcept nogil:
+    cdef Py_ssize_t index
+    for index in range(plan.prefix_size - 1, -1, -1):
+        if plan.prefix_form == PREFIX_TEXT:
+            out[index] = plan.prefix_from_ascii[c'0' + count % 10]
+            count //= 10
+        elif plan.prefix_form == PREFIX_BCD:
+            out[index] = <uint8_t> (count // 10 % 10 << 4 | count % 10)
+            count //= 100
+        else:
+            out[index] = <uint8_t> (count & 0xFF)
+            count >>= 8
+
+
+# ---- count, size, length
+
+cdef inline Py_ssize_t data_size(
+    const FieldPlan* plan, Py_ssize_t count
+) noexcept nogil:
+    return (count + 1) >> 1 if plan.counts_per_byte == 2 else count
+
+
+cdef inline Py_ssize_t text_length(
+    const FieldPlan* plan, Py_ssize_t count
+) noexcept nogil:
+    if plan.data_form == DATA_TEXT or plan.counts_per_byte == 2:
+        return count
+    return count * 2
+
+
+# The count of a text of this length, or -1 when half a byte would be left over.
+cdef inline Py_ssize_t text_count(
+    const FieldPlan* plan, Py_ssize_t length
+) noexcept nogil:
+    if plan.data_form == DATA_TEXT or plan.counts_per_byte == 2:
+        return length
+    return -1 if length & 1 else length >> 1
+
+
+# ---- the data
+
+# Where the digits begin, counted in nibbles, or -1 when the pad nibble is another one.
+cdef inline Py_ssize_t first_nibble(
+    const FieldPlan* plan, const uint8_t* data, Py_ssize_t count
+) noexcept nogil:
+    if plan.counts_per_byte == 1 or not count & 1:
+        return 0
+    if nibble_at(data, 0 if plan.pads_left else count) != plan.pad_nibble:
+        return -1
+    return plan.pads_left
+
+
+# Writes the field as ASCII text; -1 when it has no such form.
+cdef inline int read_text(
+    const FieldPlan* plan, const uint8_t* data, Py_ssize_t count, uint8_t* out
+) noexcept nogil:
+    cdef Py_ssize_t index, skipped
+    cdef uint8_t character, seen = 0
+    cdef const char* hex_digits = b"0123456789ABCDEF"
+    if plan.data_form == DATA_TEXT:
+        for index in range(count):
+            character = plan.to_ascii[data[index]]
+            seen |= character
+            out[index] = character
+        return -1 if seen & 0x80 else 0
+    if plan.data_form == DATA_BCD:
+        skipped = first_nibble(plan, data, count)
+        if skipped < 0:
+            return -1
+        for index in range(text_length(plan, count)):
+            out[index] = plan.nibble_to_ascii[nibble_at(data, index + skipped)]
+        return 0
+    for index in range(count):
+        out[2 * index] = hex_digits[data[index] >> 4]
+        out[2 * index + 1] = hex_digits[data[index] & 0x0F]
+    return 0
+
+
+# The field as a number; UNREADABLE when it is empty, not all digits, or too long.
+cdef inline int64_t read_number(
+    const FieldPlan* plan, const uint8_t* data, Py_ssize_t count
+) noexcept nogil:
+    cdef Py_ssize_t length = text_length(plan, count)
+    cdef uint8_t digits[NUMBER_DIGITS_MAX]
+    cdef uint8_t digit
+    cdef Py_ssize_t index
+    cdef int64_t number = 0
+    if length == 0 or length > NUMBER_DIGITS_MAX:
+        return UNREADABLE
+    if read_text(plan, data, count, digits) < 0:
+        return UNREADABLE
+    for index in range(length):
+        digit = digits[index] - c'0'
+        if digit > 9:
+            return UNREADABLE
+        number = number * 10 + digit
+    return number
+
+
+# 0..15, or 255. Track 2 writes its separator, "=", as the nibble D.
+cdef inline uint8_t nibble_value(
+    const FieldPlan* plan, uint8_t character
+) noexcept nogil:
+    if character == c'=' and plan.nibble_to_ascii[0x0D] == c'=':
+        return 0x0D
+    return hex_value(character)
+
+
+# Writes the data of an ASCII text; -1 when a character has no place in the form.
+cdef inline int write_text(
+    const FieldPlan* plan, const uint8_t* text, Py_ssize_t length, uint8_t* out
+) noexcept nogil:
+    cdef Py_ssize_t index, place = 0
+    cdef uint8_t value
+    if plan.data_form == DATA_TEXT:
+        for index in range(length):
+            out[index] = plan.from_ascii[text[index]]
+        return 0
+    memset(out, 0, (length + 1) >> 1)
+    if length & 1:
+        # Only BCD has odd lengths: its pad goes first or last.
+        if plan.pads_left:
+            place = 1
+            out[0] = plan.pad_nibble << 4
+        else:
+            out[length >> 1] = plan.pad_nibble
+    for index in range(length):
+        if plan.data_form == DATA_BCD:
+            value = nibble_value(plan, text[index])
+        else:
+            value = hex_value(text[index])
+        if value > 15:
+            return -1
+        out[(index + place) >> 1] |= value if (index + place) & 1 else value << 4
+    return 0

@@ -1,0 +1,39 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from iso8583._codec cimport Codec, Message, ReplyTemplate
+from switch.ledger._request cimport Request
+from switch.shard._directory cimport CardDirectory
+from switch.shard._group cimport CommitGroup, ReplyBuffer
+
+cdef enum Outcome:
+    ANSWERED = 0        # a reply is in the buffer; the caller holds it
+    NETWORK = 1         # an 0800: the session answers it
+    RESPONSE = 2        # an answer to something we asked, or to nothing
+    UNANSWERABLE = 3    # not a request or an advice: nothing can be answered
+
+
+cdef class Dispatcher:
+    cdef readonly Codec codec
+    cdef readonly CardDirectory directory
+    cdef readonly CommitGroup group
+    cdef readonly int scheme
+    cdef readonly uint64_t repeated         # answered as they were the first time
+    cdef object _hash_pan
+    cdef Request _request
+    cdef dict _templates
+    cdef uint64_t _counts[8][100]           # flows x response codes
+
+    cdef int handle(self, Message message, ReplyBuffer replies, int64_t now) except -1
+    cdef int refuse(
+        self, Message message, ReplyBuffer replies, const char* response_code) except -1
+    cdef int _reply(
+        self, Message message, ReplyBuffer replies, const uint8_t* approval_code,
+        const uint8_t* response_code) except -1
+    cdef ReplyTemplate _template(self, uint32_t mti)
+    cdef int _count(self, uint32_t mti, const uint8_t* response_code) noexcept
+    cdef bint _fill(self, Request request, Message message, uint32_t mti) except -1
+    cdef bint _fill_trace(
+        self, Request request, Message message, uint32_t mti) noexcept
+    cdef bint _fill_card(self, Request request, Message message) except -1
+    cdef bint _fill_original(self, Request request, Message message) noexcept

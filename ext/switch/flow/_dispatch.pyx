@@ -1,0 +1,372 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""From a message to its flow, and from a decision to its reply.
+
+A message that is well formed becomes a `Request`, goes to the shard that owns its
+card, and what the shard decided becomes a reply, held until it is durable. What is
+missing or not of its kind (letters in an amount) is answered 30 here, and nothing is
+remembered of it.
+
+Field numbers and formats: ISO 8583:1987, 4.3.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memcmp, memcpy, memset
+
+from switch.ledger._decide cimport Decision
+from switch.ledger._entry cimport MERCHANT_NAME_SIZE_MAX, MERCHANT_SIZE_MAX, Trace
+from switch.ledger._request cimport (
+    ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, FINANCIAL_ADVICE, REVERSAL,
+)
+from switch.shard._group cimport Shard
+
+from switch.flow.replies import ADVICE_APPROVED, OTHERS, REPLIES
+
+cdef enum:
+    REPLY_ROOM = 160        # above the request's size: hex bitmap, fields 38 and 39
+    TEXT_ROOM = 64
+    PAN_DIGITS_MIN = 8      # ISO/IEC 7812-1: 8 to 19
+    PAN_DIGITS_MAX = 19
+    FLOWS = 8
+    OTHER_FLOW = 7
+
+cdef tuple FLOW_NAMES = (
+    "0100", "0200", "0120", "0220", "0400", "0420", "0800", "other",
+)
+
+
+cdef inline int _flow_number(uint32_t mti) noexcept:
+    if mti == 0x0100:
+        return 0
+    if mti == 0x0200:
+        return 1
+    if mti == 0x0120:
+        return 2
+    if mti == 0x0220:
+        return 3
+    if mti == 0x0400:
+        return 4
+    if mti == 0x0420:
+        return 5
+    if mti == 0x0800:
+        return 6
+    return OTHER_FLOW
+
+
+cdef int KINDS[FLOWS]
+KINDS[:] = [
+    AUTHORISATION, FINANCIAL, AUTHORISATION_ADVICE, FINANCIAL_ADVICE, REVERSAL,
+    REVERSAL, 0, 0,
+]
+
+
+cdef inline uint32_t _without_repeat(uint32_t mti) noexcept:
+    """0101 asks what 0100 asked: its last digit is cleared (only 1 is a repeat)."""
+    return mti & 0xFFF0 if mti & 0xF == 1 else mti
+
+
+cdef Outcome _nature(uint32_t mti) noexcept:
+    cdef uint32_t function = (mti >> 4) & 0xF
+    if function & 1:
+        return RESPONSE
+    if function != 0 and function != 2:
+        return UNANSWERABLE
+    return NETWORK if (mti >> 8) & 0xF == 8 else ANSWERED
+
+
+cdef class Dispatcher:
+    """The flows of one link: its codec, its scheme number, its counts.
+
+    `hash_pan(digits)` is the keyed hash that cards are found by (`switch.keys`).
+    """
+
+    def __init__(
+        self, Codec codec not None, CardDirectory directory not None,
+        CommitGroup group not None, hash_pan, *, int scheme=0,
+    ):
+        if not 0 <= scheme < 128:
+            raise ValueError(f"scheme: expected 0 to 127, got {scheme}")
+        self.codec = codec
+        self.directory = directory
+        self.group = group
+        self.scheme = scheme
+        self._hash_pan = hash_pan
+        self._request = Request()
+        self._templates = {
+            int(mti, 16): ReplyTemplate(codec, answer, echoed)
+            for mti, (answer, echoed) in REPLIES.items()
+        }
+
+    def counts(self):
+        """{(message type, response code): answers} since the start."""
+        return {
+            (FLOW_NAMES[flow], f"{code:02d}"): self._counts[flow][code]
+            for flow in range(FLOWS)
+            for code in range(100)
+            if self._counts[flow][code]
+        }
+
+    cdef int handle(self, Message message, ReplyBuffer replies, int64_t now) except -1:
+        """One message in; its reply, if it gets one here, is held in `replies`.
+
+        Returns an `Outcome`: what is left to do for the caller.
+        """
+        cdef uint32_t mti = _without_repeat(message.mti_number)
+        cdef Outcome nature = _nature(mti)
+        cdef Request request = self._request
+        cdef Decision decision
+        cdef Shard shard
+        cdef int flow
+        if nature != ANSWERED:
+            return nature
+        flow = _flow_number(mti)
+        if flow == OTHER_FLOW:
+            return self.refuse(message, replies, b"12")
+        request.clear()
+        request.kind = KINDS[flow]
+        if not self._fill(request, message, mti):
+            return self.refuse(message, replies, b"30")
+        if self.group.pending >= self.group.pending_max:
+            return self.refuse(message, replies, b"91")
+        shard = <Shard> self.group.shards[self.directory.shard_of(request.body.pan_hash)]
+        decision = shard.admit(request, now)
+        self.repeated += decision.repeated
+        self._reply(
+            message, replies, decision.approval if decision.approved else NULL,
+            decision.code,
+        )
+        return ANSWERED
+
+    cdef int refuse(
+        self, Message message, ReplyBuffer replies, const char* response_code
+    ) except -1:
+        """Answers with nothing decided and nothing remembered, if it can be answered.
+
+        `message` may be partial: what could be read of it is echoed.
+        """
+        if _nature(_without_repeat(message.mti_number)) == RESPONSE:
+            return RESPONSE
+        if _nature(_without_repeat(message.mti_number)) == UNANSWERABLE:
+            return UNANSWERABLE
+        self._reply(message, replies, NULL, <const uint8_t*> response_code)
+        return ANSWERED
+
+    cdef int _reply(
+        self, Message message, ReplyBuffer replies, const uint8_t* approval_code,
+        const uint8_t* response_code,
+    ) except -1:
+        cdef uint32_t mti = _without_repeat(message.mti_number)
+        cdef ReplyTemplate template = self._template(mti)
+        cdef Py_ssize_t room = len(message.frame) + REPLY_ROOM
+        cdef uint8_t* body = replies.open(room)
+        cdef Py_ssize_t size = template.write(
+            message, body, room, approval_code, response_code
+        )
+        replies.close(size)
+        self.group.hold(replies)
+        self._count(mti, response_code)
+        return 0
+
+    cdef ReplyTemplate _template(self, uint32_t mti):
+        cdef object template = self._templates.get(mti)
+        if template is None:
+            if _flow_number(mti) != OTHER_FLOW and mti != 0x0800:
+                raise KeyError(f"no reply table for {mti:04x}")
+            # of the thousands that a peer could send none is kept
+            template = ReplyTemplate(self.codec, f"{mti + 0x10:04x}", OTHERS)
+        return <ReplyTemplate> template
+
+    cdef int _count(self, uint32_t mti, const uint8_t* response_code) noexcept:
+        cdef int code = (response_code[0] - 48) * 10 + response_code[1] - 48
+        self._counts[_flow_number(mti)][code] += 1
+        return 0
+
+    # --- from fields to a request; False: something is missing or not of its kind ------
+
+    cdef bint _fill(self, Request request, Message message, uint32_t mti) except -1:
+        if not self._fill_trace(request, message, mti):
+            return False
+        if not self._fill_card(request, message):
+            return False
+        if not _fill_amounts(request, message):
+            return False
+        if request.kind == REVERSAL or request.kind == FINANCIAL_ADVICE:
+            if not self._fill_original(request, message):
+                return False
+        if (
+            request.kind == AUTHORISATION_ADVICE or request.kind == FINANCIAL_ADVICE
+        ):
+            request.advice_approved = _says_approved(message)
+        _fill_merchant(request, message)
+        return True
+
+    cdef bint _fill_trace(
+        self, Request request, Message message, uint32_t mti
+    ) noexcept:
+        """Fields 7, 11, 32, 37: what makes it this transaction and no other."""
+        cdef Trace* trace = &request.body.trace
+        cdef int64_t transmitted = message.number(7)
+        cdef int64_t stan = message.number(11)
+        cdef int64_t acquirer = message.number(32)
+        cdef uint8_t rrn[TEXT_ROOM]
+        cdef Py_ssize_t size = message.text(37, rrn, TEXT_ROOM)
+        if not 0 <= transmitted < 10000000000 or not 0 <= stan < 1000000:
+            return False
+        if acquirer == -2 or size == -2 or size > 12:
+            return False
+        trace.mti = <uint16_t> mti
+        trace.scheme = <uint8_t> self.scheme
+        trace.transmitted = transmitted
+        trace.stan = <uint32_t> stan
+        trace.acquirer = acquirer if acquirer > 0 else 0
+        if size > 0:
+            memcpy(request.body.rrn, rrn, size)
+        return True
+
+    cdef bint _fill_card(self, Request request, Message message) except -1:
+        """Fields 2 and 14, else both from track 2 (field 35)."""
+        cdef uint8_t text[TEXT_ROOM]
+        cdef int64_t expiry = message.number(14)
+        cdef Py_ssize_t size = message.text(2, text, TEXT_ROOM)
+        cdef Py_ssize_t track_size
+        cdef bytes hashed
+        if expiry == -2:
+            return False
+        if size < 0:
+            track_size = message.text(35, text, TEXT_ROOM)
+            size = _digits_at(text, track_size)
+            if expiry == ABSENT and track_size - size > 4:
+                expiry = _number_at(text + size + 1, 4)
+        elif _digits_at(text, size) != size:
+            return False
+        if not PAN_DIGITS_MIN <= size <= PAN_DIGITS_MAX:
+            return False
+        request.expiry = <int> expiry
+        hashed = self._hash_pan(PyBytes_FromStringAndSize(<char*> text, size))
+        memcpy(request.body.pan_hash, PyBytes_AS_STRING(hashed), 16)
+        memcpy(request.body.last_four, text + size - 4, 4)
+        memset(text, 0, TEXT_ROOM)
+        return True
+
+    cdef bint _fill_original(self, Request request, Message message) noexcept:
+        """Field 90: message type, STAN, date and time, acquirer, forwarder."""
+        cdef uint8_t text[TEXT_ROOM]
+        cdef Py_ssize_t size = message.text(90, text, TEXT_ROOM)
+        cdef Trace* original = &request.body.original
+        cdef uint32_t mti
+        if size == -1:
+            # a posting may stand alone, a reversal may not
+            return request.kind == FINANCIAL_ADVICE
+        if size != 42 or _digits_at(text, 42) != 42:
+            return False
+        mti = _hexadecimal_at(text, 4)
+        original.mti = <uint16_t> _without_repeat(mti)
+        original.stan = <uint32_t> _number_at(text + 4, 6)
+        original.transmitted = _number_at(text + 10, 10)
+        original.acquirer = _number_at(text + 20, 11)
+        original.scheme = <uint8_t> self.scheme
+        if original.acquirer == 0:
+            original.acquirer = request.body.trace.acquirer
+        return _fill_replacement(request, message)
+
+
+cdef bint _fill_amounts(Request request, Message message) noexcept:
+    """Fields 3, 4, 6, 49, 51. An amount in neither is malformed, but for a reversal."""
+    cdef int64_t amount = message.number(4)
+    cdef int64_t billing = message.number(6)
+    cdef int64_t processing_code = message.number(3)
+    cdef int64_t currency = message.number(49)
+    cdef int64_t billing_currency = message.number(51)
+    if amount == -2 or billing == -2 or processing_code == -2:
+        return False
+    if request.kind != REVERSAL and (
+        processing_code == ABSENT or (amount == ABSENT and billing == ABSENT)
+    ):
+        return False
+    request.body.transaction_amount = amount
+    request.billing_amount = billing
+    request.body.processing_code = (
+        <uint32_t> processing_code if processing_code > 0 else 0
+    )
+    # letters instead of numbers: a currency that no account has
+    request.body.transaction_currency = <uint16_t> currency if currency > 0 else 0
+    request.billing_currency = <int> billing_currency if billing_currency > 0 else 0
+    return True
+
+
+cdef bint _fill_replacement(Request request, Message message) noexcept:
+    """Field 95: what stays of the original, in the transaction's currency and, where
+    the scheme puts it there (Mastercard CIS, DE 95), in the cardholder's.
+    """
+    cdef uint8_t text[TEXT_ROOM]
+    cdef Py_ssize_t size = message.text(95, text, TEXT_ROOM)
+    cdef int64_t billing
+    if size == -1:
+        return True
+    if size != 42 or _digits_at(text, 12) != 12:
+        return False
+    if _number_at(text, 12) == 0:
+        return True
+    request.replacement_amount = _number_at(text, 12)
+    billing = _number_at(text + 24, 12)
+    request.replacement_billing_amount = billing if billing > 0 else ABSENT
+    return True
+
+
+cdef bint _says_approved(Message message):
+    cdef uint8_t code[TEXT_ROOM]
+    cdef Py_ssize_t size = message.text(39, code, TEXT_ROOM)
+    if size != 2:
+        return False
+    if memcmp(code, b"00", 2) == 0:
+        return True
+    return PyBytes_FromStringAndSize(<char*> code, 2).decode() in ADVICE_APPROVED
+
+
+cdef void _fill_merchant(Request request, Message message) noexcept:
+    """Fields 18, 41, 42, 43: nothing is decided by them, so odd ones are left out."""
+    cdef uint8_t text[TEXT_ROOM]
+    cdef int64_t category = message.number(18)
+    cdef Py_ssize_t size = message.text(41, text, 8)
+    if 0 < category < 10000:
+        request.body.merchant_category = <uint16_t> category
+    memset(request.body.terminal, 32, 8)
+    if size > 0:
+        memcpy(request.body.terminal, text, size)
+    size = _trimmed(text, message.text(42, text, MERCHANT_SIZE_MAX))
+    memcpy(request.merchant, text, size)
+    request.body.merchant_size = <uint8_t> size
+    size = _trimmed(text, message.text(43, text, MERCHANT_NAME_SIZE_MAX))
+    memcpy(request.merchant_name, text, size)
+    request.body.merchant_name_size = <uint8_t> size
+
+
+cdef inline Py_ssize_t _trimmed(const uint8_t* text, Py_ssize_t size) noexcept:
+    while size > 0 and text[size - 1] == 32:
+        size -= 1
+    return size if size > 0 else 0
+
+
+cdef inline Py_ssize_t _digits_at(const uint8_t* text, Py_ssize_t size) noexcept:
+    """How many digits stand at the start of `text`."""
+    cdef Py_ssize_t count = 0
+    while count < size and 48 <= text[count] <= 57:
+        count += 1
+    return count
+
+
+cdef inline int64_t _number_at(const uint8_t* text, Py_ssize_t size) noexcept:
+    """A number of `size` digits, or ABSENT if they are not all digits."""
+    cdef int64_t number = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        if not 48 <= text[i] <= 57:
+            return ABSENT
+        number = number * 10 + (text[i] - 48)
+    return number
+
+
+cdef inline uint32_t _hexadecimal_at(const uint8_t* text, Py_ssize_t size) noexcept:
+    cdef uint32_t number = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        number = (number << 4) | (text[i] - 48)
+    return number

@@ -1,0 +1,157 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from switch.ledger._entry cimport Trace
+
+cdef enum:
+    NONE = 0xFFFFFF             # end of a list of records; also the most records a shard may have
+
+cdef enum RecordStatus:
+    RECORD_FREE = 0
+    RECORD_DECLINED = 1         # also: answered, and no money moved
+    RECORD_HOLD_OPEN = 2
+    RECORD_POSTED = 3
+    RECORD_CLOSED = 4           # its money went back, or the hold ended
+    RECORD_REVERSED_UNSEEN = 5  # only its reversal has been seen so far
+
+cdef enum CardStatus:
+    CARD_ACTIVE = 0
+    CARD_RESTRICTED = 1
+    CARD_LOST = 2
+    CARD_STOLEN = 3
+    CARD_CLOSED = 4
+
+cdef struct Account:
+    int64_t balance
+    int64_t held
+    int64_t credit_limit
+    uint32_t name_offset
+    uint16_t currency
+    uint8_t name_size
+    uint8_t reserved
+
+cdef struct Card:
+    uint8_t pan_hash[16]
+    uint32_t account
+    uint16_t expiry
+    uint8_t status
+    uint8_t sealed_pan_size
+    uint8_t last_four[4]
+    uint8_t sealed_pan[40]
+
+# What is remembered of a transaction: enough to answer its repeat, to find it for
+# its reversal, and to end its hold.
+cdef struct Record:
+    uint64_t key                # message type, scheme, field 7 and field 11, packed
+    uint64_t acquirer
+    uint64_t pan                # the first 8 bytes of the PAN's keyed hash
+    uint64_t sequence           # of the entry that decided it
+    int64_t at
+    int64_t remaining           # of the hold or posting, in the account's currency
+    int64_t hold_expires_at
+    uint8_t rrn[12]
+    uint32_t account
+    uint32_t card
+    uint32_t next_in_bucket
+    uint32_t next_in_window
+    uint32_t previous_hold
+    uint32_t next_hold
+    uint8_t response_code[2]
+    uint8_t status
+    uint8_t flags
+    uint8_t in_window
+    uint8_t reserved[3]
+
+cdef packed struct DumpHeader:
+    uint8_t magic[4]
+    uint32_t version
+    uint32_t account_size
+    uint32_t card_size
+    uint32_t record_size
+    uint32_t shard
+    uint64_t sequence
+    int64_t last_at
+    uint32_t account_count
+    uint32_t names_size
+    uint32_t card_count
+    uint32_t record_count
+
+
+cdef class Limits:
+    cdef readonly int64_t transactions_max
+    cdef readonly int64_t duplicate_window_ms
+    cdef readonly int64_t hold_lifetime_ms
+    cdef readonly int64_t transactions
+    cdef readonly int64_t evicted_early
+
+
+cdef class State:
+    cdef readonly int shard
+    cdef readonly Limits limits
+    cdef readonly uint64_t sequence
+    cdef readonly int64_t last_at
+    cdef Account* accounts_table
+    cdef readonly uint32_t account_count
+    cdef uint32_t account_capacity
+    cdef uint8_t* names
+    cdef uint32_t names_size
+    cdef uint32_t names_capacity
+    cdef Card* cards_table
+    cdef readonly uint32_t card_count
+    cdef uint32_t card_capacity
+    cdef Record* records
+    cdef readonly uint32_t transaction_count
+    cdef uint32_t record_capacity
+    cdef uint32_t record_end            # records ever used; those above were never touched
+    cdef uint32_t free_record
+    cdef uint32_t* account_slots
+    cdef uint32_t account_slot_mask
+    cdef uint32_t* card_slots
+    cdef uint32_t card_slot_mask
+    cdef uint32_t* buckets
+    cdef uint32_t bucket_mask
+    cdef uint32_t window_head
+    cdef uint32_t window_tail
+    cdef uint32_t hold_head
+    cdef uint32_t hold_tail
+
+    cdef uint32_t find_account(self, const uint8_t* name, Py_ssize_t size) noexcept
+    cdef uint32_t find_card(self, const uint8_t* pan_hash) noexcept
+    cdef uint32_t find_record(
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn) noexcept
+    cdef uint32_t find_original(
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn) noexcept
+    cdef uint32_t find_sequence(
+        self, Trace* trace, uint64_t pan, uint64_t sequence) noexcept
+    cdef bint has_room(self) noexcept
+    cdef uint32_t add_account(self, Account* account, const uint8_t* name) except NONE
+    cdef uint32_t add_card(self, Card* card) except NONE
+    cdef uint32_t add_record(self, Record* record) except NONE
+    cdef void open_hold(self, uint32_t index) noexcept
+    cdef void close_hold(self, uint32_t index, uint8_t status) noexcept
+    cdef void advance(self, uint64_t sequence, int64_t at) noexcept
+
+    cdef str _account_name(self, uint32_t index)
+    cdef object _account_view(self, uint32_t index)
+    cdef int _grow_accounts(self, uint32_t capacity) except -1
+    cdef int _slot_account(self, uint32_t index) except -1
+    cdef int _grow_cards(self, uint32_t capacity) except -1
+    cdef int _slot_card(self, uint32_t index) except -1
+    cdef uint32_t _free_index(self) except NONE
+    cdef int _grow_records(self, uint32_t capacity) except -1
+    cdef int _link_bucket(self, uint32_t index) except -1
+    cdef int _grow_buckets(self) except -1
+    cdef void _append_window(self, uint32_t index) noexcept
+    cdef void _forget_old(self, int64_t at) noexcept
+    cdef void _leave_window(self) noexcept
+    cdef void _forget(self, uint32_t index) noexcept
+    cdef void _dump_records(self, uint8_t* at) noexcept
+    cdef const uint8_t* _restore_accounts(
+        self, DumpHeader* header, const uint8_t* at) except NULL
+    cdef const uint8_t* _restore_cards(
+        self, DumpHeader* header, const uint8_t* at) except NULL
+    cdef int _restore_records(self, DumpHeader* header, const uint8_t* at) except -1
+
+
+cdef uint64_t record_key(Trace* trace) noexcept
+cdef uint64_t pan_prefix(const uint8_t* pan_hash) noexcept

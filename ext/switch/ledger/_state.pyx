@@ -1,0 +1,707 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The state of one shard: accounts, cards, and what is remembered of transactions.
+
+Rule 1: nothing outside `switch.ledger._apply` (and `restore`, which loads what apply
+once made) changes a state. Everything else only looks.
+
+Rows live in plain arrays and are named by their index, which never changes; three
+hash tables of indices find them by account name, by PAN hash, and by what a scheme
+identifies a transaction with. A million accounts with a card each cost about
+200 bytes apiece that way, and restoring them is copying memory.
+
+A remembered transaction is on up to two lists. It is in the *window* until it is older
+than the duplicate window; it is on the list of *holds* while its hold is open. It is
+forgotten when it is on neither. When the process-wide bound is reached, the oldest
+that holds nothing is forgotten early and counted; an open hold never is.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from switch.ledger._entry cimport NO_INDEX, RRN_SIZE
+
+from switch.ledger.views import AccountView, CardView, HoldView
+
+cdef enum:
+    STATE_VERSION = 1
+    ROOM_SEARCH_MAX = 64        # open holds looked past for one that can be forgotten
+    MESSAGE_TYPES = 8
+    SCHEMES = 128
+
+
+class StateError(ValueError):
+    """A dump that this version cannot restore; says what was expected."""
+
+
+cdef uint64_t pan_prefix(const uint8_t* pan_hash) noexcept:
+    cdef uint64_t prefix
+    memcpy(&prefix, pan_hash, 8)
+    return prefix
+
+
+cdef inline uint64_t _message_type_number(uint16_t mti) noexcept:
+    if mti == 0x0100:
+        return 0
+    if mti == 0x0200:
+        return 1
+    if mti == 0x0120:
+        return 2
+    if mti == 0x0220:
+        return 3
+    if mti == 0x0400:
+        return 4
+    if mti == 0x0420:
+        return 5
+    return MESSAGE_TYPES - 1
+
+
+cdef uint64_t record_key(Trace* trace) noexcept:
+    # 8 types x 128 schemes x 10^10 (field 7) x 10^6 (field 11) fit in 64 bits
+    cdef uint64_t kind = _message_type_number(trace.mti) * SCHEMES + trace.scheme
+    return (kind * 10000000000 + trace.transmitted) * 1000000 + trace.stan
+
+
+cdef inline uint64_t _mixed(uint64_t value) noexcept:
+    # finaliser of MurmurHash3; the PAN's hash in the mix is keyed, so that nobody
+    # outside can choose colliding transactions
+    value ^= value >> 33
+    value *= <uint64_t> 0xFF51AFD7ED558CCD
+    value ^= value >> 33
+    value *= <uint64_t> 0xC4CEB9FE1A85EC53
+    return value ^ (value >> 33)
+
+
+cdef inline uint64_t _record_hash(
+    uint64_t key, uint64_t pan, uint64_t acquirer
+) noexcept:
+    return _mixed(key ^ _mixed(pan ^ (acquirer * <uint64_t> 0x9E3779B97F4A7C15)))
+
+
+cdef inline uint64_t _name_hash(const uint8_t* name, Py_ssize_t size) noexcept:
+    cdef uint64_t value = <uint64_t> 0xCBF29CE484222325
+    cdef Py_ssize_t i
+    for i in range(size):
+        value = (value ^ name[i]) * <uint64_t> 0x100000001B3
+    return _mixed(value)
+
+
+cdef void* _grown(void* table, size_t count, size_t item_size) except NULL:
+    cdef void* grown = realloc(table, count * item_size)
+    if grown == NULL:
+        raise MemoryError(f"ledger state: no memory for {count} rows of {item_size}")
+    return grown
+
+
+cdef uint32_t _capacity_after(uint32_t capacity) noexcept:
+    # by a quarter: doubling would leave up to half of a large table unused
+    return capacity + (capacity >> 2) + 64
+
+
+cdef uint32_t* _empty_slots(uint32_t count) except NULL:
+    cdef uint32_t* slots = <uint32_t*> _grown(NULL, count, sizeof(uint32_t))
+    cdef uint32_t i
+    for i in range(count):
+        slots[i] = NONE
+    return slots
+
+
+cdef uint32_t _power_of_two(uint32_t count) noexcept:
+    cdef uint32_t size = 64
+    while size < count:
+        size <<= 1
+    return size
+
+
+cdef class Limits:
+    """Bounds that all shards of a process share; times in milliseconds."""
+
+    def __init__(
+        self, *, int64_t transactions_max=8_000_000,
+        int64_t duplicate_window_ms=24 * 3600 * 1000,
+        int64_t hold_lifetime_ms=7 * 24 * 3600 * 1000,
+    ):
+        for name, value in (
+            ("transactions_max", transactions_max),
+            ("duplicate_window_ms", duplicate_window_ms),
+            ("hold_lifetime_ms", hold_lifetime_ms),
+        ):
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        self.transactions_max = transactions_max
+        self.duplicate_window_ms = duplicate_window_ms
+        self.hold_lifetime_ms = hold_lifetime_ms
+        self.transactions = 0
+        self.evicted_early = 0
+
+
+cdef class State:
+    """One shard. See the module for what it holds; `_apply` for how it changes."""
+
+    def __cinit__(self, int shard, Limits limits not None):
+        self.shard = shard
+        self.limits = limits
+        self.free_record = NONE
+        self.window_head = self.window_tail = NONE
+        self.hold_head = self.hold_tail = NONE
+        self.account_slots = _empty_slots(64)
+        self.account_slot_mask = 63
+        self.card_slots = _empty_slots(64)
+        self.card_slot_mask = 63
+        self.buckets = _empty_slots(64)
+        self.bucket_mask = 63
+
+    def __dealloc__(self):
+        if self.limits is not None:
+            self.limits.transactions -= self.transaction_count
+        free(self.accounts_table)
+        free(self.names)
+        free(self.cards_table)
+        free(self.records)
+        free(self.account_slots)
+        free(self.card_slots)
+        free(self.buckets)
+
+    # --- looking ------------------------------------------------------------------
+
+    cdef uint32_t find_account(self, const uint8_t* name, Py_ssize_t size) noexcept:
+        cdef uint32_t slot = <uint32_t> _name_hash(name, size) & self.account_slot_mask
+        cdef uint32_t index = self.account_slots[slot]
+        cdef Account* account
+        while index != NONE:
+            account = &self.accounts_table[index]
+            if account.name_size == size and memcmp(
+                self.names + account.name_offset, name, size
+            ) == 0:
+                return index
+            slot = (slot + 1) & self.account_slot_mask
+            index = self.account_slots[slot]
+        return NONE
+
+    cdef uint32_t find_card(self, const uint8_t* pan_hash) noexcept:
+        cdef uint32_t slot = <uint32_t> pan_prefix(pan_hash) & self.card_slot_mask
+        cdef uint32_t index = self.card_slots[slot]
+        while index != NONE:
+            if memcmp(self.cards_table[index].pan_hash, pan_hash, 16) == 0:
+                return index
+            slot = (slot + 1) & self.card_slot_mask
+            index = self.card_slots[slot]
+        return NONE
+
+    cdef uint32_t find_record(
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn
+    ) noexcept:
+        """The transaction that this one would repeat, or its early reversal."""
+        cdef uint64_t key = record_key(trace)
+        cdef uint32_t bucket = (
+            <uint32_t> _record_hash(key, pan, trace.acquirer) & self.bucket_mask
+        )
+        cdef uint32_t index = self.buckets[bucket]
+        cdef uint32_t unseen = NONE
+        cdef Record* record
+        while index != NONE:
+            record = &self.records[index]
+            if (
+                record.key == key and record.pan == pan
+                and record.acquirer == trace.acquirer
+            ):
+                if record.status == RECORD_REVERSED_UNSEEN:
+                    unseen = index
+                elif memcmp(record.rrn, rrn, RRN_SIZE) == 0:
+                    return index
+            index = record.next_in_bucket
+        return unseen
+
+    cdef uint32_t find_original(
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn
+    ) noexcept:
+        """What field 90 names. Field 37 is not in it: it decides between several."""
+        cdef uint64_t key = record_key(trace)
+        cdef uint32_t bucket = (
+            <uint32_t> _record_hash(key, pan, trace.acquirer) & self.bucket_mask
+        )
+        cdef uint32_t index = self.buckets[bucket]
+        cdef uint32_t found = NONE
+        cdef bint several = False
+        cdef Record* record
+        while index != NONE:
+            record = &self.records[index]
+            if (
+                record.key == key and record.pan == pan
+                and record.acquirer == trace.acquirer
+            ):
+                if memcmp(record.rrn, rrn, RRN_SIZE) == 0:
+                    return index
+                several = found != NONE
+                found = index
+            index = record.next_in_bucket
+        return NONE if several else found
+
+    cdef uint32_t find_sequence(
+        self, Trace* trace, uint64_t pan, uint64_t sequence
+    ) noexcept:
+        cdef uint64_t hashed = _record_hash(record_key(trace), pan, trace.acquirer)
+        cdef uint32_t index = self.buckets[<uint32_t> hashed & self.bucket_mask]
+        while index != NONE:
+            if self.records[index].sequence == sequence:
+                return index
+            index = self.records[index].next_in_bucket
+        return NONE
+
+    cdef bint has_room(self) noexcept:
+        """Whether one more transaction can be remembered."""
+        cdef uint32_t index = self.window_head
+        cdef int looked = 0
+        if self.limits.transactions < self.limits.transactions_max:
+            return self.transaction_count < NONE - 1
+        while index != NONE and looked < ROOM_SEARCH_MAX:
+            if self.records[index].status != RECORD_HOLD_OPEN:
+                return True
+            index = self.records[index].next_in_window
+            looked += 1
+        return False
+
+    def account(self, str name not None):
+        cdef bytes encoded = name.encode("utf-8")
+        cdef uint32_t index = self.find_account(
+            <const uint8_t*> PyBytes_AS_STRING(encoded), len(encoded)
+        )
+        return None if index == NONE else self._account_view(index)
+
+    def account_index(self, bytes name not None):
+        cdef uint32_t index = self.find_account(
+            <const uint8_t*> PyBytes_AS_STRING(name), len(name)
+        )
+        return -1 if index == NONE else index
+
+    def has_card(self, bytes pan_hash not None):
+        if len(pan_hash) != 16:
+            raise ValueError(f"pan_hash: expected 16 bytes, got {len(pan_hash)}")
+        return self.find_card(<const uint8_t*> PyBytes_AS_STRING(pan_hash)) != NONE
+
+    def card(self, bytes pan_hash not None):
+        cdef uint32_t index
+        cdef Card* card
+        if len(pan_hash) != 16:
+            raise ValueError(f"pan_hash: expected 16 bytes, got {len(pan_hash)}")
+        index = self.find_card(<const uint8_t*> PyBytes_AS_STRING(pan_hash))
+        if index == NONE:
+            return None
+        card = &self.cards_table[index]
+        return CardView(
+            self._account_name(card.account), card.expiry, card.status,
+            PyBytes_FromStringAndSize(<char*> card.last_four, 4).decode("latin-1"),
+            PyBytes_FromStringAndSize(<char*> card.sealed_pan, card.sealed_pan_size),
+        )
+
+    def card_hashes(self):
+        """The PAN hashes of all cards, in the order in which they were issued."""
+        cdef uint32_t index
+        for index in range(self.card_count):
+            yield PyBytes_FromStringAndSize(
+                <char*> self.cards_table[index].pan_hash, 16
+            )
+
+    def accounts(self):
+        cdef uint32_t index
+        for index in range(self.account_count):
+            yield self._account_view(index)
+
+    def holds(self):
+        cdef uint32_t index = self.hold_head
+        cdef list views = []
+        cdef Record* record
+        while index != NONE:
+            record = &self.records[index]
+            views.append(HoldView(record.sequence, record.account, record.remaining))
+            index = record.next_hold
+        return iter(views)
+
+    cdef str _account_name(self, uint32_t index):
+        cdef Account* account = &self.accounts_table[index]
+        return PyBytes_FromStringAndSize(
+            <char*> self.names + account.name_offset, account.name_size
+        ).decode("latin-1")
+
+    cdef object _account_view(self, uint32_t index):
+        cdef Account* account = &self.accounts_table[index]
+        return AccountView(
+            self._account_name(index), account.currency, account.balance,
+            account.held, account.credit_limit,
+        )
+
+    # --- changing: for _apply and restore only --------------------------------------
+
+    cdef void advance(self, uint64_t sequence, int64_t at) noexcept:
+        self.sequence = sequence
+        if at > self.last_at:
+            self.last_at = at
+
+    cdef uint32_t add_account(self, Account* account, const uint8_t* name) except NONE:
+        cdef uint32_t index = self.account_count
+        cdef uint32_t size = account.name_size
+        if index == self.account_capacity:
+            self._grow_accounts(_capacity_after(self.account_capacity))
+        if self.names_size + size > self.names_capacity:
+            self.names_capacity = _capacity_after(self.names_size + size)
+            self.names = <uint8_t*> _grown(self.names, self.names_capacity, 1)
+        memcpy(self.names + self.names_size, name, size)
+        self.accounts_table[index] = account[0]
+        self.accounts_table[index].name_offset = self.names_size
+        self.names_size += size
+        self.account_count += 1
+        self._slot_account(index)
+        return index
+
+    cdef int _grow_accounts(self, uint32_t capacity) except -1:
+        self.accounts_table = <Account*> _grown(
+            self.accounts_table, capacity, sizeof(Account)
+        )
+        self.account_capacity = capacity
+        return 0
+
+    cdef int _slot_account(self, uint32_t index) except -1:
+        cdef uint32_t count, each, slot
+        cdef Account* account
+        cdef uint32_t first = index
+        if self.account_count * 4 > (self.account_slot_mask + 1) * 3:
+            count = (self.account_slot_mask + 1) * 2
+            free(self.account_slots)
+            self.account_slots = NULL
+            self.account_slots = _empty_slots(count)
+            self.account_slot_mask = count - 1
+            first = 0
+        for each in range(first, index + 1):
+            account = &self.accounts_table[each]
+            slot = <uint32_t> _name_hash(
+                self.names + account.name_offset, account.name_size
+            ) & self.account_slot_mask
+            while self.account_slots[slot] != NONE:
+                slot = (slot + 1) & self.account_slot_mask
+            self.account_slots[slot] = each
+        return 0
+
+    cdef uint32_t add_card(self, Card* card) except NONE:
+        cdef uint32_t index = self.card_count
+        if index == self.card_capacity:
+            self._grow_cards(_capacity_after(self.card_capacity))
+        self.cards_table[index] = card[0]
+        self.card_count += 1
+        self._slot_card(index)
+        return index
+
+    cdef int _grow_cards(self, uint32_t capacity) except -1:
+        self.cards_table = <Card*> _grown(self.cards_table, capacity, sizeof(Card))
+        self.card_capacity = capacity
+        return 0
+
+    cdef int _slot_card(self, uint32_t index) except -1:
+        cdef uint32_t count, each, slot
+        cdef uint32_t first = index
+        if self.card_count * 4 > (self.card_slot_mask + 1) * 3:
+            count = (self.card_slot_mask + 1) * 2
+            free(self.card_slots)
+            self.card_slots = NULL
+            self.card_slots = _empty_slots(count)
+            self.card_slot_mask = count - 1
+            first = 0
+        for each in range(first, index + 1):
+            slot = (
+                <uint32_t> pan_prefix(self.cards_table[each].pan_hash)
+                & self.card_slot_mask
+            )
+            while self.card_slots[slot] != NONE:
+                slot = (slot + 1) & self.card_slot_mask
+            self.card_slots[slot] = each
+        return 0
+
+    cdef uint32_t add_record(self, Record* record) except NONE:
+        """Remembers a transaction; forgets what has grown too old."""
+        cdef uint32_t index
+        self._forget_old(record.at)
+        index = self._free_index()
+        self.records[index] = record[0]
+        self.transaction_count += 1
+        self.limits.transactions += 1
+        self._link_bucket(index)
+        self._append_window(index)
+        if record.status == RECORD_HOLD_OPEN:
+            self.open_hold(index)
+        return index
+
+    cdef uint32_t _free_index(self) except NONE:
+        cdef uint32_t index = self.free_record
+        if index != NONE:
+            self.free_record = self.records[index].next_in_bucket
+            return index
+        if self.record_end == self.record_capacity:
+            self._grow_records(_capacity_after(self.record_capacity))
+        index = self.record_end
+        self.record_end += 1
+        return index
+
+    cdef int _grow_records(self, uint32_t capacity) except -1:
+        if capacity >= NONE:
+            raise MemoryError(f"shard {self.shard}: more than {NONE} transactions")
+        self.records = <Record*> _grown(self.records, capacity, sizeof(Record))
+        self.record_capacity = capacity
+        return 0
+
+    cdef int _link_bucket(self, uint32_t index) except -1:
+        cdef Record* record = &self.records[index]
+        cdef uint32_t bucket
+        if self.transaction_count > self.bucket_mask:
+            self._grow_buckets()
+        bucket = <uint32_t> _record_hash(
+            record.key, record.pan, record.acquirer
+        ) & self.bucket_mask
+        record.next_in_bucket = self.buckets[bucket]
+        self.buckets[bucket] = index
+        return 0
+
+    cdef int _grow_buckets(self) except -1:
+        cdef uint32_t count = (self.bucket_mask + 1) * 2
+        cdef uint32_t* buckets = _empty_slots(count)
+        cdef uint32_t i, index, following, bucket
+        cdef Record* record
+        for i in range(self.bucket_mask + 1):
+            index = self.buckets[i]
+            while index != NONE:
+                record = &self.records[index]
+                following = record.next_in_bucket
+                bucket = <uint32_t> _record_hash(
+                    record.key, record.pan, record.acquirer
+                ) & (count - 1)
+                record.next_in_bucket = buckets[bucket]
+                buckets[bucket] = index
+                index = following
+        free(self.buckets)
+        self.buckets = buckets
+        self.bucket_mask = count - 1
+        return 0
+
+    cdef void _append_window(self, uint32_t index) noexcept:
+        self.records[index].in_window = 1
+        self.records[index].next_in_window = NONE
+        if self.window_tail == NONE:
+            self.window_head = index
+        else:
+            self.records[self.window_tail].next_in_window = index
+        self.window_tail = index
+
+    cdef void _forget_old(self, int64_t at) noexcept:
+        # two for every one that comes: memory shrinks again after a peak
+        cdef int64_t oldest = at - self.limits.duplicate_window_ms
+        cdef int left = 2
+        while left and self.window_head != NONE and (
+            self.records[self.window_head].at < oldest
+        ):
+            self._leave_window()
+            left -= 1
+        left = ROOM_SEARCH_MAX
+        while left and self.window_head != NONE and (
+            self.limits.transactions >= self.limits.transactions_max
+        ):
+            if self.records[self.window_head].status != RECORD_HOLD_OPEN:
+                self.limits.evicted_early += 1
+            self._leave_window()
+            left -= 1
+
+    cdef void _leave_window(self) noexcept:
+        cdef uint32_t index = self.window_head
+        cdef Record* record = &self.records[index]
+        self.window_head = record.next_in_window
+        if self.window_head == NONE:
+            self.window_tail = NONE
+        record.in_window = 0
+        if record.status != RECORD_HOLD_OPEN:
+            self._forget(index)
+
+    cdef void _forget(self, uint32_t index) noexcept:
+        cdef Record* record = &self.records[index]
+        cdef uint32_t bucket = <uint32_t> _record_hash(
+            record.key, record.pan, record.acquirer
+        ) & self.bucket_mask
+        cdef uint32_t* link = &self.buckets[bucket]
+        while link[0] != index:
+            link = &self.records[link[0]].next_in_bucket
+        link[0] = record.next_in_bucket
+        record.status = RECORD_FREE
+        record.sequence = 0
+        record.next_in_bucket = self.free_record
+        self.free_record = index
+        self.transaction_count -= 1
+        self.limits.transactions -= 1
+
+    cdef void open_hold(self, uint32_t index) noexcept:
+        """Puts a record at the end of the holds; all live equally long, so in order."""
+        cdef Record* record = &self.records[index]
+        record.status = RECORD_HOLD_OPEN
+        record.next_hold = NONE
+        record.previous_hold = self.hold_tail
+        if self.hold_tail == NONE:
+            self.hold_head = index
+        else:
+            self.records[self.hold_tail].next_hold = index
+        self.hold_tail = index
+
+    cdef void close_hold(self, uint32_t index, uint8_t status) noexcept:
+        cdef Record* record = &self.records[index]
+        if record.previous_hold == NONE:
+            self.hold_head = record.next_hold
+        else:
+            self.records[record.previous_hold].next_hold = record.next_hold
+        if record.next_hold == NONE:
+            self.hold_tail = record.previous_hold
+        else:
+            self.records[record.next_hold].previous_hold = record.previous_hold
+        record.status = status
+        record.remaining = 0
+        if not record.in_window:
+            self._forget(index)
+
+    # --- snapshots ------------------------------------------------------------------
+
+    def dump(self):
+        """The whole shard as bytes, for `restore`. Copies memory; no I/O."""
+        cdef DumpHeader header
+        cdef bytes out
+        cdef uint8_t* at
+        memcpy(header.magic, b"SWST", 4)
+        header.version = STATE_VERSION
+        header.account_size = sizeof(Account)
+        header.card_size = sizeof(Card)
+        header.record_size = sizeof(Record)
+        header.shard = self.shard
+        header.sequence = self.sequence
+        header.last_at = self.last_at
+        header.account_count = self.account_count
+        header.names_size = self.names_size
+        header.card_count = self.card_count
+        header.record_count = self.transaction_count
+        out = PyBytes_FromStringAndSize(NULL, _dump_size(&header))
+        at = <uint8_t*> PyBytes_AS_STRING(out)
+        memcpy(at, &header, sizeof(DumpHeader))
+        at += sizeof(DumpHeader)
+        memcpy(at, self.accounts_table, self.account_count * sizeof(Account))
+        at += self.account_count * sizeof(Account)
+        memcpy(at, self.names, self.names_size)
+        at += self.names_size
+        memcpy(at, self.cards_table, self.card_count * sizeof(Card))
+        at += self.card_count * sizeof(Card)
+        self._dump_records(at)
+        return out
+
+    cdef void _dump_records(self, uint8_t* at) noexcept:
+        """Oldest first: holds that have left the window, then the window."""
+        cdef uint32_t index = self.hold_head
+        while index != NONE:
+            if not self.records[index].in_window:
+                memcpy(at, &self.records[index], sizeof(Record))
+                at += sizeof(Record)
+            index = self.records[index].next_hold
+        index = self.window_head
+        while index != NONE:
+            memcpy(at, &self.records[index], sizeof(Record))
+            at += sizeof(Record)
+            index = self.records[index].next_in_window
+
+    @staticmethod
+    def restore(const uint8_t[::1] data not None, Limits limits not None):
+        """The shard that was dumped. Raises StateError."""
+        cdef DumpHeader header
+        cdef State state
+        cdef const uint8_t* at
+        if data.shape[0] < <Py_ssize_t> sizeof(DumpHeader):
+            raise StateError(f"state dump: expected a header, got {data.shape[0]} bytes")
+        memcpy(&header, &data[0], sizeof(DumpHeader))
+        _check_dump(&header, data.shape[0])
+        state = State(<int> header.shard, limits)
+        state.sequence = header.sequence
+        state.last_at = header.last_at
+        at = &data[0] + sizeof(DumpHeader)
+        at = state._restore_accounts(&header, at)
+        at = state._restore_cards(&header, at)
+        state._restore_records(&header, at)
+        return state
+
+    cdef const uint8_t* _restore_accounts(
+        self, DumpHeader* header, const uint8_t* at
+    ) except NULL:
+        cdef uint32_t count = header.account_count
+        cdef uint32_t index
+        self._grow_accounts(count + 1)
+        memcpy(self.accounts_table, at, count * sizeof(Account))
+        at += count * sizeof(Account)
+        self.names_capacity = header.names_size + 1
+        self.names = <uint8_t*> _grown(self.names, self.names_capacity, 1)
+        self.names_size = header.names_size
+        memcpy(self.names, at, header.names_size)
+        free(self.account_slots)
+        self.account_slots = NULL
+        self.account_slots = _empty_slots(_power_of_two(count + count // 3 + 1))
+        self.account_slot_mask = _power_of_two(count + count // 3 + 1) - 1
+        for index in range(count):
+            self.account_count = index + 1
+            self._slot_account(index)
+        return at + header.names_size
+
+    cdef const uint8_t* _restore_cards(
+        self, DumpHeader* header, const uint8_t* at
+    ) except NULL:
+        cdef uint32_t count = header.card_count
+        cdef uint32_t index
+        self._grow_cards(count + 1)
+        memcpy(self.cards_table, at, count * sizeof(Card))
+        free(self.card_slots)
+        self.card_slots = NULL
+        self.card_slots = _empty_slots(_power_of_two(count + count // 3 + 1))
+        self.card_slot_mask = _power_of_two(count + count // 3 + 1) - 1
+        for index in range(count):
+            self.card_count = index + 1
+            self._slot_card(index)
+        return at + count * sizeof(Card)
+
+    cdef int _restore_records(self, DumpHeader* header, const uint8_t* at) except -1:
+        cdef uint32_t index
+        self._grow_records(header.record_count + 64)
+        for index in range(header.record_count):
+            memcpy(&self.records[index], at, sizeof(Record))
+            at += sizeof(Record)
+            self.record_end = index + 1
+            self.transaction_count += 1
+            self.limits.transactions += 1
+            self._link_bucket(index)
+            if self.records[index].in_window:
+                self._append_window(index)
+            if self.records[index].status == RECORD_HOLD_OPEN:
+                self.open_hold(index)
+        return 0
+
+
+cdef Py_ssize_t _dump_size(DumpHeader* header) noexcept:
+    return (
+        <Py_ssize_t> sizeof(DumpHeader) + header.names_size
+        + <Py_ssize_t> header.account_count * sizeof(Account)
+        + <Py_ssize_t> header.card_count * sizeof(Card)
+        + <Py_ssize_t> header.record_count * sizeof(Record)
+    )
+
+
+cdef int _check_dump(DumpHeader* header, Py_ssize_t size) except -1:
+    cdef tuple got = (
+        header.version, header.account_size, header.card_size, header.record_size
+    )
+    cdef tuple expected = (
+        STATE_VERSION, sizeof(Account), sizeof(Card), sizeof(Record)
+    )
+    if memcmp(header.magic, b"SWST", 4) != 0:
+        raise StateError("state dump: expected the mark SWST at its start")
+    if got != expected:
+        raise StateError(
+            f"state dump: expected version and row sizes {expected}, got {got}"
+        )
+    if _dump_size(header) != size:
+        raise StateError(
+            f"state dump: expected {_dump_size(header)} bytes, got {size}"
+        )
+    return 0

@@ -1,0 +1,81 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Which shard a PAN belongs to.
+
+A card lives in the shard of its account, which its PAN does not tell. Here it costs
+eight bytes: 48 bits of the PAN's keyed hash and the shard's number. What the 48 bits
+find is compared in full with the shard's own card.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdlib cimport calloc, free
+
+from switch.ledger._state cimport NONE, State, pan_prefix
+
+cdef enum:
+    SHARD_BITS = 16
+    SHARD_MASK = 0xFFFF
+
+
+cdef inline uint64_t _tag(const uint8_t* pan_hash) noexcept:
+    cdef uint64_t tag = pan_prefix(pan_hash) >> SHARD_BITS
+    return tag if tag else 1
+
+
+cdef class CardDirectory:
+    """The cards of all shards of this process. `states[n]` is shard n."""
+
+    def __init__(self, states):
+        cdef State state
+        cdef uint32_t index
+        cdef uint64_t cards = 0
+        self.states = list(states)
+        if not 1 <= len(self.states) <= SHARD_MASK:
+            raise ValueError(f"expected 1 to 65535 shards, got {len(self.states)}")
+        for number, state in enumerate(self.states):
+            if state.shard != number:
+                raise ValueError(f"expected shard {number}, got shard {state.shard}")
+            cards += state.card_count
+        self._allocate(cards)
+        for state in self.states:
+            for index in range(state.card_count):
+                self.add(state.cards_table[index].pan_hash, state.shard)
+
+    def __dealloc__(self):
+        free(self.slots)
+
+    cdef int _allocate(self, uint64_t count) except -1:
+        cdef uint64_t size = 1024
+        while size * 3 < count * 4 + 4:
+            size *= 2
+        self.slots = <uint64_t*> calloc(size, sizeof(uint64_t))
+        if self.slots == NULL:
+            raise MemoryError(f"card directory: no memory for {size} slots")
+        self.mask = size - 1
+        return 0
+
+    cdef int shard_of(self, const uint8_t* pan_hash) noexcept:
+        """The card's shard; for an unknown card, the one that remembers its PAN."""
+        cdef uint64_t tag = _tag(pan_hash)
+        cdef uint64_t at = tag & self.mask
+        cdef int shard
+        while self.slots[at]:
+            if self.slots[at] >> SHARD_BITS == tag:
+                shard = <int> (self.slots[at] & SHARD_MASK)
+                if (<State> self.states[shard]).find_card(pan_hash) != NONE:
+                    return shard
+            at = (at + 1) & self.mask
+        return <int> (pan_prefix(pan_hash) % <uint64_t> len(self.states))
+
+    def shard(self, bytes pan_hash not None):
+        """`shard_of`, for callers in Python."""
+        if len(pan_hash) != 16:
+            raise ValueError(f"pan_hash: expected 16 bytes, got {len(pan_hash)}")
+        return self.shard_of(<const uint8_t*> PyBytes_AS_STRING(pan_hash))
+
+    cdef int add(self, const uint8_t* pan_hash, int shard) except -1:
+        cdef uint64_t tag = _tag(pan_hash)
+        cdef uint64_t at = tag & self.mask
+        while self.slots[at]:
+            at = (at + 1) & self.mask
+        self.slots[at] = (tag << SHARD_BITS) | <uint64_t> shard
+        self.count += 1
+        return 0

@@ -1,0 +1,252 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The one writer: shards admit requests, and one commit carries what they decided.
+
+All shards of a process are committed together. While one commit is being written,
+the entries and the replies of everything that arrives gather for the next; when it is
+durable, and not before, its replies leave, one write per connection. The batch grows
+with the load by itself.
+
+Rule 1: a reply leaves only after every entry decided before it is durable. That holds
+for repeats as well, whose first answer may still be on its way to the disk.
+"""
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdlib cimport free, realloc
+
+from switch.ledger._apply cimport apply
+from switch.ledger._decide cimport decide
+from switch.ledger._entry cimport ENTRY_SIZE_MAX
+
+from switch.journal.port import ShardRecord
+from switch.ledger._decide import decide_expiries
+
+cdef enum:
+    CAPACITY_FIRST = 4096
+    CAPACITY_KEPT = 1 << 20     # a buffer that grew beyond gives its memory back
+
+
+cdef uint8_t* _with_room(
+    uint8_t* buffer, Py_ssize_t* capacity, Py_ssize_t needed
+) except NULL:
+    cdef Py_ssize_t grown = capacity[0] if capacity[0] else CAPACITY_FIRST
+    cdef void* moved
+    if needed <= capacity[0]:
+        return buffer
+    while grown < needed:
+        grown *= 2
+    moved = realloc(buffer, grown)
+    if moved == NULL:
+        raise MemoryError(f"no memory for {grown} bytes")
+    capacity[0] = grown
+    return <uint8_t*> moved
+
+
+cdef class ReplyBuffer:
+    """Replies to one connection, in the order decided, held until they may leave.
+
+    The link's connection derives from it: it puts the frame's header before a body
+    and delivers the frames of one commit to its transport.
+    """
+
+    def __dealloc__(self):
+        free(self.frames)
+
+    cdef uint8_t* open(self, Py_ssize_t capacity) except NULL:
+        """Room for the body of one reply; `close` makes it count."""
+        self.frames = _with_room(
+            self.frames, &self.frames_capacity,
+            self.frames_size + self.header_size + capacity,
+        )
+        return self.frames + self.frames_size + self.header_size
+
+    cdef int close(self, Py_ssize_t body_size) except -1:
+        self.write_header(self.frames + self.frames_size, body_size)
+        self.frames_size += self.header_size + body_size
+        self.replies += 1
+        return 0
+
+    cdef int write_header(self, uint8_t* at, Py_ssize_t body_size) except -1:
+        return 0
+
+    cdef bytes take(self):
+        cdef bytes frames = PyBytes_FromStringAndSize(
+            <char*> self.frames, self.frames_size
+        )
+        self.frames_size = 0
+        self.replies = 0
+        self.held = False
+        if self.frames_capacity > CAPACITY_KEPT:
+            free(self.frames)
+            self.frames = NULL
+            self.frames_capacity = 0
+        return frames
+
+    cpdef deliver(self, bytes frames, int replies):
+        raise NotImplementedError("a link's connection delivers")
+
+
+cdef class Shard:
+    """One shard's state and what it has decided since its last commit."""
+
+    def __init__(self, State state not None, CommitGroup group not None):
+        self.state = state
+        self.group = group
+
+    def __dealloc__(self):
+        free(self.pending)
+
+    cdef Decision admit(self, Request request, int64_t now):
+        """Decides one request; what it wrote is in the commit being gathered."""
+        cdef Decision decision = decide(self.state, request, now)
+        if decision.entry is not None:
+            self.write(decision.entry)
+        return decision
+
+    cdef int write(self, Entry entry) except -1:
+        # packed before it is applied: an entry that cannot be packed changes nothing
+        cdef Py_ssize_t size
+        self.pending = _with_room(
+            self.pending, &self.pending_capacity, self.pending_size + ENTRY_SIZE_MAX
+        )
+        size = entry.pack(self.pending + self.pending_size)
+        apply(self.state, entry)
+        if self.pending_count == 0:
+            self.first_sequence = entry.sequence
+            self.group._changed.append(self)
+        self.pending_size += size
+        self.pending_count += 1
+        self.group.pending += 1
+        return 0
+
+    def decide(self, Request request not None, int64_t now):
+        """`admit` for callers in Python: the decision, its entry pending."""
+        return self.admit(request, now)
+
+    def end_holds(self, int64_t now):
+        """Ends the holds whose time is over; returns how many."""
+        cdef Entry entry
+        cdef list entries = decide_expiries(self.state, now)
+        for entry in entries:
+            self.write(entry)
+        return len(entries)
+
+    cpdef object take(self):
+        """The record of what is pending, for the commit that starts now."""
+        cdef object record = ShardRecord(
+            shard=self.state.shard,
+            first_sequence=self.first_sequence,
+            count=self.pending_count,
+            payload=PyBytes_FromStringAndSize(<char*> self.pending, self.pending_size),
+        )
+        self.pending_size = 0
+        self.pending_count = 0
+        if self.pending_capacity > CAPACITY_KEPT:
+            free(self.pending)
+            self.pending = NULL
+            self.pending_capacity = 0
+        return record
+
+
+cdef class CommitGroup:
+    """All shards of this process, and the commits that they share.
+
+    `submit(at, records)` hands a commit to the journal's thread, which calls
+    `committed(number)` on the loop when it is durable. `schedule(callback)` runs a
+    callback when the loop has read what has arrived. `released(number)` is told after
+    the replies have gone. `clock()` gives milliseconds since 1970.
+    """
+
+    def __init__(
+        self, states, *, submit, schedule, released, clock,
+        uint64_t head=0, uint32_t pending_max=65_536,
+    ):
+        self.shards = [Shard(state, self) for state in states]
+        self.head = head
+        self.pending_max = pending_max
+        self._submit = submit
+        self._schedule = schedule
+        self._released = released
+        self._clock = clock
+        self._changed = []
+        self._holding = []
+        self._waiters = []
+        self._deliveries = []
+        self._waiters_in_flight = []
+
+    cdef int hold(self, ReplyBuffer buffer) except -1:
+        """Keeps the replies of `buffer` until what is pending now is durable."""
+        if not buffer.held:
+            buffer.held = True
+            self._holding.append(buffer)
+        return 0
+
+    def wait(self, future):
+        """`future` gets its result when everything decided until now is released."""
+        self._waiters.append(future)
+        self.flush()
+
+    cpdef flush(self):
+        """To be called when a burst of requests has been decided."""
+        if not self._committing and not self._scheduled:
+            self._scheduled = True
+            self._schedule(self.seal)
+
+    cpdef seal(self):
+        """Starts a commit with all that is pending, or releases what needs none."""
+        cdef Shard shard
+        cdef ReplyBuffer buffer
+        cdef list deliveries = []
+        cdef list waiters, records, holding
+        cdef int replies
+        self._scheduled = False
+        if self._committing or self.stopped:
+            return
+        holding = self._holding
+        self._holding = []
+        for buffer in holding:
+            replies = buffer.replies
+            deliveries.append((buffer, buffer.take(), replies))
+        waiters = self._waiters
+        self._waiters = []
+        if not self._changed:
+            self._deliver(deliveries, waiters)
+            return
+        records = [shard.take() for shard in self._changed]
+        self._changed = []
+        self._committing = True
+        self._deliveries = deliveries
+        self._waiters_in_flight = waiters
+        self.in_flight = self.pending
+        self.pending = 0
+        self._submit(self._clock(), records)
+
+    cpdef committed(self, uint64_t number):
+        """The commit in flight is durable: its replies leave, the next one starts."""
+        cdef list deliveries = self._deliveries
+        cdef list waiters = self._waiters_in_flight
+        self._deliveries = []
+        self._waiters_in_flight = []
+        self._committing = False
+        self.head = number
+        self.entries += self.in_flight
+        self.commits += 1
+        self.in_flight = 0
+        self._deliver(deliveries, waiters)
+        self._released(number)
+        if self._changed or self._holding or self._waiters:
+            self.flush()
+
+    def stop(self):
+        """Nothing is answered any more: the journal cannot be written."""
+        self.stopped = True
+        for future in self._waiters + self._waiters_in_flight:
+            if not future.done():
+                future.cancel()
+
+    cdef int _deliver(self, list deliveries, list waiters) except -1:
+        cdef ReplyBuffer buffer
+        for buffer, frames, replies in deliveries:
+            buffer.deliver(frames, replies)
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+        return 0

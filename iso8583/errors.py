@@ -1,0 +1,90 @@
+"""What can go wrong, and where.
+
+    Error (ValueError)
+    ├── SpecError       the spec is not one that messages can be read or written by
+    ├── EncodeError     our side: a value does not fit its field
+    └── DecodeError     their side: the bytes are not a message of this spec
+
+No text or attribute quotes a field's content, so that errors can be logged; only
+a partial message holds any, and its repr does not show it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iso8583._codec import Message
+
+__all__ = ["DecodeError", "EncodeError", "Error", "SpecError"]
+
+
+def _place(field: int | None) -> str:
+    match field:
+        case None:
+            return "message"
+        case 0:
+            return "MTI"
+        case 1:
+            return "bitmap"
+        case _:
+            return f"field {field}"
+
+
+class Error(ValueError):
+    """Whatever this package raises about specs and messages."""
+
+
+class SpecError(Error):
+    """A spec that is not valid, or that is not there."""
+
+
+class EncodeError(Error):
+    """A value that does not fit its field.
+
+    `field` is 0 for the MTI and None for the message as a whole.
+    """
+
+    def __init__(self, field: int | None, expected: str, got: str) -> None:
+        super().__init__(f"{_place(field)}: expected {expected}, got {got}")
+        self.field = field
+        self.expected = expected
+        self.got = got
+
+    def __reduce__(self) -> tuple[type[EncodeError], tuple[object, ...]]:
+        return type(self), (self.field, self.expected, self.got)
+
+
+class DecodeError(Error):
+    """Bytes that are not a message of the spec.
+
+    `field` is 0 for the MTI, 1 for the bitmaps, and None for what belongs to no
+    field; `offset` counts bytes from the start of the data. `message` has the
+    fields before the fault, or is None when not even MTI and bitmap could be read.
+    """
+
+    def __init__(
+        self,
+        field: int | None,
+        offset: int,
+        expected: str,
+        got: str,
+        message: Message | None = None,
+    ) -> None:
+        super().__init__(
+            f"{_place(field)} at offset {offset}: expected {expected}, got {got}"
+        )
+        self.field = field
+        self.offset = offset
+        self.expected = expected
+        self.got = got
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[DecodeError], tuple[object, ...]]:
+        return type(self), (
+            self.field,
+            self.offset,
+            self.expected,
+            self.got,
+            self.message,
+        )

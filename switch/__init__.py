@@ -1,0 +1,3 @@
+"""An authorisation switch for a card issuer."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,68 @@
+"""`switch journal`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from switch.cli import exits
+from switch.cli.options import Subparsers, add_command, add_json, print_json
+
+
+def add(subparsers: Subparsers) -> None:
+    group = subparsers.add_parser(
+        "journal", help="look into a data directory while no daemon runs on it"
+    )
+    actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = add_command(
+        actions,
+        "verify",
+        run_verify,
+        summary="derive every balance and hold again, and say whether all of it fits",
+        example="switch journal verify bank",
+    )
+    dump = add_command(
+        actions,
+        "dump",
+        run_dump,
+        summary="print the journal's entries, oldest first",
+        example="switch journal dump bank --json | jq .kind",
+    )
+    for parser in (verify, dump):
+        parser.add_argument("directory", type=Path, metavar="DIR")
+        add_json(parser)
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    from switch import audit
+    from switch.cli.progress import progress
+
+    with progress("verify", 1.0) as advance:
+        verdict = audit.verify(arguments.directory, advance)
+    if arguments.json:
+        print_json(
+            {
+                "ok": verdict.ok,
+                "entries": verdict.entries,
+                "accounts": verdict.accounts,
+                "problems": list(verdict.problems),
+            }
+        )
+    else:
+        for problem in verdict.problems:
+            print(problem)
+        said = "ok" if verdict.ok else f"NOT ok, {len(verdict.problems)} problems"
+        print(f"{said}: {verdict.entries:,} entries, {verdict.accounts:,} accounts")
+    return exits.OK if verdict.ok else exits.NOT_SO
+
+
+def run_dump(arguments: argparse.Namespace) -> int:
+    import json
+
+    from switch import audit
+
+    for entry in audit.dump(arguments.directory):
+        if arguments.json:
+            sys.stdout.write(json.dumps(entry, separators=(",", ":")) + "\n")
+        else:
+            print("  ".join(f"{name}={value}" for name, value in entry.items()))
+    return exits.OK

@@ -1,0 +1,121 @@
+"""The `switch` command: finds the command's module, runs it, says how it ended."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final
+
+from switch.cli import exits
+
+# in the order of the help
+COMMAND_MODULES: Final = (
+    "serve",
+    "demo",
+    "load",
+    "replay",
+    "decode",
+    "accounts",
+    "cards",
+    "journal",
+    "config",
+    "version",
+)
+
+# Whose errors are the user's to mend, and how: their own text says it all.
+EXIT_CODES: Final = {
+    "switch.config": exits.USAGE,
+    "switch.imports": exits.USAGE,
+    "switch.replay": exits.USAGE,
+    "switch.journal": exits.INPUT_OUTPUT,
+    "switch.keys": exits.INPUT_OUTPUT,
+    "switch.link": exits.INPUT_OUTPUT,
+    "switch.observe": exits.INPUT_OUTPUT,
+    "switch.ownership": exits.INPUT_OUTPUT,
+    "switch.projection": exits.INPUT_OUTPUT,
+    "switch.publish": exits.INPUT_OUTPUT,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="switch",
+        description="An authorisation switch for a card issuer.",
+        epilog="try it:\n  switch demo\n\n" + exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show a traceback when something fails"
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMAND_MODULES:
+        importlib.import_module(f"switch.cli.{name}").add(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    # --debug is a word of every command, before or after its name
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    previous = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        parsed = build_parser().parse_args(given)
+        parsed.debug = debug
+        exit_code: int = parsed.run(parsed)
+        sys.stdout.flush()
+        return exit_code
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except exits.Terminated:
+        return exits.TERMINATED
+    except SystemExit as end:
+        # argparse: 0 after --help, 2 after a usage error it has already printed
+        return end.code if isinstance(end.code, int) else exits.USAGE
+    except BrokenPipeError:
+        # what is left in the buffer would raise again when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OUTPUT_CLOSED
+    except Exception as error:  # noqa: BLE001  the outermost place: nothing above
+        return _report(error, debug)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _report(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, exits.CommandError):
+        text, exit_code = str(error), error.exit_code
+    elif isinstance(error, OSError):
+        text, exit_code = describe_os_error(error), exits.INPUT_OUTPUT
+    elif (known := _exit_code_of(error)) is not None:
+        text, exit_code = str(error), known
+    else:
+        text = f"{type(error).__name__}: {error} (--debug shows where)"
+        exit_code = exits.FAULT
+    one_line = " ".join(text.split())
+    print(f"switch: {one_line}", file=sys.stderr)
+    return exit_code
+
+
+def _exit_code_of(error: Exception) -> int | None:
+    """By the package that raised it; None for what no package of ours means to."""
+    for kind in type(error).__mro__:
+        package = ".".join(kind.__module__.split(".")[:2])
+        if package in EXIT_CODES:
+            return EXIT_CODES[package]
+    return None
+
+
+def describe_os_error(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    raise exits.Terminated

@@ -1,0 +1,1 @@
+"""Which flow a message takes, and which fields its answer carries."""

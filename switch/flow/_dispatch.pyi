@@ -1,0 +1,27 @@
+from collections.abc import Callable
+
+from iso8583 import Codec
+from switch.shard._directory import CardDirectory
+from switch.shard._group import CommitGroup
+
+class Dispatcher:
+    def __init__(
+        self,
+        codec: Codec,
+        directory: CardDirectory,
+        group: CommitGroup,
+        hash_pan: Callable[[bytes], bytes],
+        *,
+        scheme: int = 0,
+    ) -> None: ...
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def directory(self) -> CardDirectory: ...
+    @property
+    def group(self) -> CommitGroup: ...
+    @property
+    def scheme(self) -> int: ...
+    @property
+    def repeated(self) -> int: ...
+    def counts(self) -> dict[tuple[str, str], int]: ...

@@ -1,0 +1,140 @@
+"""One reader of the journal: hands commits to a sink, at the sink's pace.
+
+Rule 1: a sink that fails is closed and opened again after a while, and says itself
+        where it is. What fails one does not hold up another.
+Rule 2: a batch is bounded, so that a sink that is far behind shares the process.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from switch.journal.port import Commit, Journal, JournalError
+from switch.observe.log import event
+
+RETRY_SECONDS_MIN = 0.5
+RETRY_SECONDS_MAX = 30.0
+
+_logger = logging.getLogger("switch.follower")
+
+
+class Sink(Protocol):
+    @property
+    def position(self) -> int:
+        """The last commit that was taken whole and cannot be lost any more."""
+
+    def take(self, commits: Sequence[Commit]) -> None: ...
+
+    def tend(self) -> bool:
+        """A piece of housekeeping, when nothing is to be taken; whether it has more."""
+
+    def close(self) -> None: ...
+
+
+class Consumer:
+    """`step` does at most one batch. `position` is -1 while the sink is not open."""
+
+    def __init__(
+        self,
+        name: str,
+        journal: Journal,
+        open_sink: Callable[[], Sink],
+        *,
+        entries_max: int,
+        interval_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.position = -1
+        self.fault: str | None = None
+        self._journal = journal
+        self._open_sink = open_sink
+        self._entries_max = entries_max
+        self._interval_seconds = interval_seconds
+        self._clock = clock
+        self._sink: Sink | None = None
+        self._reading: Iterator[Commit] | None = None
+        # When the next batch may begin, and when a failed sink is tried again.
+        self._due_at = 0.0
+        self._retry_seconds = RETRY_SECONDS_MIN
+
+    def step(self, head: int, *, at_once: bool = False) -> bool:
+        """Whether there is more to do now. A journal that fails ends the process:
+        nothing can be gone on with, and it is opened again with the next one."""
+        if self._clock() < self._due_at and not (at_once and self.fault is None):
+            return False
+        try:
+            sink = self._opened()
+            if sink.position >= head:
+                return sink.tend()
+            return self._take(sink, head)
+        except JournalError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever a sink raises: Rule 1
+            self._failed(error)
+            return False
+
+    def wait_seconds(self, head: int) -> float | None:
+        """Until the next step has something to do; None when nothing is waiting."""
+        if self._sink is not None and self.position >= head:
+            return None
+        return max(self._due_at - self._clock(), 0.0)
+
+    def close(self) -> None:
+        self._reading = None
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+    def _opened(self) -> Sink:
+        if self._sink is None:
+            self._sink = self._open_sink()
+            self.position = self._sink.position
+        return self._sink
+
+    def _take(self, sink: Sink, head: int) -> bool:
+        commits, is_full = self._batch(sink.position, head)
+        sink.take(commits)
+        self.position = sink.position
+        self.fault = None
+        self._retry_seconds = RETRY_SECONDS_MIN
+        self._due_at = 0.0 if is_full else self._clock() + self._interval_seconds
+        return is_full
+
+    def _batch(self, position: int, head: int) -> tuple[list[Commit], bool]:
+        """The next commits, and whether the batch is full rather than at the head."""
+        commits: list[Commit] = []
+        entries = 0
+        # Kept from batch to batch, for it reads ahead.
+        reading = self._reading
+        if reading is None:
+            reading = self._journal.read(position, head - position)
+        self._reading = reading
+        for commit in reading:
+            assert position < commit.number <= head, (position, commit.number, head)
+            commits.append(commit)
+            entries += sum(record.count for record in commit.records)
+            if entries >= self._entries_max:
+                return commits, True
+        self._reading = None
+        return commits, False
+
+    def _failed(self, error: Exception) -> None:
+        self.fault = f"{type(error).__name__}: {error}"
+        event(
+            _logger,
+            logging.ERROR,
+            "cannot go on, will try again",
+            what=self.name,
+            reason=self.fault,
+            seconds=self._retry_seconds,
+        )
+        with suppress(Exception):
+            self.close()
+        self._sink = None
+        self._reading = None
+        self.position = -1
+        self._due_at = self._clock() + self._retry_seconds
+        self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)

@@ -1,0 +1,49 @@
+"""The ledger: what a card issuer owes and is owed. Pure: no I/O, clock or chance.
+
+    decide(state, request, now) -> Decision     looks, and says what has to be written
+    apply(state, entry)                         the only thing that changes a state
+
+An account's `available` is balance + credit limit - held, in minor units of its
+currency. An approval never makes it negative; advices may, and say so.
+"""
+
+from switch.ledger._apply import apply, apply_payload
+from switch.ledger._decide import Decision, decide, decide_expiries
+from switch.ledger._entry import (
+    CARD_STATUSES,
+    KIND_NAMES,
+    AccountOpened,
+    CardIssued,
+    Entry,
+    EntryError,
+    Transaction,
+    decode_entries,
+)
+from switch.ledger._request import Request
+from switch.ledger._state import Limits, State, StateError
+from switch.ledger.routing import shard_of_account
+from switch.ledger.views import AccountView, CardView, HoldView
+
+__all__ = [
+    "CARD_STATUSES",
+    "KIND_NAMES",
+    "AccountOpened",
+    "AccountView",
+    "CardIssued",
+    "CardView",
+    "Decision",
+    "Entry",
+    "EntryError",
+    "HoldView",
+    "Limits",
+    "Request",
+    "State",
+    "StateError",
+    "Transaction",
+    "apply",
+    "apply_payload",
+    "decide",
+    "decide_expiries",
+    "decode_entries",
+    "shard_of_account",
+]

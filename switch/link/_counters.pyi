@@ -1,0 +1,30 @@
+class LinkCounters:
+    accepted: int
+    refused: int
+    frames_received: int
+    heartbeats_received: int
+    bytes_received: int
+    bytes_sent: int
+    malformed_answered: int
+    malformed_dropped: int
+    malformed_framing: int
+    faults: int
+    responses_unexpected: int
+    replies_sent: int
+    replies_dropped: int
+    outstanding: int
+    paused_by_peer: int
+    paused_by_outstanding: int
+    def __init__(self) -> None: ...
+    def count_closed(self, kind: str) -> None: ...
+    def count_network(self, response_code: str) -> None: ...
+    @property
+    def closed(self) -> dict[str, int]: ...
+    @property
+    def network_answers(self) -> dict[str, int]: ...
+    @property
+    def reply_seconds_counts(self) -> tuple[int, ...]: ...
+    @property
+    def reply_seconds_sum(self) -> float: ...
+
+class WaitingMarks: ...

@@ -1,0 +1,69 @@
+"""What can be set on a link: every limit with a name, a unit and its reason."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+FramingName = Literal["binary2", "binary4", "ascii4", "bcd2"]
+SignOn = Literal["wait", "send"]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+# A day: nothing on a link waits longer.
+Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
+
+
+class Address(Struct, frozen=True):
+    host: str
+    port: Annotated[int, Meta(ge=0, le=65535)]
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """HOST:PORT, an IPv6 host in brackets; port 0 lets the system choose."""
+        host, colon, port = text.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            host = ""
+        digits = port.isascii() and port.isdigit() and len(port) <= 5
+        if not (colon and host and digits and int(port) <= 65535):
+            raise ValueError(f"expected HOST:PORT, got {text!r}")
+        return cls(host, int(port))
+
+
+class SessionSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    # Who signs on: schemes mostly do it themselves, so we wait.
+    sign_on: SignOn = "wait"
+    # True: a financial request before sign-on is answered 91.
+    sign_on_required: bool = False
+    # A line that is silent for this long is tested, if it was ever used.
+    echo_interval_ms: Milliseconds = 60_000
+    response_timeout_ms: Milliseconds = 10_000
+    # So many of our requests in a row without an answer: the peer is gone.
+    unanswered_max: Count = 3
+
+
+class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    listen: Address = Address("127.0.0.1", 8583)
+    # The name of a specification that is shipped, or the path of one.
+    spec: str = "iso87-ascii"
+    framing: FramingName = "binary2"
+    # True: the length on the wire counts the header too.
+    inclusive: bool = False
+    # Bytes of a body. No message of the shipped specifications comes near it.
+    frame_size_max: Annotated[int, Meta(ge=1, le=65535)] = 8192
+    # Each costs a socket and a few KiB; a scheme opens a handful.
+    connections_max: Count = 1024
+    # Requests of one connection that may wait for their commit; above it we stop
+    # reading from that connection until they are answered.
+    outstanding_max: Count = 4096
+    # Frames in a row that are no message at all: the peer speaks something else.
+    undecodable_max: Count = 16
+    # How long answers that are due may take after SIGTERM, and after a peer's half
+    # close, before the connection is cut.
+    drain_timeout_ms: Milliseconds = 10_000
+    session: SessionSettings = SessionSettings()

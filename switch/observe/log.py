@@ -1,0 +1,173 @@
+"""Logs: plain lines for people, JSON for programs, and never card data.
+
+Rule 1: whoever logs names what happened and passes values as fields; it passes no
+        account holder's data to begin with.
+Rule 2: what slips through all the same (a library's error text) is masked here, on the
+        finished line: anything that could be a card number, and any long run of digits,
+        which is what a message or a track looks like in a dump.
+Rule 3: no line breaks inside a line, so that a peer cannot forge one.
+Rule 4: a peer that misbehaves thousands of times a second writes a bounded number of
+        lines; the next one says how many were left out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+LogFormat = Literal["auto", "plain", "json"]
+
+ROOT = "switch"
+# Of one event of one logger: enough to see a pattern, too few to fill a disk.
+LINES_PER_SECOND_MAX = 20
+
+_CARD_DIGITS_MIN, _CARD_DIGITS_MAX = 12, 19
+_DIGIT_RUN = re.compile(r"[0-9](?:[ -]?[0-9]){11,}")
+_FIELDS = "switch_fields"
+
+
+def event(
+    logger: logging.Logger,
+    level: int,
+    text: str,
+    /,
+    *,
+    error: BaseException | None = None,
+    **fields: object,
+) -> None:
+    """Logs that `text` happened; `text` is constant, what varies is in `fields`.
+
+    `error` is logged with its traceback.
+    """
+    if logger.isEnabledFor(level):
+        logger.log(level, text, extra={_FIELDS: fields}, exc_info=error)
+
+
+def mask_digits(text: str) -> str:
+    """The text without card numbers and without long runs of digits."""
+    return _DIGIT_RUN.sub(_mask_run, text)
+
+
+def _mask_run(match: re.Match[str]) -> str:
+    run = match[0]
+    digits = run.replace(" ", "").replace("-", "")
+    if len(digits) > _CARD_DIGITS_MAX:
+        return f"[{len(digits)} digits]"
+    if len(digits) >= _CARD_DIGITS_MIN and _has_check_digit(digits):
+        return f"[card ..{digits[-4:]}]"
+    return run
+
+
+def _has_check_digit(digits: str) -> bool:
+    """Luhn, ISO/IEC 7812-1 annex B."""
+    total = 0
+    for index, digit in enumerate(reversed(digits)):
+        value = int(digit) * (index % 2 + 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+class Sampler(logging.Filter):
+    """At most so many lines a second of each event; counts what it leaves out."""
+
+    def __init__(
+        self,
+        lines_per_second_max: int = LINES_PER_SECOND_MAX,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._lines_max = lines_per_second_max
+        self._clock = clock
+        # Event texts are constants of the program, so there is a bounded number.
+        self._windows: dict[tuple[str, str], list[int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not hasattr(record, _FIELDS) or record.levelno >= logging.CRITICAL:
+            return True
+        second = int(self._clock())
+        window = self._windows.setdefault((record.name, str(record.msg)), [second, 0])
+        if window[0] != second:
+            left_out = window[1] - self._lines_max
+            window[:] = [second, 0]
+            if left_out > 0:
+                fields = getattr(record, _FIELDS)
+                setattr(record, _FIELDS, {**fields, "left_out": left_out})
+        window[1] += 1
+        return window[1] <= self._lines_max
+
+
+def _at(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, _FIELDS, {})
+    return fields
+
+
+class PlainFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        name = record.name.removeprefix(ROOT + ".")
+        parts = [_at(record), f"{record.levelname.lower():7}", f"{name}:"]
+        parts.append(_one_line(record.getMessage()))
+        parts += [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
+        line = mask_digits(" ".join(parts[1:]))
+        trace = "" if not record.exc_info else self.formatException(record.exc_info)
+        indented = "".join(f"\n    {part}" for part in mask_digits(trace).splitlines())
+        return f"{parts[0]} {line}{indented}"
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        content = {
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": mask_digits(record.getMessage()),
+        }
+        for key, value in _fields(record).items():
+            # A number stays a number: a counter is no card.
+            plain = isinstance(value, int | float) or value is None
+            content.setdefault(key, value if plain else mask_digits(str(value)))
+        if record.exc_info:
+            content["trace"] = mask_digits(self.formatException(record.exc_info))
+        return json.dumps({"at": _at(record)} | content, ensure_ascii=True)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    if text and text.isprintable() and " " not in text and '"' not in text:
+        return text
+    return json.dumps(text)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, so that setting up twice replaces it and leaves others alone."""
+
+
+def set_up(
+    level: str = "info", log_format: LogFormat = "auto", stream: TextIO | None = None
+) -> None:
+    """Every logger of the process writes through here, libraries from warnings up."""
+    stream = sys.stderr if stream is None else stream
+    plain = log_format == "plain" or (log_format == "auto" and stream.isatty())
+    handler = _Handler(stream)
+    handler.setFormatter(PlainFormatter() if plain else JsonFormatter())
+    handler.addFilter(Sampler())
+    root = logging.getLogger()
+    for existing in list(root.handlers):
+        if isinstance(existing, _Handler):
+            root.removeHandler(existing)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger(ROOT).setLevel(level.upper())

@@ -1,0 +1,198 @@
+"""Metrics: what there is, and how plain counters become it.
+
+Rule 1: nothing on the hot path calls prometheus_client. Whoever counts keeps plain
+        integers and hands over a source: a function that reads them at scrape.
+Rule 2: every metric stands in METRICS, with its labels. Labels come from small closed
+        sets; above SERIES_MAX of one metric the rest is summed up as "other".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+SERIES_MAX = 500
+PREFIX = "switch_"
+
+
+class Definition(Struct, frozen=True):
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+class Histogram(Struct, frozen=True):
+    """`counts[i]` were at most `bounds[i]`; the last count is of those above all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+
+class Sample(Struct, frozen=True):
+    name: str
+    value: float | Histogram
+    labels: tuple[str, ...] = ()
+
+
+Source = Callable[[], Iterable[Sample]]
+
+# Seconds; powers of two of a microsecond keep the native counters to one instruction.
+SECONDS_BOUNDS = tuple((1 << power) / 1e6 for power in range(4, 25))
+SIZE_BOUNDS = tuple(float(1 << power) for power in range(17))
+
+METRICS: dict[str, Definition] = {
+    "build_info": Definition("gauge", "always 1; the version runs", ("version",)),
+    # -- requests
+    "requests": Definition(
+        "counter", "requests and advices answered", ("mti", "response_code")
+    ),
+    "requests_in_flight": Definition("gauge", "requests that wait for their commit"),
+    "duplicates": Definition("counter", "repeats that got their first answer again"),
+    "reply_seconds": Definition(
+        "histogram", "from the read of a request's last byte to the write of its reply"
+    ),
+    # -- journal
+    "commits": Definition("counter", "commits that became durable"),
+    "commit_seconds": Definition("histogram", "how long a commit took"),
+    "commit_entries": Definition("histogram", "entries in a commit"),
+    "entries": Definition("counter", "entries written to the journal"),
+    "journal_head": Definition("gauge", "number of the last durable commit"),
+    "released_head": Definition("gauge", "number of the last commit answered"),
+    "published_head": Definition("gauge", "number of the last commit published"),
+    # -- ledger
+    "accounts": Definition("gauge", "accounts in memory"),
+    "cards": Definition("gauge", "cards in memory"),
+    "transactions_remembered": Definition("gauge", "transactions kept for repeats"),
+    # -- links
+    "connections": Definition("gauge", "open connections"),
+    "connections_signed_on": Definition("gauge", "open connections that are signed on"),
+    "connections_accepted": Definition("counter", "connections accepted"),
+    "connections_refused": Definition(
+        "counter", "connections closed at once, above the limit or while draining"
+    ),
+    "connections_closed": Definition("counter", "connections ended", ("reason",)),
+    "frames_received": Definition("counter", "frames that were not heartbeats"),
+    "heartbeats_received": Definition("counter", "frames of no body"),
+    "bytes_received": Definition("counter", "bytes read from links"),
+    "bytes_sent": Definition("counter", "bytes written to links"),
+    "frames_malformed": Definition(
+        "counter", "frames that could not be read", ("outcome",)
+    ),
+    "faults": Definition("counter", "requests that met an unexpected error"),
+    "responses_dropped": Definition(
+        "counter", "responses thrown away: unexpected ones, and ours to a lost peer",
+        ("reason",),
+    ),
+    "reads_paused": Definition("counter", "times a connection was not read", ("by",)),
+}  # fmt: skip
+
+
+class SwitchCollector(Collector):
+    """Reads every source at scrape and hands prometheus_client what they say."""
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+
+    def add(self, source: Source) -> None:
+        self._sources.append(source)
+
+    def remove(self, source: Source) -> None:
+        self._sources.remove(source)
+
+    def collect(self) -> Iterator[Metric]:
+        by_name: dict[str, dict[tuple[str, ...], float | Histogram]] = {}
+        for source in self._sources:
+            for sample in source():
+                self._check(sample)
+                series = by_name.setdefault(sample.name, {})
+                _merge(series, sample)
+        for name, definition in METRICS.items():
+            if name in by_name:
+                yield _family(name, definition, by_name[name])
+
+    @staticmethod
+    def _check(sample: Sample) -> None:
+        definition = METRICS.get(sample.name)
+        if definition is None:
+            raise ValueError(f"metric: expected a defined one, got {sample.name!r}")
+        if len(sample.labels) != len(definition.labels):
+            raise ValueError(
+                f"metric {sample.name}: expected labels {definition.labels}, "
+                f"got {sample.labels}"
+            )
+
+
+def _merge(
+    series: dict[tuple[str, ...], float | Histogram], sample: Sample
+) -> None:  # fmt: skip
+    labels = sample.labels
+    if labels not in series and len(series) >= SERIES_MAX:
+        labels = ("other",) * len(labels)
+    present = series.get(labels)
+    if present is None:
+        series[labels] = sample.value
+    elif isinstance(present, Histogram) and isinstance(sample.value, Histogram):
+        assert present.bounds == sample.value.bounds
+        pairs = zip(present.counts, sample.value.counts, strict=True)
+        series[labels] = Histogram(
+            present.bounds,
+            tuple(a + b for a, b in pairs),
+            present.sum + sample.value.sum,
+        )
+    else:
+        assert not isinstance(present, Histogram)
+        assert not isinstance(sample.value, Histogram)
+        series[labels] = present + sample.value
+
+
+def _family(
+    name: str,
+    definition: Definition,
+    series: dict[tuple[str, ...], float | Histogram],
+) -> Metric:
+    full_name, labels = PREFIX + name, definition.labels
+    if definition.kind == "histogram":
+        histogram = HistogramMetricFamily(full_name, definition.help, labels=labels)
+        for values, value in series.items():
+            assert isinstance(value, Histogram)
+            histogram.add_metric(values, _buckets(value), value.sum)
+        return histogram
+    family = (
+        CounterMetricFamily(full_name, definition.help, labels=labels)
+        if definition.kind == "counter"
+        else GaugeMetricFamily(full_name, definition.help, labels=labels)
+    )
+    for values, value in series.items():
+        assert not isinstance(value, Histogram)
+        family.add_metric(values, value)
+    return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    edges = [*(repr(bound) for bound in histogram.bounds), "+Inf"]
+    for edge, count in zip(edges, histogram.counts, strict=True):
+        total += count
+        buckets.append((edge, float(total)))
+    return buckets
+
+
+def make_registry(version: str) -> tuple[CollectorRegistry, SwitchCollector]:
+    """A registry of our own: nothing that a library registers by itself shows up."""
+    registry = CollectorRegistry(auto_describe=False)
+    collector = SwitchCollector()
+    collector.add(lambda: [Sample("build_info", 1, (version,))])
+    registry.register(collector)
+    return registry, collector

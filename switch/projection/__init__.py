@@ -1,0 +1,1 @@
+"""Read models: the journal as rows, for people and for queries."""

@@ -1,0 +1,293 @@
+"""The read model: accounts, cards and transactions as rows of readmodel.db.
+
+Rule 1: rows and position change in one transaction, and only from the position on, so
+        every entry counts exactly once whoever is killed when.
+Rule 2: it is the journal's shadow: it can be deleted at any time and is then made
+        again. Nothing decides by it.
+Rule 3: it knows which journal it shadows. A position that the journal does not have,
+        another journal's, or a file that SQLite cannot read, is thrown away and said.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+
+from switch.journal.port import Commit, ShardRecord
+from switch.ledger._entry import (
+    CARD_STATUSES,
+    AccountOpened,
+    CardIssued,
+    Transaction,
+    decode_entries,
+)
+from switch.ledger.currencies import letters_of
+from switch.observe.log import event
+from switch.projection import schema
+from switch.publish.events import APPROVED, NO_CARD
+
+PLACE_SHARD_BITS = 16
+BUSY_TIMEOUT_MS = 5_000
+CACHE_KIB_MAX = 32 * 1024
+# 32 MiB of log before it is copied into the file: bulk loading touches pages of the
+# indices all over, and what is copied late is copied once.
+LOG_PAGES_MAX = 8192
+
+_logger = logging.getLogger("switch.projection")
+
+Row = tuple[object, ...]
+
+
+class ReadModelError(Exception):
+    """What was expected, what came, where."""
+
+
+class ReadModel:
+    """One writer. `take` is given the commits behind `position`, in order."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        journal_identity: bytes,
+        journal_head: int,
+    ) -> None:
+        self.path = Path(path)
+        self._identity = journal_identity
+        self._connection = self._opened(journal_head)
+        self.position = self._stored_position()
+        self._missing_indices = self._find_missing_indices()
+
+    def take(self, commits: Sequence[Commit]) -> None:
+        if not commits:
+            return
+        batch = _Batch()
+        for commit in commits:
+            assert commit.number > self.position, (commit.number, self.position)
+            for record in commit.records:
+                batch.add(commit.number, record)
+        end = commits[-1].number
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._write(batch, end)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(apsw.Error):
+                connection.execute("ROLLBACK")
+            raise
+        self.position = end
+
+    def tend(self) -> bool:
+        """Makes one missing index, for when the rows have caught up; whether there
+        are more of them."""
+        if self._missing_indices:
+            name = self._missing_indices.pop()
+            self._connection.execute(f"CREATE INDEX {name} ON {schema.INDICES[name]}")
+        return bool(self._missing_indices)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _write(self, batch: "_Batch", end: int) -> None:
+        connection = self._connection
+        row = connection.execute("SELECT commit_number FROM position").fetchone()
+        if row is None or row[0] != self.position:
+            raise ReadModelError(
+                f"expected position {self.position}, got {row and row[0]}: another "
+                f"process writes {self.path}"
+            )
+        connection.executemany(schema.INSERT_ACCOUNT, batch.accounts)
+        connection.executemany(schema.INSERT_CARD, batch.cards)
+        connection.executemany(schema.INSERT_TRANSACTION, batch.transactions)
+        before = connection.total_changes()
+        connection.executemany(schema.MOVE_MONEY, batch.moves())
+        moved = connection.total_changes() - before
+        if moved != len(batch.changes):
+            raise ReadModelError(
+                f"expected {len(batch.changes)} accounts that money moves on, got "
+                f"{moved} in {self.path} before commit {end}"
+            )
+        connection.execute(schema.ADVANCE, (end,))
+
+    # -- opening
+
+    def _opened(self, journal_head: int) -> apsw.Connection:
+        connection = self._connected()
+        fault = None
+        try:
+            fault = self._fault(connection, journal_head)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            fault = f"unreadable: {error}"
+        except BaseException:
+            connection.close()
+            raise
+        if fault is None:
+            return connection
+        connection.close()
+        event(
+            _logger,
+            logging.WARNING,
+            "read model thrown away, to be made again from the journal",
+            path=self.path,
+            reason=fault,
+        )
+        drop(self.path)
+        connection = self._connected()
+        self._create(connection)
+        return connection
+
+    def _connected(self) -> apsw.Connection:
+        connection = apsw.Connection(os.fspath(self.path))
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        return connection
+
+    def _fault(self, connection: apsw.Connection, journal_head: int) -> str | None:
+        """Why the file cannot be gone on with; None if it can. Creates an empty one."""
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            self._create(connection)
+            return None
+        owner = connection.execute("PRAGMA application_id").get
+        if owner != schema.APPLICATION_ID:
+            raise ReadModelError(
+                f"expected application id {schema.APPLICATION_ID:#x}, got {owner:#x} "
+                f"in {self.path}"
+            )
+        self._configure(connection)
+        version = connection.execute("PRAGMA user_version").get
+        if version != schema.VERSION:
+            return f"expected version {schema.VERSION}, got {version}"
+        rows = connection.execute("SELECT journal, commit_number FROM position")
+        row = rows.fetchone()
+        if row is None:
+            return "expected a position, got none"
+        if row[0] != self._identity:
+            return "it is another journal's"
+        if row[1] > journal_head:
+            return f"it is at commit {row[1]}, the journal ends at {journal_head}"
+        return None
+
+    def _configure(self, connection: apsw.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB_MAX}")
+        connection.wal_autocheckpoint(LOG_PAGES_MAX)
+
+    def _create(self, connection: apsw.Connection) -> None:
+        self._configure(connection)
+        with connection:
+            connection.execute(schema.TABLES)
+            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+            connection.execute(
+                "INSERT INTO position VALUES (1, ?, 0)", (self._identity,)
+            )
+
+    def _stored_position(self) -> int:
+        position: int = self._connection.execute(
+            "SELECT commit_number FROM position"
+        ).get
+        return position
+
+    def _find_missing_indices(self) -> list[str]:
+        rows = self._connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'index'"
+        )
+        present = {name for (name,) in rows}
+        return [name for name in schema.INDICES if name not in present]
+
+
+def drop(path: str | os.PathLike[str]) -> None:
+    """Removes the file; the next opening makes the rows again."""
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{os.fspath(path)}{suffix}").unlink(missing_ok=True)
+
+
+class _Batch:
+    """The rows of some commits, and what moves on each account."""
+
+    def __init__(self) -> None:
+        self.accounts: list[Row] = []
+        self.cards: list[Row] = []
+        self.transactions: list[Row] = []
+        self.changes: dict[str, tuple[int, int]] = {}
+
+    def add(self, commit: int, record: ShardRecord) -> None:
+        for entry in decode_entries(record.payload, record.first_sequence):
+            if isinstance(entry, Transaction):
+                self._add_transaction(commit, record.shard, entry)
+            elif isinstance(entry, CardIssued):
+                self.cards.append(_card_row(entry))
+            else:
+                assert isinstance(entry, AccountOpened), entry
+                self.accounts.append(_account_row(record.shard, entry))
+
+    def moves(self) -> Iterable[Row]:
+        for account, (balance, held) in self.changes.items():
+            yield balance, held, account
+
+    def _add_transaction(self, commit: int, shard: int, entry: Transaction) -> None:
+        account = entry.account
+        balance, held = entry.balance_change, entry.held_change
+        if balance or held:
+            before = self.changes.get(account, (0, 0))
+            self.changes[account] = (before[0] + balance, before[1] + held)
+        self.transactions.append(_transaction_row(commit, shard, entry, account))
+
+
+def _account_row(shard: int, entry: AccountOpened) -> Row:
+    return (
+        entry.account,
+        shard,
+        letters_of(entry.currency),
+        entry.balance,
+        entry.credit_limit,
+        entry.at,
+    )
+
+
+def _card_row(entry: CardIssued) -> Row:
+    return (
+        entry.pan_hash.hex(),
+        entry.account,
+        entry.last_four,
+        f"{entry.expiry:04d}",
+        CARD_STATUSES[entry.status],
+        entry.at,
+    )
+
+
+def _transaction_row(commit: int, shard: int, entry: Transaction, account: str) -> Row:
+    name = entry.name
+    pan_hash = entry.pan_hash
+    category = entry.merchant_category
+    currency = entry.transaction_currency
+    original = entry.original_sequence
+    return (
+        entry.sequence << PLACE_SHARD_BITS | shard,
+        commit,
+        entry.at,
+        name,
+        account or None,
+        None if pan_hash == NO_CARD else pan_hash.hex(),
+        entry.last_four or None,
+        entry.amount if account else None,
+        letters_of(entry.currency) if account else None,
+        entry.balance_change,
+        entry.held_change,
+        APPROVED.get(name),
+        entry.response_code.strip("\0") or None,
+        entry.mti,
+        entry.stan,
+        entry.rrn or None,
+        entry.merchant.rstrip() or None,
+        entry.merchant_name.rstrip() or None,
+        f"{category:04d}" if category else None,
+        entry.terminal or None,
+        entry.transaction_amount,
+        letters_of(currency) if currency else None,
+        original << PLACE_SHARD_BITS | shard if original else None,
+    )

@@ -1,0 +1,97 @@
+"""The tables of readmodel.db. Who queries them may lean on these names.
+
+Money is in minor units, times are milliseconds since 1970 (UTC), tokens are the keyed
+hashes of PANs in hex, as in the events.
+"""
+
+APPLICATION_ID = 0x73775231  # "swR1"
+VERSION = 1
+
+TABLES = """
+CREATE TABLE accounts (
+    account TEXT PRIMARY KEY,
+    shard INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    balance INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    credit_limit INTEGER NOT NULL,
+    available INTEGER AS (balance + credit_limit - held) VIRTUAL,
+    opened_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE cards (
+    token TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    last_four TEXT NOT NULL,
+    expiry TEXT NOT NULL,
+    status TEXT NOT NULL,
+    issued_at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE transactions (
+    -- almost in time order over all shards, which keeps inserting cheap
+    place INTEGER PRIMARY KEY,
+    shard INTEGER AS (place & 65535) VIRTUAL,
+    sequence INTEGER AS (place >> 16) VIRTUAL,
+    id TEXT AS ((place & 65535) || '-' || (place >> 16)) VIRTUAL,
+    commit_number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    account TEXT,
+    token TEXT,
+    last_four TEXT,
+    amount INTEGER,
+    currency TEXT,
+    balance_change INTEGER NOT NULL,
+    held_change INTEGER NOT NULL,
+    approved INTEGER,
+    response_code TEXT,
+    mti TEXT NOT NULL,
+    stan TEXT NOT NULL,
+    rrn TEXT,
+    merchant TEXT,
+    merchant_name TEXT,
+    mcc TEXT,
+    terminal TEXT,
+    transaction_amount INTEGER,
+    transaction_currency TEXT,
+    original_place INTEGER
+) STRICT;
+CREATE TABLE position (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    journal BLOB NOT NULL,
+    commit_number INTEGER NOT NULL
+) STRICT;
+"""
+
+# Made when the rows have caught up with the journal: one after the other over all
+# rows they cost a fraction of what they cost row by row. There is none of the tokens:
+# like the one of the accounts it would touch a page a row, and a card's account is
+# known (`account = (SELECT account FROM cards WHERE token = …) AND token = …`).
+INDICES = {
+    "cards_account": "cards (account)",
+    "transactions_account": "transactions (account, at)",
+    "transactions_rrn": "transactions (rrn)",
+    "transactions_stan": "transactions (stan)",
+    "transactions_at": "transactions (at)",
+}
+
+INSERT_ACCOUNT = """
+INSERT INTO accounts (
+    account, shard, currency, balance, held, credit_limit, opened_at
+) VALUES (?, ?, ?, ?, 0, ?, ?)
+"""
+INSERT_CARD = """
+INSERT INTO cards (token, account, last_four, expiry, status, issued_at)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+INSERT_TRANSACTION = """
+INSERT INTO transactions (
+    place, commit_number, at, kind, account, token, last_four, amount, currency,
+    balance_change, held_change, approved, response_code, mti, stan, rrn, merchant,
+    merchant_name, mcc, terminal, transaction_amount, transaction_currency,
+    original_place
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+MOVE_MONEY = """
+UPDATE accounts SET balance = balance + ?, held = held + ? WHERE account = ?
+"""
+ADVANCE = "UPDATE position SET commit_number = ?"

@@ -1,0 +1,227 @@
+"""Events: what the rest of the bank reads of an entry. docs/events.md says it to them.
+
+Rule 1: an event follows from its entry and the entry's place alone: publishing it
+        again gives the same bytes.
+Rule 2: `id` names the entry for ever, and is what consumers de-duplicate on.
+Rule 3: a card is there as its token and its last four digits, never as a PAN, and
+        neither sealed.
+Rule 4: fields are only ever added. A field that says nothing of a kind of entry is
+        left out, but for the first ten, which are null then.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from switch.journal.port import Commit, ShardRecord
+from switch.ledger._entry import (
+    CARD_STATUSES,
+    AccountOpened,
+    CardIssued,
+    Entry,
+    Transaction,
+    decode_entries,
+)
+from switch.ledger.currencies import letters_of
+
+NO_CARD = bytes(16)
+MS_PER_S = 1000
+# Whether what was asked for, or told, came about. Of an advice somebody else decided;
+# of a reversal or the end of a hold nobody was asked.
+APPROVED = {
+    "held": True,
+    "posted": True,
+    "declined": False,
+    "advised_hold": True,
+    "advised_posting": True,
+    "advice_recorded": False,
+}
+_BASE_36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One entry; money in minor units, currencies by their ISO 4217 letters."""
+
+    id: str  # SHARD-SEQUENCE
+    kind: str
+    account: str | None
+    amount: int | None  # in `currency`, the account's
+    currency: str | None
+    approved: bool | None
+    response_code: str | None
+    stan: str | None
+    rrn: str | None
+    at: str  # RFC 3339, UTC
+    commit: int
+    balance_change: int = 0
+    held_change: int = 0
+    approval_code: str | None = None
+    card_token: str | None = None
+    last_four: str | None = None
+    mti: str | None = None
+    processing_code: str | None = None
+    transmitted: str | None = None
+    acquirer: str | None = None
+    scheme: int = 0
+    terminal: str | None = None
+    merchant: str | None = None
+    merchant_name: str | None = None
+    mcc: str | None = None
+    transaction_amount: int = 0
+    transaction_currency: str | None = None
+    hold_expires_at: str | None = None
+    original_id: str | None = None
+    original_stan: str | None = None
+    forced: bool = False
+    credit: bool = False
+    reversed_before: bool = False
+    credit_limit: int | None = None
+    expiry: str | None = None
+    status: str | None = None
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """The last entry that was published; commit 0: none."""
+
+    commit: int = 0
+    shard: int = 0
+    sequence: int = 0
+
+
+def position_of(event: Event) -> Position:
+    shard, _, sequence = event.id.partition("-")
+    return Position(event.commit, int(shard), int(sequence))
+
+
+def events_of(commit: Commit) -> Iterator[Event]:
+    """The events of a commit, in journal order."""
+    for record in commit.records:
+        yield from record_events(commit.number, record)
+
+
+def record_events(commit: int, record: ShardRecord) -> Iterator[Event]:
+    shard = record.shard
+    for entry in decode_entries(record.payload, record.first_sequence):
+        if isinstance(entry, Transaction):
+            yield _transaction(entry, shard, commit)
+        elif isinstance(entry, CardIssued):
+            yield _card(entry, shard, commit)
+        else:
+            yield _account(entry, shard, commit)
+
+
+def approval_code(shard: int, sequence: int) -> str:
+    """Field 38, as `switch.ledger._decide.write_approval_code` makes it."""
+    number = sequence * 1024 + shard
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 36)
+        digits = _BASE_36[digit] + digits
+    return digits
+
+
+class _Times:
+    """RFC 3339 of milliseconds since 1970; entries come in order, so the text of a
+    second is made once."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def text(self, at_ms: int) -> str:
+        second, ms = divmod(at_ms, MS_PER_S)
+        if second != self._second:
+            moment = datetime.fromtimestamp(second, UTC)
+            self._text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second
+        return f"{self._text}.{ms:03d}Z"
+
+
+_times = _Times()
+_expiry_times = _Times()
+
+
+def _transaction(entry: Transaction, shard: int, commit: int) -> Event:
+    sequence = entry.sequence
+    pan_hash = entry.pan_hash
+    account = entry.account or None
+    name = entry.name
+    expires_at = entry.hold_expires_at
+    original = entry.original_sequence
+    transaction_currency = entry.transaction_currency
+    category = entry.merchant_category
+    return Event(
+        f"{shard}-{sequence}",
+        name,
+        account,
+        entry.amount if account else None,
+        letters_of(entry.currency) if account else None,
+        APPROVED.get(name),
+        entry.response_code.strip("\0") or None,
+        entry.stan,
+        entry.rrn or None,
+        _times.text(entry.at),
+        commit,
+        entry.balance_change,
+        entry.held_change,
+        approval_code(shard, sequence) if entry.approved else None,
+        None if pan_hash == NO_CARD else pan_hash.hex(),
+        entry.last_four or None,
+        entry.mti,
+        entry.processing_code,
+        entry.transmitted,
+        entry.acquirer or None,
+        entry.scheme,
+        entry.terminal or None,
+        entry.merchant.rstrip() or None,
+        entry.merchant_name.rstrip() or None,
+        f"{category:04d}" if category else None,
+        entry.transaction_amount,
+        letters_of(transaction_currency) if transaction_currency else None,
+        _expiry_times.text(expires_at) if expires_at else None,
+        f"{shard}-{original}" if original else None,
+        entry.original_stan or None,
+        entry.forced,
+        entry.credit,
+        entry.reversed_before,
+    )
+
+
+def _account(entry: Entry, shard: int, commit: int) -> Event:
+    assert isinstance(entry, AccountOpened), entry
+    return Event(
+        id=f"{shard}-{entry.sequence}",
+        kind=entry.name,
+        account=entry.account,
+        amount=entry.balance,
+        currency=letters_of(entry.currency),
+        approved=None,
+        response_code=None,
+        stan=None,
+        rrn=None,
+        at=_times.text(entry.at),
+        commit=commit,
+        balance_change=entry.balance,
+        credit_limit=entry.credit_limit,
+    )
+
+
+def _card(entry: CardIssued, shard: int, commit: int) -> Event:
+    return Event(
+        id=f"{shard}-{entry.sequence}",
+        kind=entry.name,
+        account=entry.account,
+        amount=None,
+        currency=None,
+        approved=None,
+        response_code=None,
+        stan=None,
+        rrn=None,
+        at=_times.text(entry.at),
+        commit=commit,
+        card_token=entry.pan_hash.hex(),
+        last_four=entry.last_four,
+        expiry=f"{entry.expiry:04d}",
+        status=CARD_STATUSES[entry.status],
+    )

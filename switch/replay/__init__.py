@@ -1,0 +1,1 @@
+"""Traffic: captures in, requests out, answers matched and compared."""

@@ -1,0 +1,194 @@
+"""A client that plays the scheme, in asyncio: for replays and the demo, not for load.
+
+Answers are matched by message type, STAN (field 11) and, where the answer has it,
+transmission time (field 7).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+import iso8583
+from switch.link._framing import FrameReader, Framing
+from switch.link.errors import FramingError
+from switch.replay.errors import SessionError
+from switch.replay.request import (
+    APPROVED_CODE,
+    echo_reply,
+    encode,
+    sign_on_fields,
+)
+
+CONNECT_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 5.0
+READ_SIZE: Final = 65536
+# requests waiting for an answer; a switch bounds what it takes from a connection too
+PENDING_COUNT_MAX: Final = 10_000
+
+
+class Answer(msgspec.Struct, frozen=True):
+    message: iso8583.Message
+    elapsed_ms: float
+
+
+class _Pending(msgspec.Struct):
+    transmitted: str
+    sent_at: float
+    answer: asyncio.Future[Answer]
+
+
+def is_request(mti: str) -> bool:
+    """Requests and advices, and their repeats: what somebody answers."""
+    return mti[2] in "024"
+
+
+def answer_mti(mti: str) -> str:
+    """0100 → 0110, 0121 → 0130: the repeat digit isn't answered in kind."""
+    return f"{mti[:2]}{int(mti[2]) + 1}0"
+
+
+class Client:
+    """One connection; use it as `async with Client(...) as client`."""
+
+    def __init__(
+        self, host: str, port: int, codec: iso8583.Codec, framing: Framing
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.codec = codec
+        self.framing = framing
+        self.unexpected_count = 0
+        #: why the connection ended, once it has
+        self.lost: str | None = None
+        self.on_lost: Callable[[str], None] = lambda why: None
+        self._pending: dict[tuple[str, str], list[_Pending]] = {}
+        self._pending_count = 0
+        self._echo_reply = echo_reply(codec)
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                self._reader, self._writer = await asyncio.open_connection(
+                    self.host, self.port
+                )
+        except TimeoutError:
+            raise SessionError(
+                f"connection to {self.host} port {self.port}: "
+                f"expected within {CONNECT_TIMEOUT_S:g} s, none came"
+            ) from None
+        except OSError as error:
+            raise SessionError(
+                f"connection to {self.host} port {self.port}: {error.strerror or error}"
+            ) from error
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        self._writer.close()
+        try:
+            await self._writer.wait_closed()
+        except OSError:
+            self.lost = self.lost or "closed"
+
+    async def sign_on(self, function: str = "001") -> None:
+        fields = sign_on_fields(int(time.time() * 1000) % 999_999 + 1, function)
+        body = encode(self.codec, "0800", fields)
+        answer = await self.ask(body, self.codec.decode(body))
+        if answer is None:
+            raise SessionError(
+                f"function {function}: expected an answer within "
+                f"{ANSWER_TIMEOUT_S:g} s, {self.lost or 'none came'}"
+            )
+        code = answer.message.get(39, APPROVED_CODE)
+        if code != APPROVED_CODE:
+            raise SessionError(
+                f"function {function}: expected response code {APPROVED_CODE}, "
+                f"got {code}"
+            )
+
+    async def ask(
+        self,
+        body: bytes,
+        message: iso8583.Message,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Answer | None:
+        """Sends a request and waits for its answer; None when none comes in time.
+
+        `message` is the body decoded, as far as it could be.
+        """
+        if self.lost is not None or self._pending_count >= PENDING_COUNT_MAX:
+            return None
+        key = answer_mti(message.mti), _text(message, 11)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        pending = _Pending(_text(message, 7), time.perf_counter(), future)
+        self._pending.setdefault(key, []).append(pending)
+        self._pending_count += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._writer.write(self.framing.encode(body))
+                await self._writer.drain()
+                return await future
+        except (TimeoutError, OSError):
+            return None
+        finally:
+            self._pending_count -= 1
+            waiting = self._pending[key]
+            waiting.remove(pending)
+            if not waiting:
+                del self._pending[key]
+
+    async def _read(self) -> None:
+        reader = FrameReader(self.framing)
+        why = "closed by the switch"
+        try:
+            while data := await self._reader.read(READ_SIZE):
+                for body in reader.feed(data):
+                    self._take(body)
+        except FramingError as error:
+            why = str(error)
+        except OSError as error:
+            why = error.strerror or str(error)
+        self.lost = why
+        for waiting in self._pending.values():
+            for pending in waiting:
+                if not pending.answer.done():
+                    pending.answer.set_exception(ConnectionError(why))
+        self.on_lost(why)
+
+    def _take(self, body: bytes) -> None:
+        now = time.perf_counter()
+        try:
+            message = self.codec.decode(body)
+        except iso8583.DecodeError:
+            self.unexpected_count += 1
+            return
+        if message.mti == "0800":
+            reply = self._echo_reply.build(message, APPROVED_CODE)
+            self._writer.write(self.framing.encode(reply))
+            return
+        transmitted = _text(message, 7)
+        for pending in self._pending.get((message.mti, _text(message, 11)), ()):
+            same = not transmitted or transmitted == pending.transmitted
+            if same and not pending.answer.done():
+                elapsed_ms = (now - pending.sent_at) * 1000
+                pending.answer.set_result(Answer(message, elapsed_ms))
+                return
+        self.unexpected_count += 1
+
+
+def _text(message: iso8583.Message, field: int) -> str:
+    try:
+        return message.get(field, "")
+    except iso8583.DecodeError:
+        return ""

@@ -1,0 +1,1 @@
+"""The one writer: admits requests, batches what they decided, releases the replies."""

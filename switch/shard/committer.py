@@ -1,0 +1,85 @@
+"""The thread that waits for the disk, so that the loop does not.
+
+One commit is in flight at a time; what gathers meanwhile is the next one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+
+from switch.journal.port import Journal, ShardRecord
+from switch.observe.metrics import SECONDS_BOUNDS, SIZE_BOUNDS
+
+Submission = tuple[int, list[ShardRecord]]
+
+
+class Committer:
+    """Writes commits to the journal and says on the loop what became of each.
+
+    `committed(number)` and `failed(error)` are called through `call_soon_threadsafe`.
+    After a failure nothing more is written: whether the failed commit is there is
+    settled by opening the journal again.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        call_soon_threadsafe: Callable[..., object],
+    ) -> None:
+        self._journal = journal
+        self._call = call_soon_threadsafe
+        self._queue: queue.SimpleQueue[Submission | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._run, name="switch-commit", daemon=True
+        )
+        self._committed: Callable[[int], object] | None = None
+        self._failed: Callable[[Exception], object] | None = None
+        # written by the thread only; a scrape may read them a commit apart
+        self.seconds_total = 0.0
+        self.seconds_counts = [0] * (len(SECONDS_BOUNDS) + 1)
+        self.entries_total = 0
+        self.entries_counts = [0] * (len(SIZE_BOUNDS) + 1)
+
+    def start(
+        self,
+        committed: Callable[[int], object],
+        failed: Callable[[Exception], object],
+    ) -> None:
+        self._committed = committed
+        self._failed = failed
+        self._thread.start()
+
+    def submit(self, at: int, records: list[ShardRecord]) -> None:
+        self._queue.put((at, records))
+
+    def stop(self) -> None:
+        """Returns when what was submitted is settled."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        assert self._committed is not None
+        assert self._failed is not None
+        while (submission := self._queue.get()) is not None:
+            at, records = submission
+            started = time.perf_counter()
+            try:
+                number = self._journal.append(at, records)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, say so
+                self._call(self._failed, error)
+                return
+            self._call(self._committed, number)
+            self._count(time.perf_counter() - started, records)
+            self._journal.tend()
+
+    def _count(self, seconds: float, records: list[ShardRecord]) -> None:
+        entries = sum(record.count for record in records)
+        self.seconds_total += seconds
+        self.seconds_counts[bisect_left(SECONDS_BOUNDS, seconds)] += 1
+        self.entries_total += entries
+        self.entries_counts[bisect_left(SIZE_BOUNDS, entries)] += 1

@@ -1,0 +1,31 @@
+"""What all tests share."""
+
+import os
+import socket
+
+import hypothesis
+import pytest
+
+# A verdict must not depend on the machine's speed, nor change from run to run without
+# the source changing. `--hypothesis-profile=search` looks for new examples.
+hypothesis.settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, print_blob=True
+)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(autouse=True)
+def no_environment_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the person who runs the tests do not reach the code under test."""
+    for name in os.environ:
+        if name.startswith(("SWITCH_", "CARDSWITCH_")):
+            monkeypatch.delenv(name)

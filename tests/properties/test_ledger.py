@@ -1,0 +1,180 @@
+"""The ledger against an auditor that shares no code with it.
+
+Invariant: whatever is asked, in whatever order and however often,
+- the same request gets the same answer;
+- an approval never makes available funds negative;
+- balance and holds are the sums of what the entries say, and of what was answered;
+- replaying the packed entries, from anywhere, leads to the same state.
+"""
+
+from collections import defaultdict
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from switch.ledger import (
+    AccountOpened,
+    CardIssued,
+    Limits,
+    Request,
+    State,
+    Transaction,
+    apply,
+    apply_payload,
+    decide,
+    decide_expiries,
+    decode_entries,
+)
+
+NOW = 1_764_000_000_000
+CURRENCIES = (826, 978)
+MTIS = {1: "0100", 2: "0200", 3: "0120", 4: "0220", 5: "0400"}
+CARDS = [bytes([number]) * 16 for number in range(4)]  # the last is nobody's
+
+requests = st.fixed_dictionaries(
+    {
+        "kind": st.integers(1, 5),
+        "card": st.integers(0, 3),
+        "stan": st.integers(1, 6),
+        "rrn": st.sampled_from(["", "A"]),
+        "amount": st.integers(0, 400),
+        "currency": st.sampled_from(CURRENCIES),
+        "advice_approved": st.booleans(),
+        "processing_code": st.sampled_from([0, 0, 0, 200_000, 310_000]),
+        "original": st.tuples(st.integers(1, 4), st.integers(1, 6)),
+        "replacement": st.sampled_from([None, None, 50]),
+        "minutes": st.sampled_from([0, 0, 1, 30]),
+    }
+)
+
+
+def bank(limits: Limits) -> tuple[State, list[bytes]]:
+    state = State(3, limits)
+    packed = []
+    opening = [
+        AccountOpened(f"account-{n}", CURRENCIES[n % 2], 500, 100 * n, at=NOW)
+        for n in range(3)
+    ]
+    issuing = [
+        CardIssued(CARDS[n], b"", f"account-{n}", n, 9912, 0, "0000", at=NOW)
+        for n in range(3)
+    ]
+    for entry in opening + issuing:
+        data = entry.encode()
+        packed.append(data)
+        apply_payload(state, data, state.sequence + 1)
+    return state, packed
+
+
+def build(values: dict) -> Request:
+    kind, stan = values["original"]
+    names = values["kind"] in (4, 5)
+    return Request(
+        values["kind"],
+        pan_hash=CARDS[values["card"]],
+        mti=MTIS[values["kind"]],
+        stan=str(values["stan"]),
+        rrn=values["rrn"],
+        amount=values["amount"],
+        currency=values["currency"],
+        advice_approved=values["advice_approved"],
+        processing_code=values["processing_code"],
+        original=(MTIS[kind], 0, "0101000000", str(stan), "") if names else None,
+        replacement_amount=values["replacement"] if values["kind"] == 5 else None,
+    )
+
+
+class Auditor:
+    """Sums what the entries say; knows nothing of how they came about."""
+
+    def __init__(self) -> None:
+        self.balance: dict[str, int] = {}
+        self.credit_limit: dict[str, int] = {}
+        self.holds: dict[str, dict[int, int]] = defaultdict(dict)
+
+    def see(self, entry: object) -> None:
+        if isinstance(entry, AccountOpened):
+            self.balance[entry.account] = entry.balance
+            self.credit_limit[entry.account] = entry.credit_limit
+        elif isinstance(entry, Transaction) and entry.account:
+            before = self.available(entry.account)
+            self.balance[entry.account] += entry.balance_change
+            holds = self.holds[entry.account]
+            if entry.held_change > 0:
+                holds[entry.sequence] = entry.held_change
+            elif entry.held_change < 0:
+                holds[entry.original_sequence] += entry.held_change
+                assert holds[entry.original_sequence] >= 0
+                if holds[entry.original_sequence] == 0:
+                    del holds[entry.original_sequence]
+            if entry.approved:
+                assert self.available(entry.account) >= min(0, before), entry.name
+
+    def available(self, account: str) -> int:
+        held = sum(self.holds[account].values())
+        return self.balance[account] + self.credit_limit[account] - held
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(requests, max_size=40), st.integers(0, 40))
+def test_the_ledger_and_an_auditor_agree(asked, cut):
+    limits = Limits(hold_lifetime_ms=3_600_000, duplicate_window_ms=7_200_000)
+    state, packed = bank(limits)
+    first_answers: dict[tuple, tuple[int, str, str | None]] = {}
+    restored = None
+    now = NOW
+    for step, values in enumerate(asked):
+        now += values["minutes"] * 60_000
+        for entry in decide_expiries(state, now):
+            packed.append(entry.encode())
+            apply(state, entry)
+        decision = decide(state, build(values), now)
+        answer = (now, decision.response_code, decision.approval_code)
+        key = (values["kind"], values["card"], values["stan"], values["rrn"])
+        first = first_answers.setdefault(key, answer)
+        if decision.repeated:
+            assert answer[1:] == first[1:]
+        elif first is not answer:
+            assert now - first[0] > limits.duplicate_window_ms
+            first_answers[key] = answer
+        for entry in decision.entries:
+            packed.append(entry.encode())
+            apply(state, entry)
+        if step == cut:
+            restored = (State.restore(state.dump(), Limits()), state.sequence)
+    check_books(state, packed)
+    check_replay(state, packed, restored)
+
+
+def check_books(state: State, packed: list[bytes]) -> None:
+    auditor = Auditor()
+    for entry in decode_entries(b"".join(packed), 1):
+        auditor.see(entry)
+    for view in state.accounts():
+        assert view.balance == auditor.balance[view.account]
+        assert view.held == sum(auditor.holds[view.account].values())
+        assert view.available == auditor.available(view.account)
+    open_holds = {hold.sequence: hold.remaining for hold in state.holds()}
+    audited = {}
+    for holds in auditor.holds.values():
+        audited.update(holds)
+    assert open_holds == audited
+
+
+def check_replay(state: State, packed: list[bytes], restored) -> None:
+    limits = state.limits
+    fresh = State(
+        3,
+        Limits(
+            hold_lifetime_ms=limits.hold_lifetime_ms,
+            duplicate_window_ms=limits.duplicate_window_ms,
+        ),
+    )
+    assert apply_payload(fresh, b"".join(packed), 1) == len(packed)
+    assert fresh.dump() == state.dump()
+    if restored is not None:
+        later, sequence = restored
+        # entries that a snapshot has already are skipped, not applied again
+        assert apply_payload(later, b"".join(packed), 1) == len(packed) - sequence
+        assert list(later.accounts()) == list(state.accounts())
+        assert later.sequence == state.sequence

@@ -1,0 +1,329 @@
+"""Power losses, without pulling a plug.
+
+`record` runs a script on a directory whose SQLite files pass through a VFS that keeps
+a log of everything they ask of the disk. `crash_points` then goes through that log,
+and before each operation makes directories as a power loss there could leave them:
+
+- everything that was synced is there;
+- of what was written since, nothing, or all, or a random part: each write whole, not
+  at all, or in part, by sectors of 512 bytes; truncations and names likewise.
+
+    def script(disk: Disk) -> None:
+        journal = SqliteJournal.open(disk.directory, vfs=disk.vfs)
+        number = journal.append(at, records)
+        disk.answered((number, records))        # from here on it must never be lost
+
+    history = record(script, tmp_path / "run")
+    for crash in crash_points(history, tmp_path / "crash", seed=1):
+        ...open crash.directory with the real code; crash.answered must be there...
+
+What the model takes for granted, as SQLite does: a sync that returned has reached the
+disk; sectors that were not written keep their contents ("powersafe overwrite"); the
+first sync of a new log or rollback journal syncs its directory, because SQLite's unix
+VFS does that then; the rest of the directory's names is synced by `sync_directory`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import apsw
+import msgspec
+
+from switch.journal import directory as data_directory
+from switch.journal import released, snapshots, sqlite
+
+SECTOR_SIZE = 512
+VARIANTS = ("synced", "all", "random", "random")
+_SYNCS_DIRECTORY = (
+    apsw.SQLITE_OPEN_WAL
+    | apsw.SQLITE_OPEN_MAIN_JOURNAL
+    | apsw.SQLITE_OPEN_SUPER_JOURNAL
+)
+_numbers = itertools.count(1)
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One thing that was asked of the disk, or a mark of the script."""
+
+    kind: str  # create write truncate sync delete directory answered outside
+    name: str = ""
+    offset: int = 0
+    data: bytes = b""
+    flag: bool = False  # sync, delete: the directory's names too
+    token: object = None
+
+    def __str__(self) -> str:
+        text = f"{self.kind} {self.name}"
+        return f"{text} {self.offset}+{len(self.data)}" if self.data else text
+
+
+class History(msgspec.Struct):
+    initial: dict[str, bytes]
+    operations: list[Operation] = []
+
+
+class Crash(msgspec.Struct, frozen=True):
+    directory: Path
+    answered: tuple[object, ...]  # the tokens of what was answered before it
+    index: int  # of the operation that never happened
+    variant: str
+    before: str
+
+    def __str__(self) -> str:
+        return f"crash before operation {self.index} ({self.before}), {self.variant}"
+
+
+class Disk(apsw.VFS):
+    """The VFS. `fault`, when set, is called before each operation with its kind and
+    the file's name, and may raise what SQLite shall get, such as apsw.FullError."""
+
+    def __init__(self, directory: Path) -> None:
+        self.vfs = f"power-loss-{next(_numbers)}"
+        super().__init__(self.vfs, "")
+        self.directory = directory
+        self.history = History(
+            {path.name: path.read_bytes() for path in directory.iterdir()}
+        )
+        self.names = set(self.history.initial)
+        self.fault: Callable[[str, str], None] | None = None
+        self.outside: tuple[str, ...] = ()
+
+    def excepthook(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
+    ) -> bool:
+        """A fault that SQLite was told and got over is no news."""
+        if not isinstance(error, apsw.Error):
+            sys.__excepthook__(kind or BaseException, error or BaseException(), trace)
+        return True
+
+    def answered(self, token: object) -> None:
+        """The script tells that somebody outside relies on it from now on. Small
+        files named in `outside`, which are no SQLite files, are as they are now."""
+        for name in self.outside:
+            path = self.directory / name
+            if path.exists():
+                self.log(Operation("outside", name, data=path.read_bytes()))
+        self.log(Operation("answered", token=token))
+
+    def log(self, operation: Operation) -> None:
+        self.history.operations.append(operation)
+
+    def ask(self, kind: str, name: str) -> None:
+        if self.fault is not None:
+            self.fault(kind, name)
+
+    def sync_directory(self, path: object) -> None:
+        if Path(str(path)) == self.directory:
+            self.log(Operation("directory"))
+
+    def xOpen(self, name: Any, flags: list[int]) -> DiskFile:  # noqa: N802
+        text = name.filename() if isinstance(name, apsw.URIFilename) else name
+        short = Path(text).name if text else ""
+        self.ask("open", short)
+        file = DiskFile(self, name, short, flags)
+        if short and flags[0] & apsw.SQLITE_OPEN_CREATE and short not in self.names:
+            self.names.add(short)
+            self.log(Operation("create", short))
+        return file
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        short = Path(filename).name
+        self.ask("delete", short)
+        super().xDelete(filename, syncdir)
+        self.names.discard(short)
+        self.log(Operation("delete", short, flag=bool(syncdir)))
+
+
+class DiskFile(apsw.VFSFile):
+    def __init__(self, disk: Disk, name: Any, short: str, flags: list[int]) -> None:
+        super().__init__("", name, flags)
+        self.disk = disk
+        self.short = short
+        # Temporary files have no name and survive nothing.
+        self.syncs_directory = bool(flags[0] & _SYNCS_DIRECTORY)
+
+    def excepthook(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
+    ) -> bool:
+        return self.disk.excepthook(kind, error, trace)
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
+        self.disk.ask("read", self.short)
+        return super().xRead(amount, offset)
+
+    def log(self, operation: Operation) -> None:
+        if self.short:
+            self.disk.log(operation)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        self.disk.ask("write", self.short)
+        super().xWrite(data, offset)
+        self.log(Operation("write", self.short, offset, bytes(data)))
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+        self.disk.ask("truncate", self.short)
+        super().xTruncate(newsize)
+        self.log(Operation("truncate", self.short, newsize))
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        self.disk.ask("sync", self.short)
+        # The real disk need not be waited for: nothing depends on it here.
+        self.log(Operation("sync", self.short, flag=self.syncs_directory))
+        self.syncs_directory = False
+
+
+def record(
+    script: Callable[[Disk], None], directory: Path, *, outside: tuple[str, ...] = ()
+) -> History:
+    """Runs the script. What is in `directory` before it counts as synced. `outside`
+    names files that the script writes past SQLite, such as `released`: a crash
+    leaves each as it was at the last `answered`, or older, or away."""
+    directory.mkdir(parents=True, exist_ok=True)
+    disk = Disk(directory)
+    disk.outside = outside
+    modules = (data_directory, released, snapshots, sqlite)
+    with ExitStack() as stack:
+        stack.callback(disk.unregister)
+        for module in modules:
+            stack.enter_context(
+                mock.patch.object(module, "sync_directory", disk.sync_directory)
+            )
+        script(disk)
+    return disk.history
+
+
+class _File:
+    """A file's contents: what is synced, and what was asked since."""
+
+    def __init__(self, durable: bytes = b"") -> None:
+        self.durable = durable
+        self.pending: list[Operation] = []
+
+    def contents(self, variant: str, chance: random.Random) -> bytes:
+        if variant == "synced" or not self.pending:
+            return self.durable
+        data = bytearray(self.durable)
+        for operation in self.pending:
+            if variant == "all" or chance.random() < 0.5:
+                _apply(data, operation)
+            elif chance.random() < 0.5:
+                _apply_torn(data, operation, chance)
+        return bytes(data)
+
+    def sync(self) -> None:
+        data = bytearray(self.durable)
+        for operation in self.pending:
+            _apply(data, operation)
+        self.durable = bytes(data)
+        self.pending = []
+
+
+def _apply(data: bytearray, operation: Operation) -> None:
+    if operation.kind == "truncate":
+        del data[operation.offset :]
+        return
+    end = operation.offset + len(operation.data)
+    data.extend(bytes(max(0, end - len(data))))
+    data[operation.offset : end] = operation.data
+
+
+def _apply_torn(data: bytearray, operation: Operation, chance: random.Random) -> None:
+    if operation.kind == "truncate":
+        return
+    offset, rest = operation.offset, operation.data
+    while rest:
+        size = SECTOR_SIZE - offset % SECTOR_SIZE
+        if chance.random() < 0.5:
+            _apply(data, Operation("write", "", offset, rest[:size]))
+        offset, rest = offset + size, rest[size:]
+
+
+class _Model:
+    """The disk after some operations: names are synced apart from contents."""
+
+    def __init__(self, initial: dict[str, bytes]) -> None:
+        self.now = {name: _File(data) for name, data in initial.items()}
+        self.durable_names = dict(self.now)
+        self.outside: dict[str, list[bytes]] = {}
+        self.answered: list[object] = []
+
+    def step(self, operation: Operation) -> None:
+        match operation.kind:
+            case "create":
+                self.now[operation.name] = _File()
+            case "write" | "truncate":
+                self.now[operation.name].pending.append(operation)
+            case "sync":
+                self.now[operation.name].sync()
+                if operation.flag:
+                    self.durable_names = dict(self.now)
+            case "delete":
+                self.now.pop(operation.name, None)
+                if operation.flag:
+                    self.durable_names = dict(self.now)
+            case "directory":
+                self.durable_names = dict(self.now)
+            case "outside":
+                self.outside.setdefault(operation.name, [b""]).append(operation.data)
+            case "answered":
+                self.answered.append(operation.token)
+            case _:
+                raise AssertionError(operation)
+
+    def write_to(self, directory: Path, variant: str, chance: random.Random) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True, mode=0o700)
+        for name in sorted({*self.now, *self.durable_names}):
+            file = self.durable_names.get(name)
+            if file is not self.now.get(name) and (
+                variant == "all" or (variant == "random" and chance.random() < 0.5)
+            ):
+                file = self.now.get(name)
+            if file is not None:
+                (directory / name).write_bytes(file.contents(variant, chance))
+        for name, versions in self.outside.items():
+            data = versions[-1] if variant == "all" else chance.choice(versions)
+            if data:
+                (directory / name).write_bytes(data)
+                (directory / name).chmod(0o600)
+
+
+def crash_points(
+    history: History,
+    directory: Path,
+    *,
+    seed: int,
+    variants: tuple[str, ...] = VARIANTS,
+    every: int = 1,
+) -> Iterator[Crash]:
+    """A crash before each (or only before `every` so many) operations on the disk, and
+    one after the last, in all variants. `directory` is made anew for each; the seed
+    makes the whole sequence repeatable."""
+    chance = random.Random(seed)
+    model = _Model(history.initial)
+    boundary = 0
+    end = Operation("end")
+    for index, operation in enumerate([*history.operations, end]):
+        if operation.kind not in ("answered", "outside"):
+            if boundary % every == 0 or operation is end:
+                for variant in variants:
+                    model.write_to(directory, variant, chance)
+                    yield Crash(
+                        directory,
+                        tuple(model.answered),
+                        index,
+                        variant,
+                        str(operation),
+                    )
+            boundary += 1
+        if operation is not end:
+            model.step(operation)

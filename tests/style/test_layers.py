@@ -1,0 +1,195 @@
+"""The import rule: iso8583 <- ledger <- ports <- shard <- flow <- link <- app. A module
+imports from its own package and from packages left of it; adapters import ports only.
+Imports inside functions count, and so do cimports."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.style.sources import ROOT, Finding, files
+
+PORTS = {"journal", "publish", "keys", "ownership"}
+
+_BELOW_SHARD = {"iso8583", "ledger", *PORTS}
+_BELOW_APP = {
+    *(*_BELOW_SHARD, "shard", "flow", "link"),
+    *("observe", "projection", "follower", "imports", "audit", "config"),
+}
+# Everything a package of switch/ may import of this project. A package that is not
+# listed is a package whose place nobody has thought about yet.
+ALLOWED: dict[str, set[str]] = {
+    "ledger": {"iso8583"},
+    **{port: {"iso8583", "ledger", *PORTS} for port in PORTS},
+    "observe": set(),
+    "shard": {*_BELOW_SHARD, "observe"},
+    "flow": {*_BELOW_SHARD, "observe", "shard"},
+    "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
+    "replay": {"iso8583", "link"},
+    # Behind the journal: what reads the released entries, and what writes before the
+    # daemon starts. They never see a shard, a flow or a link.
+    "projection": {*_BELOW_SHARD, "observe"},
+    "follower": {*_BELOW_SHARD, "observe", "projection"},
+    "imports": {*_BELOW_SHARD, "observe"},
+    "audit": {*_BELOW_SHARD, "observe"},
+    "config": {"iso8583", "ledger", "link"},
+    "app": _BELOW_APP,
+    "cli": {*_BELOW_APP, "replay", "app"},
+    "__main__": {"cli"},
+}
+
+# The ledger computes; whoever calls it waits, looks at clocks and draws numbers.
+IMPURE = {
+    *("aiohttp", "apsw", "asyncio", "datetime", "io", "logging", "multiprocessing"),
+    *("os", "pathlib", "posix", "random", "secrets", "socket", "sqlite3"),
+    *("subprocess", "threading", "time", "uuid", "uvloop"),
+    *("libc.stdio", "libc.time"),
+}
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Each imported module by its full name, `from x import y` as x.y: y may be one."""
+    if path.suffix == ".py" or path.suffix == ".pyi":
+        yield from _python_imports(path)
+    else:
+        yield from _cython_imports(path)
+
+
+def _python_imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield node.lineno, name.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            for name in node.names:
+                yield node.lineno, f"{node.module}.{name.name}"
+
+
+_CYTHON_IMPORT = re.compile(
+    r"^\s*(?:from\s+(?P<package>[\w.]+)\s+c?import\s+\(?\s*(?P<name>\w+)?"
+    r"|c?import\s+(?P<module>[\w.]+)"
+    r"|cdef\s+extern\s+from\s+<(?P<header>[\w./]+)>)"
+)
+
+
+def _cython_imports(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        match = _CYTHON_IMPORT.match(line)
+        if match is None:
+            continue
+        if match["package"] is not None:
+            yield number, f"{match['package']}.{match['name'] or ''}".rstrip(".")
+        elif match["module"] is not None:
+            yield number, match["module"]
+
+
+def module_of(path: Path) -> str:
+    relative = path.relative_to(ROOT)
+    parts = relative.parts[1:] if relative.parts[0] == "ext" else relative.parts
+    return ".".join(parts).removesuffix(path.suffix).removesuffix(".__init__")
+
+
+def place(module: str) -> str:
+    """The package whose row of the table rules a module: iso8583, or the name below
+    switch (a folder or a file)."""
+    parts = module.split(".")
+    if parts[0] != "switch":
+        return parts[0]
+    return parts[1] if len(parts) > 1 else "switch"
+
+
+def _sources(*under: str) -> list[Path]:
+    return files(".py", ".pyi", ".pyx", ".pxd", under=under)
+
+
+def _own_imports(path: Path) -> Iterator[tuple[int, str]]:
+    for number, module in imports(path):
+        if module.split(".")[0] in ("switch", "iso8583"):
+            yield number, module
+
+
+def _report(findings: list[Finding]) -> None:
+    if findings:
+        pytest.fail("\n".join(map(str, findings)), pytrace=False)
+
+
+def test_every_package_has_its_place():
+    places = {place(module_of(path)) for path in _sources("switch", "ext")}
+    assert places - {"switch", "iso8583"} <= set(ALLOWED)
+
+
+def test_the_codec_stands_alone():
+    _report(
+        [
+            Finding(path, number, f"{module} in iso8583 is banned", "the codec alone")
+            for path in _sources("iso8583", "ext")
+            if place(module_of(path)) == "iso8583"
+            for number, module in _own_imports(path)
+            if place(module) != "iso8583"
+        ]
+    )
+
+
+def test_modules_import_from_their_left():
+    findings = []
+    for path in _sources("switch", "ext"):
+        own = place(module_of(path))
+        if own in ("switch", "iso8583"):
+            continue
+        for number, module in _own_imports(path):
+            allowed = ALLOWED.get(own, set())
+            if place(module) not in {own, "switch", *allowed}:
+                use = ", ".join(sorted(allowed)) or "nothing of the switch"
+                what = f"{module} in {own} is banned"
+                findings.append(Finding(path, number, what, use))
+    _report(findings)
+
+
+def test_adapters_import_ports_only():
+    findings = []
+    for path in _sources("switch"):
+        own = place(module_of(path))
+        if own not in PORTS:
+            continue
+        for number, module in _own_imports(path):
+            other = place(module)
+            parts = module.split(".")
+            if other in PORTS - {own} and parts[2:3] not in (["port"], ["errors"]):
+                what = f"an adapter ({module}) in {own} is banned"
+                findings.append(Finding(path, number, what, f"switch.{other}.port"))
+    _report(findings)
+
+
+def test_the_ledger_is_pure():
+    findings = []
+    for path in _sources("switch", "ext"):
+        if place(module_of(path)) != "ledger":
+            continue
+        for number, module in imports(path):
+            parts = module.split(".")
+            if parts[0] in IMPURE or ".".join(parts[:2]) in IMPURE:
+                what = f"{module} in the ledger is banned"
+                findings.append(Finding(path, number, what, "an argument"))
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.match(r"\s*(async|await|print\(|open\()\b", line):
+                what = f"{line.split()[0]} in the ledger is banned"
+                findings.append(Finding(path, number, what, "an argument"))
+    _report(findings)
+
+
+def test_third_party_imports_of_the_codec():
+    """Other services embed it: it costs them msgspec at most."""
+    allowed = {*sys.stdlib_module_names, "iso8583", "msgspec", "cpython", "libc"}
+    _report(
+        [
+            Finding(path, number, f"{module} in iso8583 is banned", "the library")
+            for path in files(".py", ".pyx", ".pxd", under=("iso8583", "ext"))
+            if place(module_of(path)) == "iso8583"
+            for number, module in imports(path)
+            if module.split(".")[0] not in allowed | {"cython"}
+        ]
+    )

@@ -1,0 +1,93 @@
+"""The demonstration around a daemon that is only played."""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from switch.cli import demo_daemon, exits
+from switch.cli.main import main
+
+VERDICT = {"ok": True, "entries": 7, "accounts": 300, "problems": []}
+FAKE = str(Path(__file__).with_name("fake_switch.py"))
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    monkeypatch.setenv("FAKE_VERDICT", json.dumps(VERDICT))
+    monkeypatch.setenv("FAKE_PID_FILE", str(tmp_path / "pid"))
+    monkeypatch.setattr(demo_daemon, "SWITCH", (sys.executable, FAKE))
+    return directory
+
+
+def daemon_runs(tmp_path):
+    try:
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_it_shows_traffic_and_leaves_nothing(temporary, tmp_path, capsys):
+    assert main(["demo", "--seconds", "1.5", "--rate", "50"]) == exits.OK
+    shown = capsys.readouterr().out
+    assert "the switch listens on  127.0.0.1:" in shown
+    assert "0800 sign-on → 00 approved" in shown
+    assert "0100 authorisation ************" in shown
+    assert "0800 sign-off → 00 approved" in shown
+    assert "journal verify: ok, 7 entries, 300 accounts" in shown
+    assert "999999" not in shown
+    assert [*temporary.iterdir()] == []
+    assert not daemon_runs(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_well(temporary, tmp_path, capsys, number):
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), number))
+    timer.start()
+    assert main(["demo", "--rate", "50"]) == exits.OK
+    timer.join()
+    assert "journal verify: ok" in capsys.readouterr().out
+    assert [*temporary.iterdir()] == []
+    assert not daemon_runs(tmp_path)
+
+
+def test_a_journal_that_does_not_fit_is_told(temporary, monkeypatch, capsys):
+    verdict = {**VERDICT, "ok": False, "problems": ["account A: balance 1, entries 2"]}
+    monkeypatch.setenv("FAKE_VERDICT", json.dumps(verdict))
+    assert main(["demo", "--seconds", "0.5"]) == exits.NOT_SO
+    shown = capsys.readouterr().out
+    assert "journal verify: NOT ok" in shown
+    assert "account A: balance 1, entries 2" in shown
+
+
+def test_a_daemon_that_does_not_start_is_told(temporary, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_BROKEN", "1")
+    assert main(["demo", "--seconds", "0.5"]) == exits.FAULT
+    said = "switch: daemon: ended with exit code 74: switch: the disk is full\n"
+    assert capsys.readouterr().err == said
+    assert [*temporary.iterdir()] == []
+
+
+def test_a_directory_of_ones_own_is_kept(temporary, tmp_path, capsys):
+    kept = tmp_path / "bank"
+    kept.mkdir()
+    assert main(["demo", "--seconds", "0.5", "--data", str(kept)]) == exits.OK
+    assert kept.exists()
+    assert [*temporary.iterdir()] == []
+
+
+def test_a_taken_port_is_passed_over():
+    with demo_daemon._listener(0) as taken:
+        port = taken.getsockname()[1]
+        first, second = demo_daemon.choose_ports(port, 0)
+    assert len({port, first, second}) == 3

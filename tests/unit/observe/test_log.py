@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switch.observe.log import LINES_PER_SECOND_MAX, Sampler, event, mask_digits, set_up
+
+CARD = "4000001234567899"
+assert CARD[-4:] == "7899"
+
+
+@pytest.fixture
+def logged():
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    stream = io.StringIO()
+
+    def start(log_format, level="info"):
+        set_up(level, log_format, stream)
+        return logging.getLogger("switch.link"), stream
+
+    yield start
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def with_check_digit(digits):
+    for last in "0123456789":
+        if mask_digits(digits + last) != digits + last:
+            return digits + last
+    raise AssertionError("one of ten must fit")
+
+
+def test_plain_lines_carry_fields(logged):
+    log, stream = logged("plain")
+    event(log, logging.INFO, "connection opened", peer="127.0.0.1:5", reason="a b")
+    line = stream.getvalue()
+    assert 'info    link: connection opened peer=127.0.0.1:5 reason="a b"\n' in line
+
+
+def test_json_lines_carry_fields(logged):
+    log, stream = logged("json")
+    event(log, logging.WARNING, "closed", peer="127.0.0.1:5", frames=3, level="x")
+    content = json.loads(stream.getvalue())
+    assert content.pop("at").endswith("Z")
+    assert content == {
+        "level": "warning",
+        "logger": "switch.link",
+        "event": "closed",
+        "peer": "127.0.0.1:5",
+        "frames": 3,
+    }
+
+
+def test_a_stream_that_is_no_terminal_gets_json(logged):
+    log, stream = logged("auto")
+    event(log, logging.INFO, "x")
+    assert json.loads(stream.getvalue())["event"] == "x"
+
+
+def test_set_up_twice_writes_once_and_levels_hold(logged):
+    logged("plain")
+    log, stream = logged("plain", "warning")
+    event(log, logging.INFO, "hidden")
+    event(log, logging.WARNING, "shown")
+    assert stream.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("log_format", ["plain", "json"])
+def test_a_card_number_is_masked_wherever_it_comes_from(logged, log_format):
+    card = with_check_digit("400000123456789")
+    log, stream = logged(log_format)
+    try:
+        raise ValueError(f"bad {card}=2512 in {card.encode().hex()}")
+    except ValueError:
+        log.exception("text %s", card)
+    event(log, logging.INFO, f"text {card}", field=card, spaced=" ".join([card] * 2))
+    written = stream.getvalue()
+    assert card not in written
+    assert card.encode().hex() not in written
+    assert f"[card ..{card[-4:]}]" in written
+
+
+@given(st.text("0123456789 -", max_size=60))
+def test_no_long_run_of_digits_survives(text):
+    masked = mask_digits(text)
+    assert not any(
+        len(run.replace(" ", "").replace("-", "")) > 19
+        for run in masked.replace("[", "x").split("x")
+        if "digits" not in run and "card" not in run
+    )
+
+
+def test_grouped_card_numbers_are_masked_and_other_numbers_left():
+    card = with_check_digit("400000123456789")
+    grouped = " ".join(card[i : i + 4] for i in range(0, 16, 4))
+    assert mask_digits(f"a {grouped} b") == f"a [card ..{card[-4:]}] b"
+    assert mask_digits("127.0.0.1:8583 123456 2026-11-24") == (
+        "127.0.0.1:8583 123456 2026-11-24"
+    )
+    assert mask_digits("0" * 40) == "[40 digits]"
+
+
+@pytest.mark.parametrize("log_format", ["plain", "json"])
+def test_a_peer_cannot_forge_a_line(logged, log_format):
+    log, stream = logged(log_format)
+    event(log, logging.INFO, "closed", reason="x\n2026 info forged\r\x1b[2J")
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_flood_of_one_event_is_cut_and_counted():
+    now = [0.0]
+    sampler = Sampler(clock=lambda: now[0])
+
+    def record(text):
+        made = logging.LogRecord("switch.link", logging.INFO, "", 0, text, None, None)
+        made.switch_fields = {"a": 1}
+        return made
+
+    passed = sum(sampler.filter(record("refused")) for _ in range(1000))
+    assert passed == LINES_PER_SECOND_MAX
+    assert sampler.filter(record("another"))
+    now[0] = 1.5
+    later = record("refused")
+    assert sampler.filter(later)
+    assert later.switch_fields == {"a": 1, "left_out": 1000 - LINES_PER_SECOND_MAX}

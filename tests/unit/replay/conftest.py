@@ -1,0 +1,3 @@
+from tests.unit.replay.responder import cards_file, respond
+
+__all__ = ["cards_file", "respond"]
