@@ -12,6 +12,7 @@ NATIVE_MODULES = [
     "switch.flow._dispatch",
     "switch.ledger._apply",
     "switch.ledger._decide",
+    "switch.ledger._dump",
     "switch.ledger._entry",
     "switch.ledger._request",
     "switch.ledger._state",

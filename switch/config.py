@@ -50,9 +50,15 @@ class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     transactions_max: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 8_000_000
 
 
+class KeysSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    # The master key of the card numbers; empty: `pan.key` in the data directory, made
+    # when that is initialised.
+    pan_key_file: str = ""
+
+
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    # Fixed when a data directory is initialised.
-    shards: Annotated[int, Meta(ge=1, le=4096)] = 64
+    # Fixed when a data directory is initialised. Field 38 tells 1024 apart.
+    shards: Annotated[int, Meta(ge=1, le=1024)] = 64
     # A restart replays at most about so many entries beyond the last snapshot.
     snapshot_every_entries: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 2_000_000
 
@@ -74,6 +80,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     link: LinkSettings = LinkSettings()
     http: HttpSettings = HttpSettings()
     ledger: LedgerSettings = LedgerSettings()
+    keys: KeysSettings = KeysSettings()
     journal: JournalSettings = JournalSettings()
     publish: PublishSettings = PublishSettings()
     log: LogSettings = LogSettings()

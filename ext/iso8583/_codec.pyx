@@ -378,7 +378,11 @@ def _unpickle(Codec codec not None, bytes frame not None):
 
 @cython.final
 cdef class ReplyTemplate:
-    """The reply to one type of request: an MTI, and the fields it echoes."""
+    """The reply to one type of request: an MTI, and the fields it echoes.
+
+    Field 39 is set, and field 38 too when the reply has an approval code of its own;
+    else it is echoed like any other, if it is among the fields to copy.
+    """
 
     def __cinit__(self, Codec codec not None, str mti not None, copy):
         cdef bytes wire = encode_mti(codec.layout, mti)
@@ -387,7 +391,7 @@ cdef class ReplyTemplate:
         memcpy(self.mti_bytes, PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
         memset(self.copied, 0, sizeof(self.copied))
         for number in copy:
-            if number in (APPROVAL_CODE_FIELD, RESPONSE_CODE_FIELD):
+            if number == RESPONSE_CODE_FIELD:
                 raise ValueError(f"expected fields to copy, got {number}: it is set")
             if not defines(codec.layout, number):
                 raise ValueError(f"expected fields of the spec, got {number}")
@@ -437,7 +441,7 @@ cdef class ReplyTemplate:
                 field = word * 64 + leading_zeros(remaining) + 1
                 remaining ^= field_bit(field)
                 rank = -1
-                if field == APPROVAL_CODE_FIELD:
+                if field == APPROVAL_CODE_FIELD and approval_code != NULL:
                     size = APPROVAL_CODE_LENGTH
                 elif field == RESPONSE_CODE_FIELD:
                     size = RESPONSE_CODE_LENGTH

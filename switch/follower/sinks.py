@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from switch.journal.port import Commit, Journal
 from switch.publish.events import Event, Position, events_of, position_of
-from switch.publish.port import PublishDamaged, PublishError, Publisher
+from switch.publish.port import PublishDamaged, Publisher, PublishError
 
 
 class PublishSink:

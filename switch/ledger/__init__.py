@@ -9,6 +9,7 @@ currency. An approval never makes it negative; advices may, and say so.
 
 from switch.ledger._apply import apply, apply_payload
 from switch.ledger._decide import Decision, decide, decide_expiries
+from switch.ledger._dump import dump, restore
 from switch.ledger._entry import (
     CARD_STATUSES,
     KIND_NAMES,
@@ -45,5 +46,7 @@ __all__ = [
     "decide",
     "decide_expiries",
     "decode_entries",
+    "dump",
+    "restore",
     "shard_of_account",
 ]

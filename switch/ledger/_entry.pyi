@@ -1,5 +1,6 @@
-from typing_extensions import Buffer
 from typing import Final
+
+from typing_extensions import Buffer
 
 KIND_NAMES: Final[dict[int, str]]
 CARD_STATUSES: Final[tuple[str, ...]]

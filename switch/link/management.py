@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from iso8583 import Codec, DecodeError, Message, ReplyTemplate
-
 from switch.link._counters import LinkCounters
 from switch.link.session import Action, Answer, Close, Drop, Report, Send, Session
 from switch.link.settings import SessionSettings
@@ -112,9 +111,7 @@ class Management:
         trace_number = _text(message, 11)
         ours = message.mti[1] == "8" and trace_number is not None
         if ours and trace_number is not None and trace_number.isdigit():
-            actions = self.session.peer_answer(
-                int(trace_number), _text(message, 39)
-            )
+            actions = self.session.peer_answer(int(trace_number), _text(message, 39))
         else:
             actions = [Drop()]
         self._carry_out(actions, message)
@@ -132,9 +129,7 @@ class Management:
     def lost(self) -> None:
         self.session.lost()
 
-    def _carry_out(
-        self, actions: list[Action], message: Message | None = None
-    ) -> None:
+    def _carry_out(self, actions: list[Action], message: Message | None = None) -> None:
         line = self._line
         if line.signed_on != self.session.signed_on:
             line.signed_on = self.session.signed_on

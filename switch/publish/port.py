@@ -24,7 +24,7 @@ class PublishError(Exception):
     """
 
 
-class PublishDamaged(PublishError):
+class PublishDamaged(PublishError):  # noqa: N818 -- as in the journal
     pass
 
 

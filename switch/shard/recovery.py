@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from switch.journal.port import Journal, JournalDamaged, ShardRecord, SnapshotStore
-from switch.ledger import EntryError, Limits, State, StateError, apply_payload
+from switch.ledger import EntryError, Limits, State, StateError, apply_payload, restore
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -21,6 +21,8 @@ class Recovered(msgspec.Struct, frozen=True):
     head: int
     from_commit: int
     entries_replayed: int
+    # of what each shard was restored from; -1: no snapshot
+    snapshot_sequences: list[int]
 
 
 def recover(
@@ -32,12 +34,16 @@ def recover(
     """Raises JournalDamaged. `progress` is told (commit, head) after every commit."""
     states = [State(shard, limits) for shard in range(journal.shard_count)]
     positions = [0] * journal.shard_count
+    sequences = [-1] * journal.shard_count
     for snapshot in snapshots.read_all() if snapshots is not None else ():
         try:
-            states[snapshot.shard] = State.restore(snapshot.data, limits)
+            states[snapshot.shard] = restore(snapshot.data, limits)
         except StateError as error:
-            raise JournalDamaged(f"snapshot of shard {snapshot.shard}: {error}") from error
+            raise JournalDamaged(
+                f"snapshot of shard {snapshot.shard}: {error}"
+            ) from error
         positions[snapshot.shard] = snapshot.commit
+        sequences[snapshot.shard] = snapshot.sequence
     from_commit = min(positions)
     replayed = 0
     head = journal.head
@@ -46,7 +52,7 @@ def recover(
             replayed += _replay(states[record.shard], record, commit.number)
         if progress is not None:
             progress(commit.number, head)
-    return Recovered(states, journal.head, from_commit, replayed)
+    return Recovered(states, head, from_commit, replayed, sequences)
 
 
 def _replay(state: State, record: ShardRecord, commit: int) -> int:

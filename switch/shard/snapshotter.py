@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from switch.journal.port import JournalError, SnapshotStore
+from switch.ledger import dump
 from switch.shard._group import CommitGroup, Shard
 
 _log = logging.getLogger("switch.shard")
@@ -21,13 +23,19 @@ class Snapshotter:
     """Takes a snapshot of every shard when enough entries have come since the last."""
 
     def __init__(
-        self, group: CommitGroup, store: SnapshotStore, *, every_entries: int
+        self,
+        group: CommitGroup,
+        store: SnapshotStore,
+        *,
+        every_entries: int,
+        sequences: Sequence[int],
     ) -> None:
+        """`sequences`: of the snapshot that each shard has; -1: none."""
         self._group = group
         self._store = store
         self._every_entries = every_entries
         self._taken_at_entries = group.entries
-        self._sequences = [-1] * len(group.shards)
+        self._sequences = list(sequences)
         self.rounds = 0
 
     async def run(self, interval_s: float = 1.0) -> None:
@@ -55,7 +63,7 @@ class Snapshotter:
         loop = asyncio.get_running_loop()
         commit = self._group.head
         sequence = shard.state.sequence
-        data = shard.state.dump()
+        data = dump(shard.state)
         released: asyncio.Future[None] = loop.create_future()
         self._group.wait(released)
         await released

@@ -17,7 +17,7 @@ PORTS = {"journal", "publish", "keys", "ownership"}
 _BELOW_SHARD = {"iso8583", "ledger", *PORTS}
 _BELOW_APP = {
     *(*_BELOW_SHARD, "shard", "flow", "link"),
-    *("observe", "projection", "follower", "imports", "audit", "config"),
+    *("observe", "projection", "follower", "imports", "audit", "embedded", "config"),
 }
 # Everything a package of switch/ may import of this project. A package that is not
 # listed is a package whose place nobody has thought about yet.
@@ -29,12 +29,13 @@ ALLOWED: dict[str, set[str]] = {
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
     "replay": {"iso8583", "link"},
-    # Behind the journal: what reads the released entries, and what writes before the
-    # daemon starts. They never see a shard, a flow or a link.
+    # Behind the journal: what reads the released entries. It sees no shard or link.
     "projection": {*_BELOW_SHARD, "observe"},
     "follower": {*_BELOW_SHARD, "observe", "projection"},
-    "imports": {*_BELOW_SHARD, "observe"},
-    "audit": {*_BELOW_SHARD, "observe"},
+    # What opens a data directory, and what works on one while no daemon does.
+    "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
+    "imports": {*_BELOW_SHARD, "shard", "config", "embedded"},
+    "audit": {*_BELOW_SHARD, "shard", "observe"},
     "config": {"iso8583", "ledger", "link"},
     "app": _BELOW_APP,
     "cli": {*_BELOW_APP, "replay", "app"},

@@ -18,7 +18,7 @@ from switch.ledger._request cimport (
 )
 from switch.shard._group cimport Shard
 
-from switch.flow.replies import ADVICE_APPROVED, OTHERS, REPLIES
+from switch.flow import replies as tables
 
 cdef enum:
     REPLY_ROOM = 160        # above the request's size: hex bitmap, fields 38 and 39
@@ -72,6 +72,11 @@ cdef Outcome _nature(uint32_t mti) noexcept:
     return NETWORK if (mti >> 8) & 0xF == 8 else ANSWERED
 
 
+cdef list _defined(Codec codec, tuple fields):
+    """Of these fields, those that the specification has."""
+    return [field for field in fields if field in codec.spec.fields]
+
+
 cdef class Dispatcher:
     """The flows of one link: its codec, its scheme number, its counts.
 
@@ -91,8 +96,8 @@ cdef class Dispatcher:
         self._hash_pan = hash_pan
         self._request = Request()
         self._templates = {
-            int(mti, 16): ReplyTemplate(codec, answer, echoed)
-            for mti, (answer, echoed) in REPLIES.items()
+            int(mti, 16): ReplyTemplate(codec, answer, _defined(codec, echoed))
+            for mti, (answer, echoed) in tables.REPLIES.items()
         }
 
     def counts(self):
@@ -126,7 +131,7 @@ cdef class Dispatcher:
             return self.refuse(message, replies, b"30")
         if self.group.pending >= self.group.pending_max:
             return self.refuse(message, replies, b"91")
-        shard = <Shard> self.group.shards[self.directory.shard_of(request.body.pan_hash)]
+        shard = self.group.shards[self.directory.shard_of(request.body.pan_hash)]
         decision = shard.admit(request, now)
         self.repeated += decision.repeated
         self._reply(
@@ -171,7 +176,9 @@ cdef class Dispatcher:
             if _flow_number(mti) != OTHER_FLOW and mti != 0x0800:
                 raise KeyError(f"no reply table for {mti:04x}")
             # of the thousands that a peer could send none is kept
-            template = ReplyTemplate(self.codec, f"{mti + 0x10:04x}", OTHERS)
+            template = ReplyTemplate(
+                self.codec, f"{mti + 0x10:04x}", _defined(self.codec, tables.OTHERS)
+            )
         return <ReplyTemplate> template
 
     cdef int _count(self, uint32_t mti, const uint8_t* response_code) noexcept:
@@ -179,7 +186,7 @@ cdef class Dispatcher:
         self._counts[_flow_number(mti)][code] += 1
         return 0
 
-    # --- from fields to a request; False: something is missing or not of its kind ------
+    # --- from fields to a request; False: something is missing or not of its kind ---
 
     cdef bint _fill(self, Request request, Message message, uint32_t mti) except -1:
         if not self._fill_trace(request, message, mti):
@@ -318,7 +325,7 @@ cdef bint _says_approved(Message message):
         return False
     if memcmp(code, b"00", 2) == 0:
         return True
-    return PyBytes_FromStringAndSize(<char*> code, 2).decode() in ADVICE_APPROVED
+    return PyBytes_FromStringAndSize(<char*> code, 2).decode() in tables.ADVICE_APPROVED
 
 
 cdef void _fill_merchant(Request request, Message message) noexcept:

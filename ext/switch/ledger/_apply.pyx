@@ -4,13 +4,13 @@
 Pure: what it does follows from the state and the entry alone, so that replaying the
 journal leads to the same state again.
 """
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from switch.ledger._entry cimport (
     ACCOUNT_OPENED, ADVISED_HOLD, ADVISED_POSTING, CARD_ISSUED, FLAG_REVERSED_BEFORE,
-    HELD, HOLD_EXPIRED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, AccountOpened, CardIssued,
-    Entry, EntryHeader, Trace, Transaction, TransactionBody, unpack_entry,
+    HELD, HOLD_EXPIRED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, AccountOpened,
+    CardIssued, Entry, EntryHeader, Transaction, TransactionBody, unpack_entry,
 )
 from switch.ledger._state cimport (
     NONE, RECORD_CLOSED, RECORD_DECLINED, RECORD_HOLD_OPEN, RECORD_POSTED,

@@ -13,11 +13,11 @@ from libc.string cimport memcpy, memset
 
 from switch.ledger._entry cimport (
     ADVICE_RECORDED, ADVISED_HOLD, ADVISED_POSTING, DECLINED, FLAG_APPROVED,
-    FLAG_CREDIT, FLAG_FORCED, FLAG_REVERSED_BEFORE, HELD, HOLD_EXPIRED, NO_INDEX, POSTED,
-    REVERSAL_REMEMBERED, REVERSED, Kind, TransactionBody,
+    FLAG_CREDIT, FLAG_FORCED, FLAG_REVERSED_BEFORE, HELD, HOLD_EXPIRED, NO_INDEX,
+    POSTED, REVERSAL_REMEMBERED, REVERSED, Kind, TransactionBody,
 )
 from switch.ledger._request cimport (
-    ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, FINANCIAL_ADVICE, REVERSAL,
+    ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, REVERSAL,
 )
 from switch.ledger._state cimport (
     CARD_CLOSED, CARD_LOST, CARD_RESTRICTED, CARD_STOLEN, NONE, RECORD_HOLD_OPEN,
@@ -212,7 +212,9 @@ cdef Decision _reverse(State state, Request request, int64_t now, uint64_t pan):
     entry.body.account = original.account
     if original.account != NO_INDEX:
         _name_account(state, entry)
-        back = _left_to_reverse(&state.accounts_table[original.account], original, request)
+        back = _left_to_reverse(
+            &state.accounts_table[original.account], original, request
+        )
         if original.status == RECORD_HOLD_OPEN:
             entry.body.amount = back
             entry.body.held_change = -back
@@ -275,7 +277,7 @@ cdef Transaction _expiry(
     return entry
 
 
-# --- the parts of a decision, each straight on ------------------------------------------
+# --- the parts of a decision, each straight on ------------------------------------
 
 
 cdef Transaction _entry_for(State state, Request request, int64_t now):

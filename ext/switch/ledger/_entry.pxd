@@ -27,7 +27,7 @@ cdef enum Kind:
     HOLD_EXPIRED = 11
 
 cdef enum Flag:
-    FLAG_APPROVED = 1           # the answer was an approval: a repeat carries field 38 again
+    FLAG_APPROVED = 1           # answered so: a repeat carries field 38 again
     FLAG_FORCED = 2             # available funds are below zero after it (advices only)
     FLAG_CREDIT = 4             # the money goes to the cardholder (returns)
     FLAG_REVERSED_BEFORE = 8    # its reversal came first

@@ -18,7 +18,7 @@ Every change of money is written out in `balance_change` and `held_change`, what
 the kind: the sum of the entries of an account is the account.
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 import sys
 
@@ -183,7 +183,9 @@ cdef class CardIssued(Entry):
 
     @property
     def pan_hash(self):
-        return PyBytes_FromStringAndSize(<const char*> self.body.pan_hash, PAN_HASH_SIZE)
+        return PyBytes_FromStringAndSize(
+            <const char*> self.body.pan_hash, PAN_HASH_SIZE
+        )
 
     @property
     def sealed_pan(self):
@@ -249,7 +251,9 @@ cdef class Transaction(Entry):
 
     @property
     def pan_hash(self):
-        return PyBytes_FromStringAndSize(<const char*> self.body.pan_hash, PAN_HASH_SIZE)
+        return PyBytes_FromStringAndSize(
+            <const char*> self.body.pan_hash, PAN_HASH_SIZE
+        )
 
     @property
     def last_four(self):

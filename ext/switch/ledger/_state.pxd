@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from switch.ledger._entry cimport Trace
 
 cdef enum:
-    NONE = 0xFFFFFF             # end of a list of records; also the most records a shard may have
+    # end of a list of records; also the most records a shard may have
+    NONE = 0xFFFFFF
 
 cdef enum RecordStatus:
     RECORD_FREE = 0
@@ -102,7 +103,7 @@ cdef class State:
     cdef Record* records
     cdef readonly uint32_t transaction_count
     cdef uint32_t record_capacity
-    cdef uint32_t record_end            # records ever used; those above were never touched
+    cdef uint32_t record_end            # records ever used; above is untouched
     cdef uint32_t free_record
     cdef uint32_t* account_slots
     cdef uint32_t account_slot_mask
@@ -145,13 +146,9 @@ cdef class State:
     cdef void _forget_old(self, int64_t at) noexcept
     cdef void _leave_window(self) noexcept
     cdef void _forget(self, uint32_t index) noexcept
-    cdef void _dump_records(self, uint8_t* at) noexcept
-    cdef const uint8_t* _restore_accounts(
-        self, DumpHeader* header, const uint8_t* at) except NULL
-    cdef const uint8_t* _restore_cards(
-        self, DumpHeader* header, const uint8_t* at) except NULL
-    cdef int _restore_records(self, DumpHeader* header, const uint8_t* at) except -1
 
 
 cdef uint64_t record_key(Trace* trace) noexcept
 cdef uint64_t pan_prefix(const uint8_t* pan_hash) noexcept
+cdef void* grown_table(void* table, size_t count, size_t item_size) except NULL
+cdef uint32_t* empty_slots(uint32_t count) except NULL

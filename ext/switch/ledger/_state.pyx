@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The state of one shard: accounts, cards, and what is remembered of transactions.
 
-Rule 1: nothing outside `switch.ledger._apply` (and `restore`, which loads what apply
-once made) changes a state. Everything else only looks.
+Rule 1: nothing outside `switch.ledger._apply` (and `switch.ledger._dump`, which loads
+what apply once made) changes a state. Everything else only looks.
 
 Rows live in plain arrays and are named by their index, which never changes; three
 hash tables of indices find them by account name, by PAN hash, and by what a scheme
@@ -15,22 +15,22 @@ forgotten when it is on neither. When the process-wide bound is reached, the old
 that holds nothing is forgotten early and counted; an open hold never is.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy
 
-from switch.ledger._entry cimport NO_INDEX, RRN_SIZE
+from switch.ledger._entry cimport RRN_SIZE
 
 from switch.ledger.views import AccountView, CardView, HoldView
 
 cdef enum:
-    STATE_VERSION = 1
     ROOM_SEARCH_MAX = 64        # open holds looked past for one that can be forgotten
     MESSAGE_TYPES = 8
     SCHEMES = 128
 
 
 class StateError(ValueError):
-    """A dump that this version cannot restore; says what was expected."""
+    """An entry that does not fit, or a dump that this version cannot restore; says what
+    was expected."""
 
 
 cdef uint64_t pan_prefix(const uint8_t* pan_hash) noexcept:
@@ -85,7 +85,7 @@ cdef inline uint64_t _name_hash(const uint8_t* name, Py_ssize_t size) noexcept:
     return _mixed(value)
 
 
-cdef void* _grown(void* table, size_t count, size_t item_size) except NULL:
+cdef void* grown_table(void* table, size_t count, size_t item_size) except NULL:
     cdef void* grown = realloc(table, count * item_size)
     if grown == NULL:
         raise MemoryError(f"ledger state: no memory for {count} rows of {item_size}")
@@ -97,19 +97,12 @@ cdef uint32_t _capacity_after(uint32_t capacity) noexcept:
     return capacity + (capacity >> 2) + 64
 
 
-cdef uint32_t* _empty_slots(uint32_t count) except NULL:
-    cdef uint32_t* slots = <uint32_t*> _grown(NULL, count, sizeof(uint32_t))
+cdef uint32_t* empty_slots(uint32_t count) except NULL:
+    cdef uint32_t* slots = <uint32_t*> grown_table(NULL, count, sizeof(uint32_t))
     cdef uint32_t i
     for i in range(count):
         slots[i] = NONE
     return slots
-
-
-cdef uint32_t _power_of_two(uint32_t count) noexcept:
-    cdef uint32_t size = 64
-    while size < count:
-        size <<= 1
-    return size
 
 
 cdef class Limits:
@@ -143,11 +136,11 @@ cdef class State:
         self.free_record = NONE
         self.window_head = self.window_tail = NONE
         self.hold_head = self.hold_tail = NONE
-        self.account_slots = _empty_slots(64)
+        self.account_slots = empty_slots(64)
         self.account_slot_mask = 63
-        self.card_slots = _empty_slots(64)
+        self.card_slots = empty_slots(64)
         self.card_slot_mask = 63
-        self.buckets = _empty_slots(64)
+        self.buckets = empty_slots(64)
         self.bucket_mask = 63
 
     def __dealloc__(self):
@@ -329,7 +322,7 @@ cdef class State:
             account.held, account.credit_limit,
         )
 
-    # --- changing: for _apply and restore only --------------------------------------
+    # --- changing: for _apply and _dump only ----------------------------------------
 
     cdef void advance(self, uint64_t sequence, int64_t at) noexcept:
         self.sequence = sequence
@@ -343,7 +336,7 @@ cdef class State:
             self._grow_accounts(_capacity_after(self.account_capacity))
         if self.names_size + size > self.names_capacity:
             self.names_capacity = _capacity_after(self.names_size + size)
-            self.names = <uint8_t*> _grown(self.names, self.names_capacity, 1)
+            self.names = <uint8_t*> grown_table(self.names, self.names_capacity, 1)
         memcpy(self.names + self.names_size, name, size)
         self.accounts_table[index] = account[0]
         self.accounts_table[index].name_offset = self.names_size
@@ -353,7 +346,7 @@ cdef class State:
         return index
 
     cdef int _grow_accounts(self, uint32_t capacity) except -1:
-        self.accounts_table = <Account*> _grown(
+        self.accounts_table = <Account*> grown_table(
             self.accounts_table, capacity, sizeof(Account)
         )
         self.account_capacity = capacity
@@ -367,7 +360,7 @@ cdef class State:
             count = (self.account_slot_mask + 1) * 2
             free(self.account_slots)
             self.account_slots = NULL
-            self.account_slots = _empty_slots(count)
+            self.account_slots = empty_slots(count)
             self.account_slot_mask = count - 1
             first = 0
         for each in range(first, index + 1):
@@ -390,7 +383,7 @@ cdef class State:
         return index
 
     cdef int _grow_cards(self, uint32_t capacity) except -1:
-        self.cards_table = <Card*> _grown(self.cards_table, capacity, sizeof(Card))
+        self.cards_table = <Card*> grown_table(self.cards_table, capacity, sizeof(Card))
         self.card_capacity = capacity
         return 0
 
@@ -401,7 +394,7 @@ cdef class State:
             count = (self.card_slot_mask + 1) * 2
             free(self.card_slots)
             self.card_slots = NULL
-            self.card_slots = _empty_slots(count)
+            self.card_slots = empty_slots(count)
             self.card_slot_mask = count - 1
             first = 0
         for each in range(first, index + 1):
@@ -442,7 +435,7 @@ cdef class State:
     cdef int _grow_records(self, uint32_t capacity) except -1:
         if capacity >= NONE:
             raise MemoryError(f"shard {self.shard}: more than {NONE} transactions")
-        self.records = <Record*> _grown(self.records, capacity, sizeof(Record))
+        self.records = <Record*> grown_table(self.records, capacity, sizeof(Record))
         self.record_capacity = capacity
         return 0
 
@@ -460,7 +453,7 @@ cdef class State:
 
     cdef int _grow_buckets(self) except -1:
         cdef uint32_t count = (self.bucket_mask + 1) * 2
-        cdef uint32_t* buckets = _empty_slots(count)
+        cdef uint32_t* buckets = empty_slots(count)
         cdef uint32_t i, index, following, bucket
         cdef Record* record
         for i in range(self.bucket_mask + 1):
@@ -558,150 +551,3 @@ cdef class State:
         record.remaining = 0
         if not record.in_window:
             self._forget(index)
-
-    # --- snapshots ------------------------------------------------------------------
-
-    def dump(self):
-        """The whole shard as bytes, for `restore`. Copies memory; no I/O."""
-        cdef DumpHeader header
-        cdef bytes out
-        cdef uint8_t* at
-        memcpy(header.magic, b"SWST", 4)
-        header.version = STATE_VERSION
-        header.account_size = sizeof(Account)
-        header.card_size = sizeof(Card)
-        header.record_size = sizeof(Record)
-        header.shard = self.shard
-        header.sequence = self.sequence
-        header.last_at = self.last_at
-        header.account_count = self.account_count
-        header.names_size = self.names_size
-        header.card_count = self.card_count
-        header.record_count = self.transaction_count
-        out = PyBytes_FromStringAndSize(NULL, _dump_size(&header))
-        at = <uint8_t*> PyBytes_AS_STRING(out)
-        memcpy(at, &header, sizeof(DumpHeader))
-        at += sizeof(DumpHeader)
-        memcpy(at, self.accounts_table, self.account_count * sizeof(Account))
-        at += self.account_count * sizeof(Account)
-        memcpy(at, self.names, self.names_size)
-        at += self.names_size
-        memcpy(at, self.cards_table, self.card_count * sizeof(Card))
-        at += self.card_count * sizeof(Card)
-        self._dump_records(at)
-        return out
-
-    cdef void _dump_records(self, uint8_t* at) noexcept:
-        """Oldest first: holds that have left the window, then the window."""
-        cdef uint32_t index = self.hold_head
-        while index != NONE:
-            if not self.records[index].in_window:
-                memcpy(at, &self.records[index], sizeof(Record))
-                at += sizeof(Record)
-            index = self.records[index].next_hold
-        index = self.window_head
-        while index != NONE:
-            memcpy(at, &self.records[index], sizeof(Record))
-            at += sizeof(Record)
-            index = self.records[index].next_in_window
-
-    @staticmethod
-    def restore(const uint8_t[::1] data not None, Limits limits not None):
-        """The shard that was dumped. Raises StateError."""
-        cdef DumpHeader header
-        cdef State state
-        cdef const uint8_t* at
-        if data.shape[0] < <Py_ssize_t> sizeof(DumpHeader):
-            raise StateError(f"state dump: expected a header, got {data.shape[0]} bytes")
-        memcpy(&header, &data[0], sizeof(DumpHeader))
-        _check_dump(&header, data.shape[0])
-        state = State(<int> header.shard, limits)
-        state.sequence = header.sequence
-        state.last_at = header.last_at
-        at = &data[0] + sizeof(DumpHeader)
-        at = state._restore_accounts(&header, at)
-        at = state._restore_cards(&header, at)
-        state._restore_records(&header, at)
-        return state
-
-    cdef const uint8_t* _restore_accounts(
-        self, DumpHeader* header, const uint8_t* at
-    ) except NULL:
-        cdef uint32_t count = header.account_count
-        cdef uint32_t index
-        self._grow_accounts(count + 1)
-        memcpy(self.accounts_table, at, count * sizeof(Account))
-        at += count * sizeof(Account)
-        self.names_capacity = header.names_size + 1
-        self.names = <uint8_t*> _grown(self.names, self.names_capacity, 1)
-        self.names_size = header.names_size
-        memcpy(self.names, at, header.names_size)
-        free(self.account_slots)
-        self.account_slots = NULL
-        self.account_slots = _empty_slots(_power_of_two(count + count // 3 + 1))
-        self.account_slot_mask = _power_of_two(count + count // 3 + 1) - 1
-        for index in range(count):
-            self.account_count = index + 1
-            self._slot_account(index)
-        return at + header.names_size
-
-    cdef const uint8_t* _restore_cards(
-        self, DumpHeader* header, const uint8_t* at
-    ) except NULL:
-        cdef uint32_t count = header.card_count
-        cdef uint32_t index
-        self._grow_cards(count + 1)
-        memcpy(self.cards_table, at, count * sizeof(Card))
-        free(self.card_slots)
-        self.card_slots = NULL
-        self.card_slots = _empty_slots(_power_of_two(count + count // 3 + 1))
-        self.card_slot_mask = _power_of_two(count + count // 3 + 1) - 1
-        for index in range(count):
-            self.card_count = index + 1
-            self._slot_card(index)
-        return at + count * sizeof(Card)
-
-    cdef int _restore_records(self, DumpHeader* header, const uint8_t* at) except -1:
-        cdef uint32_t index
-        self._grow_records(header.record_count + 64)
-        for index in range(header.record_count):
-            memcpy(&self.records[index], at, sizeof(Record))
-            at += sizeof(Record)
-            self.record_end = index + 1
-            self.transaction_count += 1
-            self.limits.transactions += 1
-            self._link_bucket(index)
-            if self.records[index].in_window:
-                self._append_window(index)
-            if self.records[index].status == RECORD_HOLD_OPEN:
-                self.open_hold(index)
-        return 0
-
-
-cdef Py_ssize_t _dump_size(DumpHeader* header) noexcept:
-    return (
-        <Py_ssize_t> sizeof(DumpHeader) + header.names_size
-        + <Py_ssize_t> header.account_count * sizeof(Account)
-        + <Py_ssize_t> header.card_count * sizeof(Card)
-        + <Py_ssize_t> header.record_count * sizeof(Record)
-    )
-
-
-cdef int _check_dump(DumpHeader* header, Py_ssize_t size) except -1:
-    cdef tuple got = (
-        header.version, header.account_size, header.card_size, header.record_size
-    )
-    cdef tuple expected = (
-        STATE_VERSION, sizeof(Account), sizeof(Card), sizeof(Record)
-    )
-    if memcmp(header.magic, b"SWST", 4) != 0:
-        raise StateError("state dump: expected the mark SWST at its start")
-    if got != expected:
-        raise StateError(
-            f"state dump: expected version and row sizes {expected}, got {got}"
-        )
-    if _dump_size(header) != size:
-        raise StateError(
-            f"state dump: expected {_dump_size(header)} bytes, got {size}"
-        )
-    return 0

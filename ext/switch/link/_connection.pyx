@@ -28,11 +28,11 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from iso8583._codec cimport Codec, Message
+from iso8583._codec cimport Message
 from switch.flow._dispatch cimport ANSWERED, NETWORK, RESPONSE, Dispatcher
 from switch.link._counters cimport LinkCounters, WaitingMarks
 from switch.link._framing cimport Cut, Framing
-from switch.shard._group cimport CommitGroup, ReplyBuffer
+from switch.shard._group cimport ReplyBuffer
 
 from iso8583.errors import DecodeError
 

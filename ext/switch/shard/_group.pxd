@@ -44,7 +44,7 @@ cdef class CommitGroup:
     cdef readonly uint32_t pending_max
     cdef readonly uint64_t entries      # released since the start
     cdef readonly uint64_t commits
-    cdef readonly bint stopped
+    cdef object _fault                  # what stopped the journal, if anything did
     cdef object _submit
     cdef object _schedule
     cdef object _released

@@ -180,7 +180,11 @@ cdef class CommitGroup:
         return 0
 
     def wait(self, future):
-        """`future` gets its result when everything decided until now is released."""
+        """`future` is done when everything decided until now is released, or failed
+        with what stopped the journal."""
+        if self._fault is not None:
+            future.set_exception(self._fault)
+            return
         self._waiters.append(future)
         self.flush()
 
@@ -198,7 +202,7 @@ cdef class CommitGroup:
         cdef list waiters, records, holding
         cdef int replies
         self._scheduled = False
-        if self._committing or self.stopped:
+        if self._committing or self._fault is not None:
             return
         holding = self._holding
         self._holding = []
@@ -235,12 +239,16 @@ cdef class CommitGroup:
         if self._changed or self._holding or self._waiters:
             self.flush()
 
-    def stop(self):
+    def stop(self, fault not None):
         """Nothing is answered any more: the journal cannot be written."""
-        self.stopped = True
+        self._fault = fault
         for future in self._waiters + self._waiters_in_flight:
             if not future.done():
-                future.cancel()
+                future.set_exception(fault)
+
+    @property
+    def stopped(self):
+        return self._fault is not None
 
     cdef int _deliver(self, list deliveries, list waiters) except -1:
         cdef ReplyBuffer buffer

@@ -43,6 +43,18 @@ def test_a_decline_has_no_approval_code(codec):
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=repr)
+def test_an_approval_code_of_the_requests_own_is_echoed_unless_there_is_another(codec):
+    template = iso8583.ReplyTemplate(codec, "0210", (*ECHOED, 38))
+    request = codec.message({**REQUEST, 38: "THEIRS"})
+    assert codec.decode(template.build(request, "00")).to_dict() == {
+        **REPLY,
+        38: "THEIRS",
+    }
+    reply = template.build(request, "00", "OURS01")
+    assert codec.decode(reply).to_dict() == {**REPLY, 38: "OURS01"}
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=repr)
 def test_a_request_of_nothing_but_its_mti(codec):
     template = iso8583.ReplyTemplate(codec, "0210", ECHOED)
     reply = template.build(codec.message({"mti": "0200"}), "30")
@@ -94,7 +106,7 @@ def test_requests_are_of_the_templates_codec():
         template.build(None, "00")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("fields", [(38,), (39,), (1,), (65,), (200,), (-1,)])
+@pytest.mark.parametrize("fields", [(39,), (1,), (65,), (200,), (-1,)])
 def test_fields_that_cannot_be_copied(fields):
     with pytest.raises(ValueError, match="expected fields"):
         iso8583.ReplyTemplate(CODECS[0], "0210", fields)

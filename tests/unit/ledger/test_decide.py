@@ -1,6 +1,7 @@
 """Decisions, one rule of the flow after the other."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from switch.ledger import (
     apply,
     decide,
     decide_expiries,
+    dump,
+    restore,
 )
 from tests.unit.ledger.conftest import CARDS, EURO, NOW, STERLING
 
@@ -106,9 +109,11 @@ def test_an_unknown_card(state):
 
 def test_a_card_is_good_to_the_end_of_its_month(state):
     november = 1_793_491_199_000  # 2026-10-31T23:59:59Z
-    late = State.restore(state.dump(), Limits())
-    assert decide(late, Request(amount=1, currency=STERLING, pan_hash=CARDS["active"],
-                                expiry=3012), november).response_code == "00"  # fmt: skip
+    late = restore(dump(state), Limits())
+    request = Request(
+        amount=1, currency=STERLING, pan_hash=CARDS["active"], expiry=3012
+    )
+    assert decide(late, request, november).response_code == "00"
     for now, code in ((1_761_955_199_999, "00"), (1_761_955_200_000, "54")):
         # 2025-10-31T23:59:59.999Z, and a millisecond later; the clock never goes back
         fresh = State(0, Limits())
@@ -186,7 +191,7 @@ def test_a_declined_request_stays_declined(state):
      {"acquirer": "77"}, {"scheme": 1}, {"pan_hash": CARDS["euro"], "currency": EURO}],
 )  # fmt: skip
 def test_what_differs_in_one_part_of_the_key_is_another_transaction(state, other):
-    same = {"stan": "500003", "rrn": "RRN1", "acquirer": "12"}
+    same: dict[str, Any] = {"stan": "500003", "rrn": "RRN1", "acquirer": "12"}
     ask(state, **same)
     assert not ask(state, **(same | other)).repeated
 
@@ -200,7 +205,7 @@ def test_a_repeat_is_known_for_the_window_only():
 
 
 def test_when_memory_is_full_the_oldest_without_a_hold_is_forgotten(state):
-    small = State.restore(state.dump(), Limits(transactions_max=3))
+    small = restore(dump(state), Limits(transactions_max=3))
     ask(small, stan="600001", amount=20_000)  # declined: may be forgotten
     ask(small, stan="600002", amount=1)
     ask(small, stan="600003", amount=1)

@@ -1,0 +1,317 @@
+"""The composition root: which adapter is behind which port, and who calls whom.
+
+    link bytes -> frames -> message -> dispatch -> shard -> journal -> reply
+    (link)                             (flow)     (shard)   (commit thread)
+
+and behind the journal, in a process of its own, the follower: publish and project.
+
+Rule 1: when the journal fails, nothing is answered any more, and the process ends.
+Rule 2: stopping answers everything that was received before it closes the links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import uvloop
+
+import switch
+from iso8583 import Codec, load_spec
+from switch.config import Config, ConfigError
+from switch.embedded import Store, open_store
+from switch.flow._dispatch import Dispatcher
+from switch.follower.process import Settings as FollowerSettings
+from switch.follower.supervisor import FollowerProcess
+from switch.journal.errors import JournalError
+from switch.ledger import shard_of_account
+from switch.ledger.currencies import letters_of
+from switch.link.server import LinkServer
+from switch.observe import log
+from switch.observe.http import HttpServer
+from switch.observe.metrics import (
+    SECONDS_BOUNDS,
+    SIZE_BOUNDS,
+    Histogram,
+    Sample,
+    make_registry,
+)
+from switch.shard._directory import CardDirectory
+from switch.shard._group import CommitGroup
+from switch.shard.committer import Committer
+from switch.shard.snapshotter import Snapshotter
+
+_log = logging.getLogger("switch.app")
+
+# Entries that wait for their commit; above it requests get 91. With one commit in
+# flight this is seconds of work for the slowest disk.
+PENDING_ENTRIES_MAX = 65_536
+SWEEP_INTERVAL_S = 1.0
+# The follower looks by itself every 50 ms; it is woken at most this often.
+WAKE_INTERVAL_S = 0.02
+# What was received in the last moment is published before we end.
+FOLLOWER_DRAIN_S = 5.0
+PROGRESS_INTERVAL_S = 2.0
+
+
+def serve(config: Config) -> int:
+    """Runs the switch until SIGTERM or SIGINT. Raises what `open_store` does."""
+    log.set_up(config.log.level, config.log.format)
+    codec = _make_codec(config)
+    started_at = time.monotonic()
+    with open_store(config, _Progress()) as store:
+        recovered = store.recovered
+        log.event(
+            _log,
+            logging.INFO,
+            "recovered",
+            data=store.directory.path,
+            head=recovered.head,
+            from_commit=recovered.from_commit,
+            entries_replayed=recovered.entries_replayed,
+            accounts=sum(state.account_count for state in recovered.states),
+            seconds=round(time.monotonic() - started_at, 3),
+        )
+        if config.journal.shards != store.journal.shard_count:
+            log.event(
+                _log,
+                logging.WARNING,
+                "journal.shards is fixed since initialisation",
+                has=store.journal.shard_count,
+                asked=config.journal.shards,
+            )
+        # What is here stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        uvloop.run(Switch(config, codec, store).run())
+    return 0
+
+
+def _make_codec(config: Config) -> Codec:
+    try:
+        return Codec(load_spec(config.link.spec))
+    except ValueError as error:
+        raise ConfigError(f"link.spec: {error}") from error
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970 (UTC). May go back; the ledger never does."""
+    return time.time_ns() // 1_000_000
+
+
+class Switch:
+    """One running switch. `run` returns when it was asked to stop."""
+
+    def __init__(self, config: Config, codec: Codec, store: Store) -> None:
+        self._config = config
+        self._codec = codec
+        self._store = store
+        self._stopping = asyncio.Event()
+        self._failure: Exception | None = None
+        self._is_listening = False
+        self._woken_at = 0.0
+
+    async def run(self) -> None:
+        self._compose()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        async with AsyncExitStack() as stack:
+            self._committer.start(self._group.committed, self._journal_failed)
+            stack.callback(self._committer.stop)
+            await self._http.start()
+            stack.push_async_callback(self._http.stop)
+            self._follower.start()
+            stack.push_async_callback(self._stop_follower)
+            await self._link.start()
+            self._is_listening = True
+            work = [
+                asyncio.create_task(self._sweep()),
+                asyncio.create_task(self._snapshotter.run()),
+            ]
+            stack.push_async_callback(_cancel, work)
+            await self._stopping.wait()
+            log.event(_log, logging.INFO, "stopping")
+            await self._stop_links()
+            await _cancel(work)
+            await self._take_snapshots()
+            if self._failure is not None:
+                raise self._failure
+        log.event(_log, logging.INFO, "stopped", head=self._group.head)
+
+    def _compose(self) -> None:
+        config, store = self._config, self._store
+        loop = asyncio.get_running_loop()
+        states = store.recovered.states
+        self._committer = Committer(store.journal, loop.call_soon_threadsafe)
+        self._group = CommitGroup(
+            states,
+            submit=self._committer.submit,
+            schedule=loop.call_soon,
+            released=self._released,
+            clock=wall_ms,
+            head=store.journal.head,
+            pending_max=PENDING_ENTRIES_MAX,
+        )
+        self._link = LinkServer(
+            config.link,
+            Dispatcher(
+                self._codec, CardDirectory(states), self._group, store.keys.pan_hash
+            ),
+            clock=wall_ms,
+        )
+        self._snapshotter = Snapshotter(
+            self._group,
+            store.snapshots,
+            every_entries=config.journal.snapshot_every_entries,
+            sequences=store.recovered.snapshot_sequences,
+        )
+        self._follower = FollowerProcess(
+            FollowerSettings(
+                data_directory=str(store.directory.path),
+                events_directory=config.publish.directory or None,
+                file_bytes_max=config.publish.rotate_bytes,
+                log_level=config.log.level,
+                log_format=config.log.format,
+            )
+        )
+        registry, collector = make_registry(switch.__version__)
+        collector.add(self._samples)
+        collector.add(self._link.samples)
+        self._http = HttpServer(
+            config.http.listen.host,
+            config.http.listen.port,
+            registry=registry,
+            account=self._account,
+            not_ready=self._not_ready,
+            not_healthy=self._not_healthy,
+        )
+
+    # -- the end
+
+    async def _stop_links(self) -> None:
+        if self._failure is None:
+            await self._link.drain()
+        else:
+            await self._link.abort()
+
+    async def _take_snapshots(self) -> None:
+        """A restart then replays nothing."""
+        try:
+            await self._snapshotter.take_all()
+        except JournalError as error:
+            log.event(_log, logging.ERROR, "no snapshots taken", reason=error)
+
+    async def _stop_follower(self) -> None:
+        await self._follower.stop(drain_seconds=FOLLOWER_DRAIN_S)
+
+    def _journal_failed(self, error: Exception) -> None:
+        """Whether the commit in flight is durable is not known: nobody is answered."""
+        self._failure = error
+        self._group.stop(error)
+        log.event(_log, logging.CRITICAL, "the journal has failed", reason=error)
+        self._stopping.set()
+
+    # -- what goes on beside the links
+
+    def _released(self, number: int) -> None:
+        self._store.released.advance(number)
+        now = time.monotonic()
+        if now - self._woken_at >= WAKE_INTERVAL_S:
+            self._woken_at = now
+            self._follower.wake()
+
+    async def _sweep(self) -> None:
+        """Ends the holds whose time is over."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            now = wall_ms()
+            for shard in self._group.shards:
+                if shard.end_holds(now):
+                    self._group.flush()
+                    # Many may end at once: messages come in between.
+                    await asyncio.sleep(0)
+
+    # -- what operators see
+
+    async def _account(self, name: str) -> dict[str, Any] | None:
+        """The account as far as it is released: never what could still be lost."""
+        if not name.isascii():
+            return None
+        states = self._store.recovered.states
+        shard = shard_of_account(name.encode(), len(states))
+        found = states[shard].account(name)
+        if found is None:
+            return None
+        released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._group.wait(released)
+        await released
+        return {
+            "account": found.account,
+            "currency": letters_of(found.currency),
+            "balance": found.balance,
+            "held": found.held,
+            "credit_limit": found.credit_limit,
+            "available": found.available,
+        }
+
+    def _not_healthy(self) -> Sequence[str]:
+        return [] if self._failure is None else ["the journal cannot be written"]
+
+    def _not_ready(self) -> Sequence[str]:
+        if self._failure is not None:
+            return self._not_healthy()
+        if self._stopping.is_set():
+            return ["stopping"]
+        return [] if self._is_listening else ["not listening yet"]
+
+    def _samples(self) -> Iterator[Sample]:
+        group, committer, status = self._group, self._committer, self._follower.status
+        states = self._store.recovered.states
+        yield Sample("commits", group.commits)
+        yield Sample("entries", group.entries)
+        yield Sample("journal_head", group.head)
+        yield Sample("released_head", self._store.released.number)
+        yield Sample("published_head", max(status.published, 0))
+        yield Sample(
+            "commit_seconds",
+            Histogram(
+                SECONDS_BOUNDS,
+                tuple(committer.seconds_counts),
+                committer.seconds_total,
+            ),
+        )
+        yield Sample(
+            "commit_entries",
+            Histogram(
+                SIZE_BOUNDS, tuple(committer.entries_counts), committer.entries_total
+            ),
+        )
+        yield Sample("accounts", sum(state.account_count for state in states))
+        yield Sample("cards", sum(state.card_count for state in states))
+        yield Sample("transactions_remembered", states[0].limits.transactions)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Progress:
+    """Says now and then how far a long replay is."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
+
+    def __call__(self, commit: int, head: int) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= PROGRESS_INTERVAL_S:
+            self._said_at = now
+            log.event(_log, logging.INFO, "replaying", commit=commit, head=head)

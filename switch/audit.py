@@ -1,0 +1,251 @@
+"""Whether a journal is whole: everything in it read, every figure derived again.
+
+Rule 1: it trusts nothing that was computed before. What accounts and holds are is
+        summed up here from the entries, by other code than the ledger's.
+Rule 2: what it is compared with is what the switch would answer from: the states that
+        a replay of the whole journal gives, and those of the snapshots.
+Rule 3: it changes nothing but the lock, which keeps a daemon away meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from switch.journal.directory import DataDirectory
+from switch.journal.errors import (
+    JournalBusy,
+    JournalError,
+    JournalMismatch,
+    JournalMissing,
+    JournalReadOnly,
+)
+from switch.journal.port import Commit, Journal
+from switch.journal.snapshots import SqliteSnapshots
+from switch.journal.sqlite import SqliteJournal
+from switch.ledger import (
+    AccountOpened,
+    Entry,
+    EntryError,
+    Limits,
+    State,
+    StateError,
+    Transaction,
+    apply_payload,
+    decode_entries,
+)
+from switch.observe.log import mask_digits
+from switch.ownership.process import ProcessLock
+from switch.publish.events import events_of
+from switch.shard.recovery import recover
+
+# Above it the rest is counted: the first ones say what has happened.
+PROBLEMS_MAX = 1000
+# Of the remembered transactions nothing is compared, so none needs to be forgotten.
+TRANSACTIONS_MAX = 1 << 40
+
+# These say that there is no journal to look at, not that it is damaged.
+_NO_JOURNAL = (JournalMissing, JournalMismatch, JournalReadOnly, JournalBusy)
+
+Advance = Callable[[float, str], None]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    ok: bool
+    entries: int
+    accounts: int
+    problems: tuple[str, ...]
+
+
+def verify(
+    directory: str | os.PathLike[str], advance: Advance = lambda done, words: None
+) -> Verdict:
+    """Reads all of the journal. Raises JournalError if there is none to be read, and
+    OwnershipError if a daemon runs on it; damage is in the verdict."""
+    data = DataDirectory.open(directory, create=False)
+    lock = ProcessLock(data.lock)
+    lock.acquire()
+    audit = Audit()
+    try:
+        journal = SqliteJournal.open(data.path, read_only=True)
+        try:
+            audit.read(journal, advance)
+            if data.snapshots.exists():
+                audit.compare_snapshots(data, journal)
+        finally:
+            journal.close()
+    except _NO_JOURNAL:
+        raise
+    except JournalError as error:
+        audit.report(str(error))
+    finally:
+        lock.release()
+    return audit.verdict()
+
+
+def dump(directory: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Every entry, oldest first, as it is published. Raises JournalError."""
+    data = DataDirectory.open(directory, create=False)
+    journal = SqliteJournal.open(data.path, read_only=True)
+    try:
+        for commit in journal.read(0):
+            for event in events_of(commit):
+                yield msgspec.to_builtins(event)
+    finally:
+        journal.close()
+
+
+class _Account(msgspec.Struct, gc=False):
+    balance: int
+    credit_limit: int
+    held: int = 0
+
+
+class _Hold(msgspec.Struct, gc=False):
+    account: str
+    remaining: int
+
+
+class Audit:
+    def __init__(self) -> None:
+        self.entries = 0
+        self._problems: list[str] = []
+        self._problem_count = 0
+        self._accounts: dict[str, _Account] = {}
+        # by shard, then by the sequence of the entry that opened it
+        self._holds: defaultdict[int, dict[int, _Hold]] = defaultdict(dict)
+        self._limits = Limits(transactions_max=TRANSACTIONS_MAX)
+
+    def report(self, problem: str) -> None:
+        self._problem_count += 1
+        if len(self._problems) < PROBLEMS_MAX:
+            self._problems.append(mask_digits(problem))
+
+    def verdict(self) -> Verdict:
+        problems = list(self._problems)
+        if self._problem_count > len(problems):
+            problems.append(f"and {self._problem_count - len(problems):,} more")
+        return Verdict(not problems, self.entries, len(self._accounts), tuple(problems))
+
+    def read(self, journal: Journal, advance: Advance) -> None:
+        states = [State(shard, self._limits) for shard in range(journal.shard_count)]
+        head = journal.head
+        for commit in journal.read(0):
+            self._take(commit, states)
+            advance(commit.number / max(head, 1), f"{self.entries:,} entries")
+        self._compare("replay", states)
+
+    def compare_snapshots(self, data: DataDirectory, journal: Journal) -> None:
+        """The states that a start would come to: newest snapshots, then replay."""
+        snapshots = SqliteSnapshots.open(data.path, journal=journal, read_only=True)
+        try:
+            recovered = recover(journal, snapshots, self._limits)
+            for problem in snapshots.problems:
+                self.report(str(problem))
+        finally:
+            snapshots.close()
+        self._compare("snapshots and replay", recovered.states)
+
+    # -- adding up
+
+    def _take(self, commit: Commit, states: list[State]) -> None:
+        for record in commit.records:
+            place = f"commit {commit.number}, shard {record.shard}"
+            try:
+                entries = decode_entries(record.payload, record.first_sequence)
+                apply_payload(
+                    states[record.shard], record.payload, record.first_sequence
+                )
+            except (EntryError, StateError) as error:
+                self.report(f"{place}: {error}")
+                continue
+            if len(entries) != record.count:
+                self.report(
+                    f"{place}: expected {record.count} entries, got {len(entries)}"
+                )
+            self.entries += len(entries)
+            for entry in entries:
+                self._add(record.shard, entry)
+
+    def _add(self, shard: int, entry: Entry) -> None:
+        if isinstance(entry, AccountOpened):
+            self._accounts[entry.account] = _Account(entry.balance, entry.credit_limit)
+        elif isinstance(entry, Transaction) and entry.account:
+            self._add_transaction(shard, entry)
+
+    def _add_transaction(self, shard: int, entry: Transaction) -> None:
+        where = f"entry {shard}-{entry.sequence}"
+        account = self._accounts.get(entry.account)
+        if account is None:
+            self.report(f"{where}: account {entry.account} was never opened")
+            return
+        account.balance += entry.balance_change
+        change = entry.held_change
+        account.held += change
+        if change > 0:
+            self._holds[shard][entry.sequence] = _Hold(entry.account, change)
+        elif change < 0:
+            self._release(shard, entry, where)
+        available = account.balance + account.credit_limit - account.held
+        takes = entry.balance_change < 0 or change > 0
+        if entry.approved and takes and available < 0:
+            self.report(f"{where}: an approval left {available} available")
+
+    def _release(self, shard: int, entry: Transaction, where: str) -> None:
+        original = entry.original_sequence
+        hold = self._holds[shard].get(original)
+        if hold is None or hold.account != entry.account:
+            self.report(
+                f"{where}: releases a hold that entry {shard}-{original} is not"
+            )
+            return
+        hold.remaining += entry.held_change
+        if hold.remaining < 0:
+            self.report(f"{where}: releases {-hold.remaining} more than was held")
+        if hold.remaining <= 0:
+            del self._holds[shard][original]
+
+    # -- comparing
+
+    def _compare(self, what: str, states: list[State]) -> None:
+        seen = 0
+        for state in states:
+            names = []
+            for view in state.accounts():
+                seen += 1
+                names.append(view.account)
+                summed = self._accounts.get(view.account)
+                if summed is None:
+                    self.report(f"{what}: account {view.account} has no entry")
+                    continue
+                for name in ("balance", "held", "credit_limit"):
+                    expected, got = getattr(summed, name), getattr(view, name)
+                    if expected != got:
+                        self.report(
+                            f"{what}: account {view.account}: {name}: expected "
+                            f"{expected}, the sum of its entries, got {got}"
+                        )
+            self._compare_holds(what, state, names)
+        if seen != len(self._accounts):
+            self.report(f"{what}: expected {len(self._accounts)} accounts, got {seen}")
+
+    def _compare_holds(self, what: str, state: State, names: list[str]) -> None:
+        expected = self._holds[state.shard].copy()
+        for view in state.holds():
+            hold = expected.pop(view.sequence, None)
+            summed = None if hold is None else (hold.account, hold.remaining)
+            got = names[view.account_index], view.remaining
+            if summed != got:
+                self.report(
+                    f"{what}: hold {state.shard}-{view.sequence}: expected {summed}, "
+                    f"got {got}"
+                )
+        for sequence, hold in expected.items():
+            self.report(
+                f"{what}: hold {state.shard}-{sequence}: expected {hold.remaining} "
+                f"on account {hold.account}, got none"
+            )

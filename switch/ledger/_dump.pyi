@@ -1,0 +1,6 @@
+from typing_extensions import Buffer
+
+from switch.ledger._state import Limits, State
+
+def dump(state: State) -> bytes: ...
+def restore(data: Buffer, limits: Limits) -> State: ...
