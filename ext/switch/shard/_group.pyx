@@ -234,9 +234,12 @@ cdef class CommitGroup:
         self.entries += self.in_flight
         self.commits += 1
         self.in_flight = 0
+        if self._changed:
+            # Before the replies: the disk works on the next commit while they leave.
+            self.seal()
         self._deliver(deliveries, waiters)
         self._released(number)
-        if self._changed or self._holding or self._waiters:
+        if self._holding or self._waiters:
             self.flush()
 
     def stop(self, fault not None):
