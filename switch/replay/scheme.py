@@ -20,9 +20,9 @@ from switch.replay.bank import Bank, BankCard
 from switch.replay.client import Client, answer_mti
 from switch.replay.request import ACQUIRER, APPROVED_CODE, encode, sign_on_fields
 
-CURRENCY_NUMBERS: Final = {"EUR": "978", "USD": "840", "GBP": "826"}
+CURRENCY_NUMBERS: Final = {"EUR": "978", "USD": "840", "GBP": "826", "CHF": "756"}
 # what a foreign shop charges in
-FOREIGN_CURRENCY: Final = "756"
+FOREIGN_CURRENCY: Final = CURRENCY_NUMBERS["CHF"]
 SHOPS: Final = (
     ("5411", "Mercado Central", "Lisboa", "PT"),
     ("5812", "Trattoria Ponte", "Bologna", "IT"),
