@@ -158,6 +158,7 @@ class Switch:
             clock=wall_ms,
             head=store.journal.head,
             pending_max=PENDING_ENTRIES_MAX,
+            deadline_ms=config.link.answer_deadline_ms,
         )
         self._link = LinkServer(
             config.link,

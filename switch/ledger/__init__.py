@@ -8,7 +8,12 @@ currency. An approval never makes it negative; advices may, and say so.
 """
 
 from switch.ledger._apply import apply, apply_payload
-from switch.ledger._decide import Decision, decide, decide_expiries
+from switch.ledger._decide import (
+    Decision,
+    decide,
+    decide_expiries,
+    decide_withdrawal,
+)
 from switch.ledger._dump import dump, restore
 from switch.ledger._entry import (
     CARD_STATUSES,
@@ -45,6 +50,7 @@ __all__ = [
     "apply_payload",
     "decide",
     "decide_expiries",
+    "decide_withdrawal",
     "decode_entries",
     "dump",
     "restore",

@@ -12,6 +12,7 @@ class LinkCounters:
     responses_unexpected: int
     replies_sent: int
     replies_dropped: int
+    replies_late: int
     outstanding: int
     paused_by_peer: int
     paused_by_outstanding: int

@@ -36,6 +36,7 @@ APPROVED = {
     "advised_hold": True,
     "advised_posting": True,
     "advice_recorded": False,
+    "withdrawn": False,
 }
 _BASE_36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -1,7 +1,7 @@
 """The ledger against an auditor that shares no code with it.
 
 Invariant: whatever is asked, in whatever order and however often,
-- the same request gets the same answer;
+- the same request gets the same answer, or 91 once an approval was withdrawn;
 - an approval never makes available funds negative;
 - balance and holds are the sums of what the entries say, and of what was answered;
 - replaying the packed entries, from anywhere, leads to the same state.
@@ -24,6 +24,7 @@ from switch.ledger import (
     apply_payload,
     decide,
     decide_expiries,
+    decide_withdrawal,
     decode_entries,
     dump,
     restore,
@@ -47,6 +48,8 @@ requests = st.fixed_dictionaries(
         "original": st.tuples(st.integers(1, 4), st.integers(1, 6)),
         "replacement": st.sampled_from([None, None, 50]),
         "minutes": st.sampled_from([0, 0, 1, 30]),
+        # of an earlier approval, by its number: the answer came too late
+        "withdrawn": st.sampled_from([None, None, None, 0, 1, 2]),
     }
 )
 
@@ -124,6 +127,7 @@ def test_the_ledger_and_an_auditor_agree(asked, cut):
     limits = Limits(hold_lifetime_ms=3_600_000, duplicate_window_ms=7_200_000)
     state, packed = bank(limits)
     first_answers: dict[tuple[object, ...], tuple[int, str, str | None]] = {}
+    approvals: list[tuple[tuple[object, ...], Transaction]] = []
     restored = None
     now = NOW
     for step, values in enumerate(asked):
@@ -143,6 +147,16 @@ def test_the_ledger_and_an_auditor_agree(asked, cut):
         for entry in decision.entries:
             packed.append(entry.encode())
             apply(state, entry)
+            if decision.approved:
+                approvals.append((key, entry))
+        if values["withdrawn"] is not None and values["withdrawn"] < len(approvals):
+            late_key, approval = approvals.pop(values["withdrawn"])
+            withdrawal = decide_withdrawal(state, approval, now)
+            if withdrawal is not None:
+                packed.append(withdrawal.encode())
+                apply(state, withdrawal)
+                answered_at, *_ = first_answers[late_key]
+                first_answers[late_key] = (answered_at, "91", None)
         if step == cut:
             restored = (restore(dump(state), Limits()), state.sequence)
     check_books(state, packed)

@@ -138,6 +138,8 @@ cdef class Dispatcher:
             message, replies, decision.approval if decision.approved else NULL,
             decision.code,
         )
+        if decision.approved:
+            replies.mark_approval(shard.state.shard, decision.sequence)
         return ANSWERED
 
     cdef int refuse(

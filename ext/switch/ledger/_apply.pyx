@@ -9,8 +9,9 @@ from libc.string cimport memcpy, memset
 
 from switch.ledger._entry cimport (
     ACCOUNT_OPENED, ADVISED_HOLD, ADVISED_POSTING, CARD_ISSUED, FLAG_REVERSED_BEFORE,
-    HELD, HOLD_EXPIRED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, AccountOpened,
-    CardIssued, Entry, EntryHeader, Transaction, TransactionBody, unpack_entry,
+    FLAG_APPROVED, HELD, HOLD_EXPIRED, NO_INDEX, POSTED, REVERSAL_REMEMBERED,
+    WITHDRAWN, AccountOpened, CardIssued, Entry, EntryHeader, Transaction,
+    TransactionBody, unpack_entry,
 )
 from switch.ledger._state cimport (
     NONE, RECORD_CLOSED, RECORD_DECLINED, RECORD_HOLD_OPEN, RECORD_POSTED,
@@ -105,7 +106,9 @@ cdef int _apply_transaction(State state, Transaction entry) except -1:
     _move_money(state, entry)
     if body.original_sequence:
         _settle_original(state, body)
-    if entry.kind == HOLD_EXPIRED:
+    if entry.kind == WITHDRAWN:
+        _change_answer(state, body)
+    if entry.kind == HOLD_EXPIRED or entry.kind == WITHDRAWN:
         return 0
     _fill_record(&record, entry)
     if entry.kind == REVERSAL_REMEMBERED:
@@ -150,6 +153,16 @@ cdef void _settle_original(State state, TransactionBody* body) noexcept:
         )
         if record.remaining <= 0:
             record.status = RECORD_CLOSED
+
+
+cdef void _change_answer(State state, TransactionBody* body) noexcept:
+    """A repeat of the original is declined from now on."""
+    cdef uint32_t index = state.find_sequence(
+        &body.original, pan_prefix(body.pan_hash), body.original_sequence
+    )
+    if index != NONE:
+        state.records[index].flags &= ~<uint8_t> FLAG_APPROVED
+        memcpy(state.records[index].response_code, body.response_code, 2)
 
 
 cdef void _fill_record(Record* record, Transaction entry) noexcept:

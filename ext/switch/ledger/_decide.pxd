@@ -10,6 +10,7 @@ cdef class Decision:
     cdef readonly Transaction entry     # None: a repeat, or nothing to remember
     cdef readonly bint approved
     cdef readonly bint repeated
+    cdef readonly uint64_t sequence     # of the entry that an approval comes from
     cdef uint8_t code[2]
     cdef uint8_t approval[6]
 

@@ -14,7 +14,8 @@ from libc.string cimport memcpy, memset
 from switch.ledger._entry cimport (
     ADVICE_RECORDED, ADVISED_HOLD, ADVISED_POSTING, DECLINED, FLAG_APPROVED,
     FLAG_CREDIT, FLAG_FORCED, FLAG_REVERSED_BEFORE, HELD, HOLD_EXPIRED, NO_INDEX,
-    POSTED, REVERSAL_REMEMBERED, REVERSED, Kind, TransactionBody,
+    POSTED, REVERSAL_REMEMBERED, REVERSED, TEXT_SIZE_MAX, WITHDRAWN, Kind,
+    TransactionBody,
 )
 from switch.ledger._request cimport (
     ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, REVERSAL,
@@ -246,6 +247,44 @@ def decide_expiries(State state not None, int64_t now):
     return entries
 
 
+def decide_withdrawal(State state not None, Transaction approval not None, int64_t now):
+    """What takes back an approval that was not answered by its deadline.
+
+    What is left of its hold or posting goes back, and its repeats get 91 from then on.
+    None if there is nothing to take back: the transaction is not remembered any more.
+    """
+    cdef uint32_t index = state.find_sequence(
+        &approval.body.trace, pan_prefix(approval.body.pan_hash), approval.sequence
+    )
+    cdef Transaction entry
+    cdef TransactionBody* body
+    cdef Record* record
+    if index == NONE or not state.records[index].flags & FLAG_APPROVED:
+        return None
+    record = &state.records[index]
+    entry = Transaction.__new__(Transaction)
+    entry.kind = WITHDRAWN
+    entry.at = max(now, state.last_at)
+    entry.sequence = state.sequence + 1
+    memcpy(entry.text, approval.text, TEXT_SIZE_MAX)
+    entry.body = approval.body
+    body = &entry.body
+    body.original = body.trace
+    body.original_sequence = approval.sequence
+    body.flags &= FLAG_CREDIT
+    memcpy(body.response_code, b"91", 2)
+    body.amount = body.balance_change = body.held_change = body.hold_expires_at = 0
+    if record.status == RECORD_HOLD_OPEN:
+        body.amount = record.remaining
+        body.held_change = -record.remaining
+    elif record.status == RECORD_POSTED:
+        body.amount = record.remaining
+        body.balance_change = (
+            -record.remaining if record.flags & FLAG_CREDIT else record.remaining
+        )
+    return entry
+
+
 cdef Transaction _expiry(
     State state, Record* record, uint64_t sequence, int64_t now
 ):
@@ -435,6 +474,7 @@ cdef Decision _approve(State state, Transaction entry, Kind kind):
     entry.body.flags |= FLAG_APPROVED
     decision = _answer(state, entry, kind)
     decision.approved = True
+    decision.sequence = entry.sequence
     write_approval_code(entry.sequence, state.shard, decision.approval)
     return decision
 
@@ -470,5 +510,6 @@ cdef Decision _repeated(State state, Record* record):
     memcpy(decision.code, record.response_code, 2)
     if record.flags & FLAG_APPROVED:
         decision.approved = True
+        decision.sequence = record.sequence
         write_approval_code(record.sequence, state.shard, decision.approval)
     return decision

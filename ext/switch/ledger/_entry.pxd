@@ -25,6 +25,7 @@ cdef enum Kind:
     REVERSED = 9
     REVERSAL_REMEMBERED = 10
     HOLD_EXPIRED = 11
+    WITHDRAWN = 12
 
 cdef enum Flag:
     FLAG_APPROVED = 1           # answered so: a repeat carries field 38 again

@@ -37,6 +37,7 @@ KIND_NAMES = {
     REVERSED: "reversed",
     REVERSAL_REMEMBERED: "reversal_remembered",
     HOLD_EXPIRED: "hold_expired",
+    WITHDRAWN: "withdrawn",
 }
 CARD_STATUSES = ("active", "restricted", "lost", "stolen", "closed")
 
@@ -235,7 +236,7 @@ cdef class CardIssued(Entry):
 
 
 cdef class Transaction(Entry):
-    """A request, advice or reversal as it was decided, or the end of a hold."""
+    """A request, advice or reversal as it was decided, or what became of it later."""
 
     @property
     def account(self):
@@ -408,7 +409,7 @@ cdef Entry unpack_entry(const uint8_t* data, Py_ssize_t size, uint64_t sequence)
         entry = AccountOpened.__new__(AccountOpened)
     elif header.kind == CARD_ISSUED:
         entry = CardIssued.__new__(CardIssued)
-    elif HELD <= header.kind <= HOLD_EXPIRED:
+    elif HELD <= header.kind <= WITHDRAWN:
         entry = Transaction.__new__(Transaction)
     else:
         raise EntryError(f"entry {sequence}: unknown kind {header.kind}")

@@ -368,6 +368,13 @@ cdef class Connection(ReplyBuffer):
         self.endpoint.counters.outstanding += 1
         return 0
 
+    cdef int count_late(self, int replies) except -1:
+        # `deliver` counts them among those that it sends.
+        self.replies_sent -= replies
+        self.endpoint.counters.replies_sent -= replies
+        self.endpoint.counters.replies_late += replies
+        return 0
+
     cpdef deliver(self, bytes frames, int replies):
         """The commit that justifies these replies is durable."""
         cdef Endpoint endpoint = self.endpoint
@@ -378,7 +385,8 @@ cdef class Connection(ReplyBuffer):
             counters.replies_dropped += replies
             return
         try:
-            self.transport.write(frames)
+            if frames:
+                self.transport.write(frames)
         except Exception as error:
             # Other connections' replies are released by the same call.
             counters.replies_dropped += replies

@@ -20,6 +20,7 @@ cdef class LinkCounters:
     cdef public int64_t responses_unexpected
     cdef public int64_t replies_sent
     cdef public int64_t replies_dropped         # decided and durable, the peer is gone
+    cdef public int64_t replies_late            # approvals withdrawn by their deadline
     cdef public int64_t outstanding
     cdef public int64_t paused_by_peer
     cdef public int64_t paused_by_outstanding

@@ -7,10 +7,22 @@ from switch.ledger._request cimport Request
 from switch.ledger._state cimport State
 
 
+# An approval among the replies of a buffer: it must not leave when it has been withdrawn.
+cdef struct Approval:
+    uint64_t sequence
+    Py_ssize_t offset           # of its frame in `frames`
+    Py_ssize_t size
+    int shard
+
+
 cdef class ReplyBuffer:
     cdef uint8_t* frames
     cdef Py_ssize_t frames_size
     cdef Py_ssize_t frames_capacity
+    cdef Py_ssize_t last_frame_size
+    cdef Approval* approvals
+    cdef Py_ssize_t approval_count
+    cdef Py_ssize_t approvals_capacity  # bytes
     cdef readonly int replies           # in it, waiting for their commit
     cdef readonly Py_ssize_t header_size
     cdef bint held                      # enlisted in the commit being gathered
@@ -18,7 +30,10 @@ cdef class ReplyBuffer:
     cdef uint8_t* open(self, Py_ssize_t capacity) except NULL
     cdef int close(self, Py_ssize_t body_size) except -1
     cdef int write_header(self, uint8_t* at, Py_ssize_t body_size) except -1
+    cdef int mark_approval(self, int shard, uint64_t sequence) except -1
     cdef bytes take(self)
+    cdef bytes take_approvals(self)
+    cdef int count_late(self, int replies) except -1
     cpdef deliver(self, bytes frames, int replies)
 
 
@@ -44,6 +59,8 @@ cdef class CommitGroup:
     cdef readonly uint32_t pending_max
     cdef readonly uint64_t entries      # released since the start
     cdef readonly uint64_t commits
+    cdef readonly uint64_t withdrawn    # approvals that came too late
+    cdef readonly int64_t deadline_ms
     cdef object _fault                  # what stopped the journal, if anything did
     cdef object _submit
     cdef object _schedule
@@ -54,6 +71,10 @@ cdef class CommitGroup:
     cdef list _waiters                  # futures for what is pending now
     cdef list _deliveries               # of the commit in flight
     cdef list _waiters_in_flight
+    cdef int64_t _pending_since         # when the oldest request pending was read
+    cdef int64_t _in_flight_since
+    cdef list _records                  # of the commit in flight
+    cdef set _withdrawn                 # by the last commit: (shard, sequence)
     cdef bint _committing
     cdef bint _scheduled
 
@@ -61,4 +82,5 @@ cdef class CommitGroup:
     cpdef flush(self)
     cpdef seal(self)
     cpdef committed(self, uint64_t number)
+    cdef set _withdraw_late(self, list records, int64_t now)
     cdef int _deliver(self, list deliveries, list waiters) except -1

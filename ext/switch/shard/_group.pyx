@@ -8,16 +8,20 @@ with the load by itself.
 
 Rule 1: a reply leaves only after every entry decided before it is durable. That holds
 for repeats as well, whose first answer may still be on its way to the disk.
+Rule 2: an approval that was not durable by its deadline does not leave at all. Whoever
+asked has decided without us: what it took goes back, and its repeats are declined.
 """
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
 
 from switch.ledger._apply cimport apply
 from switch.ledger._decide cimport decide
-from switch.ledger._entry cimport ENTRY_SIZE_MAX
+from switch.ledger._entry cimport ENTRY_SIZE_MAX, HELD, POSTED
 
 from switch.journal.port import ShardRecord
-from switch.ledger._decide import decide_expiries
+from switch.ledger._decide import decide_expiries, decide_withdrawal
+from switch.ledger._entry import decode_entries
 
 cdef enum:
     CAPACITY_FIRST = 4096
@@ -49,6 +53,7 @@ cdef class ReplyBuffer:
 
     def __dealloc__(self):
         free(self.frames)
+        free(self.approvals)
 
     cdef uint8_t* open(self, Py_ssize_t capacity) except NULL:
         """Room for the body of one reply; `close` makes it count."""
@@ -60,8 +65,24 @@ cdef class ReplyBuffer:
 
     cdef int close(self, Py_ssize_t body_size) except -1:
         self.write_header(self.frames + self.frames_size, body_size)
-        self.frames_size += self.header_size + body_size
+        self.last_frame_size = self.header_size + body_size
+        self.frames_size += self.last_frame_size
         self.replies += 1
+        return 0
+
+    cdef int mark_approval(self, int shard, uint64_t sequence) except -1:
+        """The reply that was closed last approves by this entry."""
+        cdef Approval* approval
+        self.approvals = <Approval*> _with_room(
+            <uint8_t*> self.approvals, &self.approvals_capacity,
+            (self.approval_count + 1) * <Py_ssize_t> sizeof(Approval),
+        )
+        approval = &self.approvals[self.approval_count]
+        approval.sequence = sequence
+        approval.shard = shard
+        approval.size = self.last_frame_size
+        approval.offset = self.frames_size - self.last_frame_size
+        self.approval_count += 1
         return 0
 
     cdef int write_header(self, uint8_t* at, Py_ssize_t body_size) except -1:
@@ -79,6 +100,18 @@ cdef class ReplyBuffer:
             self.frames = NULL
             self.frames_capacity = 0
         return frames
+
+    cdef bytes take_approvals(self):
+        """Which of the frames approve, and by which entries: packed `Approval`s."""
+        cdef bytes approvals = PyBytes_FromStringAndSize(
+            <char*> self.approvals, self.approval_count * sizeof(Approval)
+        )
+        self.approval_count = 0
+        return approvals
+
+    cdef int count_late(self, int replies) except -1:
+        """So many of the replies that are delivered next were left out of the frames."""
+        return 0
 
     cpdef deliver(self, bytes frames, int replies):
         raise NotImplementedError("a link's connection delivers")
@@ -109,6 +142,8 @@ cdef class Shard:
         )
         size = entry.pack(self.pending + self.pending_size)
         apply(self.state, entry)
+        if self.group.pending == 0:
+            self.group._pending_since = entry.at
         if self.pending_count == 0:
             self.first_sequence = entry.sequence
             self.group._changed.append(self)
@@ -152,16 +187,18 @@ cdef class CommitGroup:
     `submit(at, records)` hands a commit to the journal's thread, which calls
     `committed(number)` on the loop when it is durable. `schedule(callback)` runs a
     callback when the loop has read what has arrived. `released(number)` is told after
-    the replies have gone. `clock()` gives milliseconds since 1970.
+    the replies have gone. `clock()` gives milliseconds since 1970. `deadline_ms` is how
+    long after its request was read an approval may still leave.
     """
 
     def __init__(
         self, states, *, submit, schedule, released, clock,
-        uint64_t head=0, uint32_t pending_max=65_536,
+        uint64_t head=0, uint32_t pending_max=65_536, int64_t deadline_ms=5_000,
     ):
         self.shards = [Shard(state, self) for state in states]
         self.head = head
         self.pending_max = pending_max
+        self.deadline_ms = deadline_ms
         self._submit = submit
         self._schedule = schedule
         self._released = released
@@ -171,6 +208,8 @@ cdef class CommitGroup:
         self._waiters = []
         self._deliveries = []
         self._waiters_in_flight = []
+        self._records = []
+        self._withdrawn = set()
 
     cdef int hold(self, ReplyBuffer buffer) except -1:
         """Keeps the replies of `buffer` until what is pending now is durable."""
@@ -208,7 +247,8 @@ cdef class CommitGroup:
         self._holding = []
         for buffer in holding:
             replies = buffer.replies
-            deliveries.append((buffer, buffer.take(), replies))
+            approvals = buffer.take_approvals()
+            deliveries.append((buffer, buffer.take(), replies, approvals))
         waiters = self._waiters
         self._waiters = []
         if not self._changed:
@@ -217,6 +257,8 @@ cdef class CommitGroup:
         records = [shard.take() for shard in self._changed]
         self._changed = []
         self._committing = True
+        self._records = records
+        self._in_flight_since = self._pending_since
         self._deliveries = deliveries
         self._waiters_in_flight = waiters
         self.in_flight = self.pending
@@ -227,6 +269,10 @@ cdef class CommitGroup:
         """The commit in flight is durable: its replies leave, the next one starts."""
         cdef list deliveries = self._deliveries
         cdef list waiters = self._waiters_in_flight
+        cdef list records = self._records
+        cdef int64_t now = self._clock()
+        cdef set withdrawn = self._withdrawn
+        self._records = []
         self._deliveries = []
         self._waiters_in_flight = []
         self._committing = False
@@ -234,6 +280,14 @@ cdef class CommitGroup:
         self.entries += self.in_flight
         self.commits += 1
         self.in_flight = 0
+        if withdrawn:
+            self._withdrawn = set()
+        if now - self._in_flight_since > self.deadline_ms:
+            # What waits with the next commit may repeat such an approval.
+            self._withdrawn = self._withdraw_late(records, now)
+            withdrawn = withdrawn | self._withdrawn
+        if withdrawn:
+            deliveries = [_without(delivery, withdrawn) for delivery in deliveries]
         if self._changed:
             # Before the replies: the disk works on the next commit while they leave.
             self.seal()
@@ -253,11 +307,53 @@ cdef class CommitGroup:
     def stopped(self):
         return self._fault is not None
 
+    cdef set _withdraw_late(self, list records, int64_t now):
+        """Takes back the approvals of a commit that took too long to be durable."""
+        cdef Shard shard
+        cdef Entry entry
+        cdef set withdrawn = set()
+        for record in records:
+            shard = self.shards[record.shard]
+            for entry in decode_entries(record.payload, record.first_sequence):
+                if entry.kind != HELD and entry.kind != POSTED:
+                    continue
+                if now - entry.at <= self.deadline_ms:
+                    continue
+                withdrawal = decide_withdrawal(shard.state, entry, now)
+                if withdrawal is not None:
+                    shard.write(withdrawal)
+                withdrawn.add((record.shard, entry.sequence))
+        self.withdrawn += len(withdrawn)
+        return withdrawn
+
     cdef int _deliver(self, list deliveries, list waiters) except -1:
         cdef ReplyBuffer buffer
-        for buffer, frames, replies in deliveries:
+        for buffer, frames, replies, _ in deliveries:
             buffer.deliver(frames, replies)
         for future in waiters:
             if not future.done():
                 future.set_result(None)
         return 0
+
+
+cdef tuple _without(tuple delivery, set withdrawn):
+    """The delivery without the approvals that have been withdrawn."""
+    cdef ReplyBuffer buffer
+    cdef bytes frames, approvals
+    cdef Approval approval
+    cdef Py_ssize_t at
+    cdef Py_ssize_t kept_to = 0
+    cdef list kept = []
+    cdef int late = 0
+    buffer, frames, replies, approvals = delivery
+    for at in range(0, len(approvals), <Py_ssize_t> sizeof(Approval)):
+        memcpy(&approval, PyBytes_AS_STRING(approvals) + at, sizeof(Approval))
+        if (approval.shard, approval.sequence) in withdrawn:
+            kept.append(frames[kept_to:approval.offset])
+            kept_to = approval.offset + approval.size
+            late += 1
+    if late == 0:
+        return delivery
+    kept.append(frames[kept_to:])
+    buffer.count_late(late)
+    return buffer, b"".join(kept), replies, approvals
