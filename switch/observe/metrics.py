@@ -91,7 +91,7 @@ METRICS: dict[str, Definition] = {
     ),
     "faults": Definition("counter", "requests that met an unexpected error"),
     "responses_dropped": Definition(
-        "counter", "responses thrown away: theirs to nobody; ours to a lost peer, or too late",
+        "counter", "responses thrown away: nobody asked, the peer is gone, too late",
         ("reason",),
     ),
     "reads_paused": Definition("counter", "times a connection was not read", ("by",)),
