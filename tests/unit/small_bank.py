@@ -19,6 +19,7 @@ from switch.ledger import (
     apply,
     decide,
     decide_expiries,
+    decide_withdrawal,
     shard_of_account,
 )
 
@@ -88,6 +89,13 @@ class SmallBank:
             for entry in decide_expiries(state, now):
                 self.take(state, entry)
 
+    def withdraw(self, decision: Decision, account: str, now: int = NOW) -> None:
+        state = self.shard(account)
+        assert decision.entry is not None
+        entry = decide_withdrawal(state, decision.entry, now)
+        assert entry is not None
+        self.take(state, entry)
+
     def take(self, state: State, entry: Entry) -> None:
         apply(state, entry)
         self._pending[state.shard].append(entry)
@@ -145,6 +153,8 @@ def ask_everything(bank: SmallBank, account: str = "main") -> None:
     bank.ask(AUTHORISATION, amount=40, stan="000999", **common)
     bank.ask(FINANCIAL, amount=60, processing_code=200_000, **common)
     bank.ask(AUTHORISATION, amount=1, pan=UNKNOWN_PAN, **common)
+    too_late = bank.ask(FINANCIAL, amount=90, **common)
+    bank.withdraw(too_late, account)
     bank.end_holds(NOW + 8 * 86_400_000)
 
 
