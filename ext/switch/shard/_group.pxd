@@ -7,7 +7,7 @@ from switch.ledger._request cimport Request
 from switch.ledger._state cimport State
 
 
-# An approval among the replies of a buffer: it must not leave when it has been withdrawn.
+# An approval among the replies of a buffer: it may not leave once it is withdrawn.
 cdef struct Approval:
     uint64_t sequence
     Py_ssize_t offset           # of its frame in `frames`

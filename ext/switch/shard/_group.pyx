@@ -110,7 +110,7 @@ cdef class ReplyBuffer:
         return approvals
 
     cdef int count_late(self, int replies) except -1:
-        """So many of the replies that are delivered next were left out of the frames."""
+        """So many of the replies delivered next were left out of the frames."""
         return 0
 
     cpdef deliver(self, bytes frames, int replies):
