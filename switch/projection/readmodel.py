@@ -141,6 +141,8 @@ class ReadModel:
         return connection
 
     def _connected(self) -> apsw.Connection:
+        # SQLite would make it 0644, and gives its other files the mode of this one.
+        os.close(os.open(self.path, os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(os.fspath(self.path))
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         return connection
