@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -24,6 +26,7 @@ from tests.simulation.power_loss import Disk
 from tests.unit.journal.build import SHARD_COUNT, batch
 
 ROOT = Path(__file__).parents[3]
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -53,6 +56,24 @@ def failing(kind: str, error: type[apsw.Error], name: str, skip: int = 0):
                 raise error("scripted")
 
     return fault
+
+
+@contextmanager
+def a_users_directory():
+    """A new directory, looked at by a user whom modes stop: root puts its rights aside
+    meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="switch-test-") as name:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.chown(name, NOBODY, NOBODY)
+            os.setegid(NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(name)
+        finally:
+            if is_root:
+                os.seteuid(0)
+                os.setegid(0)
 
 
 class TestFullDisk:
@@ -261,23 +282,20 @@ class TestReadOnly:
 
     def test_a_directory_of_the_kernel(self):
         """Not even root makes a file there."""
-        if not Path("/proc/self").is_dir():
-            pytest.skip("no /proc here")
         with pytest.raises(JournalReadOnly, match=r"cannot be created.*/proc/self"):
             SqliteJournal.open("/proc/self")
 
-    def test_modes(self, tmp_path):
-        SqliteJournal.open(tmp_path).close()
-        (tmp_path / "journal.db").chmod(0o400)
-        if os.access(tmp_path / "journal.db", os.W_OK):
-            pytest.skip("this user may write everywhere")
-        with pytest.raises(JournalReadOnly, match="file cannot be written"):
-            SqliteJournal.open(tmp_path)
-        (tmp_path / "journal.db").chmod(0o600)
-        tmp_path.chmod(0o500)
-        with pytest.raises(JournalReadOnly):
-            SqliteJournal.open(tmp_path)
-        tmp_path.chmod(0o700)
+    def test_modes(self):
+        with a_users_directory() as directory:
+            SqliteJournal.open(directory).close()
+            (directory / "journal.db").chmod(0o400)
+            with pytest.raises(JournalReadOnly, match="file cannot be written"):
+                SqliteJournal.open(directory)
+            (directory / "journal.db").chmod(0o600)
+            directory.chmod(0o500)
+            with pytest.raises(JournalReadOnly):
+                SqliteJournal.open(directory)
+            directory.chmod(0o700)
 
 
 class TestAnotherWriter:
