@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final, TextIO
+from typing import IO, Final, TextIO
 
 from switch.config import Config
 from switch.embedded import Store, open_store
-from switch.journal.port import ShardRecord
+from switch.journal.port import JournalError, ShardRecord
 from switch.keys.port import PAN_DIGITS_MAX, PAN_DIGITS_MIN
 from switch.ledger import (
     CARD_STATUSES,
@@ -42,6 +43,8 @@ MONEY_MAX: Final = 10**17
 PROBLEMS_MAX: Final = 1000
 # Rows in a commit: some megabytes of record.
 BATCH_ROWS: Final = 20_000
+
+_log = logging.getLogger("switch.imports")
 
 # How much is done, from 0 to 1, and a few words.
 Advance = Callable[[float, str], None]
@@ -87,7 +90,7 @@ def _import(
         )
         importer = kind(store, time.time_ns() // 1_000_000)
         batches = _batches(
-            rows, importer, lambda: advance(file.tell() / size, f"{rows.count:,} rows")
+            rows, importer, lambda: advance(_done(file, size), f"{rows.count:,} rows")
         )
         head = store.journal.append_many(importer.at, batches)
         store.released.advance(head)
@@ -96,15 +99,24 @@ def _import(
         return rows.count
 
 
+def _done(file: IO[bytes], size: int) -> float:
+    # A pipe is as good as a file, and has no length.
+    return file.tell() / size if file.seekable() else 0.0
+
+
 def _write_snapshots(store: Store) -> None:
-    """So that the start after a large import does not replay it."""
-    for state, sequence in zip(
-        store.recovered.states, store.recovered.snapshot_sequences, strict=True
-    ):
-        if state.sequence > sequence >= 0 or state.sequence > 0 > sequence:
-            store.snapshots.write(
-                state.shard, state.sequence, store.journal.head, dump(state)
-            )
+    """So that the start after a large import does not replay it. No more than that:
+    the import is done, and is not to be said to have failed."""
+    try:
+        for state, sequence in zip(
+            store.recovered.states, store.recovered.snapshot_sequences, strict=True
+        ):
+            if state.sequence > max(sequence, 0):
+                store.snapshots.write(
+                    state.shard, state.sequence, store.journal.head, dump(state)
+                )
+    except JournalError as error:
+        _log.warning("no snapshots, the next start will replay the import: %s", error)
 
 
 class _Rows:
@@ -123,28 +135,30 @@ class _Rows:
             self.problems.append(f"line {line}: {what}")
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
+        reader = self._reader
         order = self._order()
         in_order = order == list(range(len(order)))
         size = len(order)
+        # Where a row begins: a quote that is not closed may swallow many lines.
+        line = reader.line_num + 1
         try:
-            for row in self._reader:
+            for row in reader:
                 if len(row) == size:
                     self.count += 1
-                    yield (
-                        self._reader.line_num,
-                        row if in_order else [row[index] for index in order],
-                    )
+                    yield line, row if in_order else [row[index] for index in order]
                 elif row:
-                    self.refuse(
-                        self._reader.line_num,
-                        f"expected {size} columns, got {len(row)}",
-                    )
+                    self.refuse(line, f"expected {size} columns, got {len(row)}")
+                line = reader.line_num + 1
         except csv.Error as error:
-            self.refuse(self._reader.line_num, f"not CSV: {error}")
+            self.refuse(line, f"not CSV: {error}")
 
     def _order(self) -> list[int]:
         """Where each column is; the header may have them in any order."""
-        header = [name.strip().lower() for name in next(self._reader, [])]
+        try:
+            first = next(self._reader, [])
+        except csv.Error as error:
+            raise ImportRefused([f"line 1: not CSV: {error}"], 1) from error
+        header = [name.strip().lower() for name in first]
         if sorted(header) != sorted(self._columns):
             unknown = sorted(set(header) - set(self._columns))
             missing = sorted(set(self._columns) - set(header))
@@ -320,15 +334,20 @@ def _account_name(text: str) -> bytes:
 
 
 def _money(column: str, text: str, minimum: int) -> int:
-    digits = text.strip()
-    sign = -1 if digits.startswith("-") else 1
-    if not _is_digits(digits.removeprefix("-")):
+    text = text.strip()
+    digits = text.removeprefix("-")
+    if not _is_digits(digits):
         raise _RowError(
             f"{column}: expected a whole number of minor units, got something else"
         )
-    value = sign * int(digits.removeprefix("-")[:20])
+    # Python converts no more than some thousands of digits.
+    digits = digits.lstrip("0")[:20]
+    value = int(digits or "0") * (-1 if text.startswith("-") else 1)
     if not minimum <= value <= MONEY_MAX:
-        raise _RowError(f"{column}: expected {minimum} to {MONEY_MAX}, got {value}")
+        raise _RowError(
+            f"{column}: expected {minimum} to {MONEY_MAX}, got a number "
+            + ("above" if value > MONEY_MAX else "below")
+        )
     return value
 
 
