@@ -122,6 +122,7 @@ class Daemon:
         self.port = 0
         self.http_port = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self.pans: list[str] = []
 
     def __enter__(self) -> "Daemon":
         return self
@@ -218,7 +219,7 @@ class Daemon:
     def close(self) -> None:
         """Whatever happened before: no process is left, and none runs on."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
             self.wait()
         for pid in self.processes():
             _kill(pid)
@@ -294,11 +295,11 @@ class Client:
     """A blocking connection; sends and receives whole messages."""
 
     def __init__(
-        self, port: int, spec: str = "iso87-ascii", *, timeout: float = WAIT_SECONDS_MAX
+        self, port: int, spec: str = "iso87-ascii", *, framing: str = "binary2"
     ) -> None:
         self.codec = iso8583.Codec(iso8583.load_spec(spec))
-        self.framing = Framing("binary2")
-        self.socket = socket.create_connection((HOST, port), timeout)
+        self.framing = Framing(framing)
+        self.socket = socket.create_connection((HOST, port), WAIT_SECONDS_MAX)
         self._reader = FrameReader(self.framing)
         self._bodies: list[bytes] = []
 
