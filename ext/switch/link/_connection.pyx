@@ -459,7 +459,8 @@ cdef class Connection(ReplyBuffer):
         """The answers that are due take too long."""
         if self.transport is not None:
             self.end_reason = f"{self.end_reason}; {self.outstanding} answers were due"
-            self.end_kind = "timeout"
+            if self.end_kind != "fault":
+                self.end_kind = "timeout"
             self.transport.abort()
 
     cdef int _close_if_done(self) except -1:
