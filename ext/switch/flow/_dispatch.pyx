@@ -231,21 +231,27 @@ cdef class Dispatcher:
         return True
 
     cdef bint _fill_card(self, Request request, Message message) except -1:
-        """Fields 2 and 14, else both from track 2 (field 35)."""
+        """Fields 2 and 14; what is absent is taken from track 2 (field 35)."""
         cdef uint8_t text[TEXT_ROOM]
+        cdef uint8_t track[TEXT_ROOM]
         cdef int64_t expiry = message.number(14)
         cdef Py_ssize_t size = message.text(2, text, TEXT_ROOM)
-        cdef Py_ssize_t track_size
+        cdef Py_ssize_t track_size = -1
+        cdef Py_ssize_t separator = 0
         cdef bytes hashed
-        if expiry == -2:
+        if expiry == -2 or size == -2:
             return False
-        if size < 0:
-            track_size = message.text(35, text, TEXT_ROOM)
-            size = _digits_at(text, track_size)
-            if expiry == ABSENT and track_size - size > 4:
-                expiry = _number_at(text + size + 1, 4)
+        if expiry == ABSENT or size == ABSENT:
+            track_size = message.text(35, track, TEXT_ROOM)
+            separator = _digits_at(track, track_size)
+        if size == ABSENT:
+            size = separator
+            memcpy(text, track, size)
         elif _digits_at(text, size) != size:
             return False
+        if expiry == ABSENT and track_size - separator > 4:
+            expiry = _number_at(track + separator + 1, 4)
+        memset(track, 0, TEXT_ROOM)
         if not PAN_DIGITS_MIN <= size <= PAN_DIGITS_MAX:
             return False
         request.expiry = <int> expiry

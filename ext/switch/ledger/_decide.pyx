@@ -428,7 +428,7 @@ cdef int64_t _left_to_reverse(
         return original.remaining
     if request.billing_currency == account.currency:
         kept = request.replacement_billing_amount
-    elif request.body.transaction_currency == account.currency:
+    if kept == ABSENT and request.body.transaction_currency == account.currency:
         kept = request.replacement_amount
     if kept == ABSENT or kept >= original.remaining:
         # what is kept is not said in the account's currency: keep all of it

@@ -1,0 +1,167 @@
+"""Whatever a peer sends, a connection answers, drops or closes: it never raises, meets
+no fault of its own, and no approval takes available funds below zero."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iso8583 import spec_names
+from switch.ledger import Transaction
+from tests.unit.link.in_memory import ACCOUNTS, CARDS, Switch, fields, original
+
+TRACK = "9999990000000001=30122010000000000"
+amounts = st.sampled_from([0, 1, 1_000, 6_000, 10_000, 999_999_999_999])
+
+
+@st.composite
+def messages(draw):
+    """A valid one: any flow, few traces so that they repeat and name each other."""
+    mti = draw(
+        st.sampled_from(
+            ["0100", "0101", "0200", "0120", "0220", "0400", "0420", "0421", "0800"]
+        )
+    )
+    changes: dict[int, str | None] = {}
+    if mti[1] != "8":
+        which = st.sampled_from(["0100", "0200", "0120", "0220"])
+        if mti in ("0400", "0420", "0421") or draw(st.booleans()):
+            changes[90] = original(draw(which), draw(st.integers(1, 4)))
+        if draw(st.booleans()):
+            changes[95] = f"{draw(amounts):012d}" + "0" * 30
+        if draw(st.booleans()):
+            changes |= {6: f"{draw(amounts):012d}", 51: "826"}
+        if draw(st.booleans()):
+            changes |= {35: TRACK, 2: None}
+        changes[3] = draw(st.sampled_from(["000000", "000000", "200000", "310000"]))
+        changes[39] = draw(st.sampled_from(["00", "05", None]))
+    return fields(
+        mti,
+        draw(st.integers(1, 4)),
+        card=draw(st.sampled_from(sorted(CARDS))),
+        amount=draw(amounts),
+        changes=changes,
+    )
+
+
+edits = st.lists(
+    st.tuples(
+        st.sampled_from(["set", "flip", "cut", "insert", "end"]),
+        st.integers(0, 400),
+        st.integers(0, 255),
+    ),
+    max_size=4,
+)
+
+
+def edited(data, changes):
+    data = bytearray(data)
+    for what, at, value in changes:
+        at %= len(data) + 1
+        if what == "end":
+            del data[at:]
+        elif what == "insert":
+            data.insert(at, value)
+        elif what == "cut":
+            del data[at : at + 1 + value % 8]
+        elif at < len(data):
+            data[at] = value if what == "set" else data[at] ^ (1 << value % 8)
+    return bytes(data)
+
+
+class Auditor:
+    """Sums up what the entries say, and knows nothing of how they came about."""
+
+    def __init__(self, switch):
+        self._switch = switch
+        self._seen = 0
+        self._available = {
+            account: balance + limit
+            for account, (_, balance, limit) in ACCOUNTS.items()
+        }
+
+    def look(self):
+        entries = self._switch.entries()
+        for _, entry in entries[self._seen :]:
+            assert isinstance(entry, Transaction)
+            taken = entry.held_change - entry.balance_change
+            if entry.account:
+                self._available[entry.account] -= taken
+            else:
+                assert taken == 0
+            if entry.approved and taken > 0:
+                assert self._available[entry.account] >= 0, entry.name
+        self._seen = len(entries)
+        for account, available in self._available.items():
+            assert self._switch.account(account).available == available
+
+
+@pytest.mark.parametrize("spec", spec_names())
+def test_no_valid_frame_is_a_fault(spec):
+    @settings(max_examples=100)
+    @given(st.lists(messages(), max_size=12))
+    def check(asked):
+        switch = Switch(spec)
+        auditor = Auditor(switch)
+        line = switch.connect()
+        for message in asked:
+            assert len(switch.ask(line, message)) == 1
+            auditor.look()
+        assert switch.counters.faults == 0
+
+    check()
+
+
+@pytest.mark.parametrize("spec", spec_names())
+def test_no_mutation_of_valid_frames_is_a_fault(spec):
+    @settings(max_examples=250)
+    @given(st.lists(st.tuples(messages(), edits), max_size=10))
+    def check(asked):
+        switch = Switch(spec, undecodable_max=1_000_000)
+        auditor = Auditor(switch)
+        line = switch.connect()
+        for message, changes in asked:
+            line.read(
+                switch.framing.encode(edited(switch.codec.encode(message), changes))
+            )
+            switch.settle()
+            auditor.look()
+        assert switch.counters.faults == 0
+        assert not line.connection.ending
+        assert switch.counters.outstanding == 0
+        assert switch.counters.replies_sent <= switch.counters.frames_received
+
+    check()
+
+
+@pytest.mark.parametrize("framing", ["binary2", "binary4", "ascii4", "bcd2"])
+def test_no_mutation_of_the_stream_is_a_fault(framing):
+    @settings(max_examples=100)
+    @given(st.lists(messages(), max_size=10), edits, st.lists(st.integers(1, 600)))
+    def check(asked, changes, sizes):
+        switch = Switch(framing=framing)
+        auditor = Auditor(switch)
+        line = switch.connect()
+        stream = edited(b"".join(map(switch.frame, asked)), changes)
+        position = 0
+        for size in [*sizes, len(stream)]:
+            line.read(stream[position : position + size])
+            position += size
+            switch.settle()
+            auditor.look()
+        assert switch.counters.faults == 0
+        assert line.connection.end_kind in (None, "framing", "undecodable")
+
+    check()
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200))
+def test_no_bytes_at_all_are_a_fault(data):
+    switch = Switch()
+    line = switch.connect()
+    line.read(data)
+    line.read(switch.framing.encode(data))
+    switch.settle()
+    assert switch.counters.faults == 0
