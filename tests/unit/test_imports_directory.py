@@ -208,6 +208,12 @@ def test_a_crash_before_released_was_told_leaves_the_import_published(config):
     assert cards_by_pan(config, [PAN]) == {PAN: ("a", 4912, 0)}
 
 
+def test_an_import_is_released_at_once(config):
+    accounts(config, ACCOUNTS + ROW)
+    assert lower_bound(Path(config.data_directory) / "released") == 1
+    assert len(published(config)) == 1
+
+
 def test_a_crash_before_the_snapshots_costs_a_replay(config):
     text = ACCOUNTS + "".join(f"a{number},EUR,{number},0\n" for number in range(100))
     killed(config, "accounts", text, "snapshots.SqliteSnapshots.write")
