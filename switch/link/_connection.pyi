@@ -12,6 +12,7 @@ from switch.link.management import Management
 from switch.link.settings import LinkSettings
 from switch.shard._group import CommitGroup, ReplyBuffer
 
+WITHDRAWN_CODE: Final = "91"
 CLOSE_KINDS: Final[tuple[str, ...]]
 
 class Endpoint:

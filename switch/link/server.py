@@ -141,7 +141,7 @@ class LinkServer:
         yield Sample("faults", counters.faults)
         yield Sample("responses_dropped", counters.responses_unexpected, ("nobody",))
         yield Sample("responses_dropped", counters.replies_dropped, ("peer_gone",))
-        yield Sample("responses_dropped", counters.replies_late, ("late",))
+        yield Sample("approvals_withdrawn", counters.replies_late)
         yield Sample("reads_paused", counters.paused_by_peer, ("peer",))
         yield Sample("reads_paused", counters.paused_by_outstanding, ("outstanding",))
         yield Sample("requests_in_flight", counters.outstanding)

@@ -64,7 +64,7 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     # Frames in a row that are no message at all: the peer speaks something else.
     undecodable_max: Count = 16
     # An approval that is not durable so long after its request was read is taken back
-    # and not answered: the scheme has decided in our place by then.
+    # and declined: the scheme has decided in our place by then, or is about to.
     answer_deadline_ms: Milliseconds = 5_000
     # How long answers that are due may take after SIGTERM, and after a peer's half
     # close, before the connection is cut.

@@ -89,9 +89,12 @@ METRICS: dict[str, Definition] = {
     "frames_malformed": Definition(
         "counter", "frames that could not be read", ("outcome",)
     ),
+    "approvals_withdrawn": Definition(
+        "counter", "approvals that were not durable by their deadline: declined"
+    ),
     "faults": Definition("counter", "requests that met an unexpected error"),
     "responses_dropped": Definition(
-        "counter", "responses thrown away: nobody asked, the peer is gone, too late",
+        "counter", "responses thrown away: nobody asked, or the peer is gone",
         ("reason",),
     ),
     "reads_paused": Definition("counter", "times a connection was not read", ("by",)),

@@ -57,7 +57,7 @@ cdef class Connection(ReplyBuffer):
     cdef bint reading                   # inside a read event
     cdef bint handled                   # something was decided in it
 
-    cdef int count_late(self, int replies) except -1
+    cdef int decline(self, bytes frame) except -1
     cdef int _cut_frames(self, Py_ssize_t size) except -1
     cdef int _keep_partial(self, const uint8_t* at, Py_ssize_t size) except -1
     cdef int _receive(

@@ -22,7 +22,7 @@ the two kinds of protocol apart by what they inherit.
 import logging
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
@@ -51,6 +51,9 @@ cdef enum Pause:
     BY_PEER = 1             # it does not take what we write
     BY_OUTSTANDING = 2      # too many requests wait for their commit
     BY_END = 4
+
+# Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
+WITHDRAWN_CODE = "91"
 
 _log = logging.getLogger("switch.link")
 
@@ -368,11 +371,23 @@ cdef class Connection(ReplyBuffer):
         self.endpoint.counters.outstanding += 1
         return 0
 
-    cdef int count_late(self, int replies) except -1:
-        # `deliver` counts them among those that it sends.
-        self.replies_sent -= replies
-        self.endpoint.counters.replies_sent -= replies
-        self.endpoint.counters.replies_late += replies
+    cdef int decline(self, bytes frame) except -1:
+        # Its request waits on, among the outstanding and in the marks, for this reply.
+        cdef Endpoint endpoint = self.endpoint
+        cdef bytes body
+        cdef uint8_t* at
+        message = endpoint.codec.decode(frame[self.header_size:])
+        del message[38]
+        message[39] = WITHDRAWN_CODE
+        body = message.encode()
+        at = self.open(PyBytes_GET_SIZE(body))
+        memcpy(at, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        self.close(PyBytes_GET_SIZE(body))
+        self.answered -= 1
+        self.outstanding -= 1
+        endpoint.counters.outstanding -= 1
+        endpoint.counters.replies_late += 1
+        endpoint.group.hold(self)
         return 0
 
     cpdef deliver(self, bytes frames, int replies):

@@ -33,7 +33,7 @@ cdef class ReplyBuffer:
     cdef int mark_approval(self, int shard, uint64_t sequence) except -1
     cdef bytes take(self)
     cdef bytes take_approvals(self)
-    cdef int count_late(self, int replies) except -1
+    cdef int decline(self, bytes frame) except -1
     cpdef deliver(self, bytes frames, int replies)
 
 

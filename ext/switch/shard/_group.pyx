@@ -8,8 +8,8 @@ with the load by itself.
 
 Rule 1: a reply leaves only after every entry decided before it is durable. That holds
 for repeats as well, whose first answer may still be on its way to the disk.
-Rule 2: an approval that was not durable by its deadline does not leave at all. Whoever
-asked has decided without us: what it took goes back, and its repeats are declined.
+Rule 2: an approval that was not durable by its deadline does not leave. Whoever asked
+may have decided without us: what it took goes back, and it and its repeats are declined.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
@@ -109,8 +109,8 @@ cdef class ReplyBuffer:
         self.approval_count = 0
         return approvals
 
-    cdef int count_late(self, int replies) except -1:
-        """So many of the replies delivered next were left out of the frames."""
+    cdef int decline(self, bytes frame) except -1:
+        """The approval in this frame was withdrawn: the next commit carries a decline."""
         return 0
 
     cpdef deliver(self, bytes frames, int replies):
@@ -287,7 +287,7 @@ cdef class CommitGroup:
             self._withdrawn = self._withdraw_late(records, now)
             withdrawn = withdrawn | self._withdrawn
         if withdrawn:
-            deliveries = [_without(delivery, withdrawn) for delivery in deliveries]
+            deliveries = [_declined(delivery, withdrawn) for delivery in deliveries]
         if self._changed:
             # Before the replies: the disk works on the next commit while they leave.
             self.seal()
@@ -336,24 +336,22 @@ cdef class CommitGroup:
         return 0
 
 
-cdef tuple _without(tuple delivery, set withdrawn):
-    """The delivery without the approvals that have been withdrawn."""
+cdef tuple _declined(tuple delivery, set withdrawn):
+    """The delivery without the approvals that have been withdrawn; their declines wait
+    for the withdrawals to be durable."""
     cdef ReplyBuffer buffer
     cdef bytes frames, approvals
     cdef Approval approval
     cdef Py_ssize_t at
     cdef Py_ssize_t kept_to = 0
     cdef list kept = []
-    cdef int late = 0
     buffer, frames, replies, approvals = delivery
     for at in range(0, len(approvals), <Py_ssize_t> sizeof(Approval)):
         memcpy(&approval, PyBytes_AS_STRING(approvals) + at, sizeof(Approval))
         if (approval.shard, approval.sequence) in withdrawn:
             kept.append(frames[kept_to:approval.offset])
             kept_to = approval.offset + approval.size
-            late += 1
-    if late == 0:
-        return delivery
+            buffer.decline(frames[approval.offset:kept_to])
+            replies -= 1
     kept.append(frames[kept_to:])
-    buffer.count_late(late)
     return buffer, b"".join(kept), replies, approvals
