@@ -109,11 +109,11 @@ def test_a_second_daemon_on_the_directory_is_refused_by_pid(bank):
     done = run_switch(*command[len(SWITCH) :], "--http", f"{HOST}:0")
     assert done.returncode == 74
     assert f"in use by process {bank.pid}" in done.stderr
-    for command in (
+    for others in (
         ("journal", "verify", bank.data),
         ("accounts", "import", __file__, "--data", bank.data),
     ):
-        done = run_switch(*command)
+        done = run_switch(*others)
         assert done.returncode == 74
         assert str(bank.pid) in done.stderr
     with Client(bank.port) as client:
@@ -165,7 +165,7 @@ def test_metrics_count_what_happens(bank):
             client.ask(message)
     after = bank.metrics()
 
-    def grown(name: str) -> float:
+    def grown(name):
         return after[name] - before.get(name, 0)
 
     assert grown('switch_requests_total{mti="0100",response_code="00"}') == 2
