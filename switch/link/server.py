@@ -27,6 +27,9 @@ from switch.observe.metrics import SECONDS_BOUNDS, Histogram, Sample
 # Connections that the kernel keeps until we take them: a scheme that reconnects after
 # a restart does so with all of them in one moment.
 BACKLOG = 1024
+# Before draining, turns of the loop that still read: a peer that never stops sending
+# cannot keep us here.
+DRAIN_TURNS_MAX = 100
 # Beyond the drain time-out, for the transports to close.
 CLOSE_TIMEOUT_S = 1.0
 
@@ -100,6 +103,7 @@ class LinkServer:
     async def drain(self) -> None:
         """Takes no new connection and ends those there are, answering what is due."""
         self._stop_listening()
+        await self._read_what_came()
         for connection in tuple(self.connections):
             connection.finish("drain", "the switch is stopping")
         timeout_s = self.settings.drain_timeout_ms / 1000 + CLOSE_TIMEOUT_S
@@ -192,6 +196,14 @@ class LinkServer:
         self.connections.discard(connection)
         if not self.connections:
             self._all_closed.set()
+
+    async def _read_what_came(self) -> None:
+        """What peers had sent when we were asked to stop, the kernel may still hold."""
+        for _ in range(DRAIN_TURNS_MAX):
+            before = self.counters.bytes_received
+            await asyncio.sleep(0)  # a turn of the loop reads every socket
+            if self.counters.bytes_received == before:
+                return
 
     def _stop_listening(self) -> None:
         self.is_draining = True
