@@ -296,7 +296,9 @@ class Switch:
         )
         yield Sample("accounts", sum(state.account_count for state in states))
         yield Sample("cards", sum(state.card_count for state in states))
-        yield Sample("transactions_remembered", states[0].limits.transactions)
+        limits = states[0].limits
+        yield Sample("transactions_remembered", limits.transactions)
+        yield Sample("transactions_forgotten_early", limits.evicted_early)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

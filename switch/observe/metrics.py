@@ -74,6 +74,9 @@ METRICS: dict[str, Definition] = {
     "accounts": Definition("gauge", "accounts in memory"),
     "cards": Definition("gauge", "cards in memory"),
     "transactions_remembered": Definition("gauge", "transactions kept for repeats"),
+    "transactions_forgotten_early": Definition(
+        "counter", "transactions forgotten within the duplicate window, for room"
+    ),
     # -- links
     "connections": Definition("gauge", "open connections"),
     "connections_signed_on": Definition("gauge", "open connections that are signed on"),
