@@ -19,16 +19,20 @@ import msgspec
 from switch.journal.directory import DataDirectory
 from switch.journal.errors import (
     JournalBusy,
+    JournalDamaged,
     JournalError,
     JournalMismatch,
     JournalMissing,
     JournalReadOnly,
 )
-from switch.journal.port import Commit, Journal
+from switch.journal.port import Commit, Journal, ShardRecord
 from switch.journal.snapshots import SqliteSnapshots
 from switch.journal.sqlite import SqliteJournal
 from switch.ledger import (
     AccountOpened,
+    AccountView,
+    CardIssued,
+    CardView,
     Entry,
     EntryError,
     Limits,
@@ -37,6 +41,7 @@ from switch.ledger import (
     Transaction,
     apply_payload,
     decode_entries,
+    shard_of_account,
 )
 from switch.observe.log import mask_digits
 from switch.ownership.process import ProcessLock
@@ -76,6 +81,8 @@ def verify(
             audit.read(journal, advance)
             if data.snapshots.exists():
                 audit.compare_snapshots(data, journal)
+        except JournalError as error:
+            audit.report(str(error))
         finally:
             journal.close()
     except _NO_JOURNAL:
@@ -95,11 +102,14 @@ def dump(directory: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
         for commit in journal.read(0):
             for event in events_of(commit):
                 yield msgspec.to_builtins(event)
+    except EntryError as error:
+        raise JournalDamaged(str(error), path=journal.path) from error
     finally:
         journal.close()
 
 
 class _Account(msgspec.Struct, gc=False):
+    shard: int
     balance: int
     credit_limit: int
     held: int = 0
@@ -118,6 +128,12 @@ class Audit:
         self._accounts: dict[str, _Account] = {}
         # by shard, then by the sequence of the entry that opened it
         self._holds: defaultdict[int, dict[int, _Hold]] = defaultdict(dict)
+        # by shard: how many, and the sum of a hash of each
+        self._cards: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        # Shards that cannot be replayed: one fault of theirs is told, not all that
+        # follow from it.
+        self._broken: set[int] = set()
+        self._shard_count = 0
         self._limits = Limits(transactions_max=TRANSACTIONS_MAX)
 
     def report(self, problem: str) -> None:
@@ -132,6 +148,7 @@ class Audit:
         return Verdict(not problems, self.entries, len(self._accounts), tuple(problems))
 
     def read(self, journal: Journal, advance: Advance) -> None:
+        self._shard_count = journal.shard_count
         states = [State(shard, self._limits) for shard in range(journal.shard_count)]
         head = journal.head
         for commit in journal.read(0):
@@ -157,11 +174,9 @@ class Audit:
             place = f"commit {commit.number}, shard {record.shard}"
             try:
                 entries = decode_entries(record.payload, record.first_sequence)
-                apply_payload(
-                    states[record.shard], record.payload, record.first_sequence
-                )
-            except (EntryError, StateError) as error:
+            except EntryError as error:
                 self.report(f"{place}: {error}")
+                self._broken.add(record.shard)
                 continue
             if len(entries) != record.count:
                 self.report(
@@ -170,12 +185,37 @@ class Audit:
             self.entries += len(entries)
             for entry in entries:
                 self._add(record.shard, entry)
+            self._replay(states[record.shard], record, place)
+
+    def _replay(self, state: State, record: ShardRecord, place: str) -> None:
+        if state.shard in self._broken:
+            return
+        try:
+            apply_payload(state, record.payload, record.first_sequence)
+        except StateError as error:
+            self.report(f"{place}: {error}")
+            self._broken.add(state.shard)
 
     def _add(self, shard: int, entry: Entry) -> None:
         if isinstance(entry, AccountOpened):
-            self._accounts[entry.account] = _Account(entry.balance, entry.credit_limit)
+            self._open(shard, entry)
+        elif isinstance(entry, CardIssued):
+            count, total = self._cards[shard]
+            self._cards[shard] = count + 1, total + _card_hash(entry.pan_hash, entry)
         elif isinstance(entry, Transaction) and entry.account:
             self._add_transaction(shard, entry)
+
+    def _open(self, shard: int, entry: AccountOpened) -> None:
+        home = shard_of_account(entry.account.encode(), self._shard_count)
+        if shard != home:
+            self.report(
+                f"entry {shard}-{entry.sequence}: account {entry.account}: expected in "
+                f"shard {home}"
+            )
+        if entry.account not in self._accounts:
+            self._accounts[entry.account] = _Account(
+                shard, entry.balance, entry.credit_limit
+            )
 
     def _add_transaction(self, shard: int, entry: Transaction) -> None:
         where = f"entry {shard}-{entry.sequence}"
@@ -214,24 +254,46 @@ class Audit:
     def _compare(self, what: str, states: list[State]) -> None:
         seen = 0
         for state in states:
+            if state.shard in self._broken:
+                continue
             names = []
             for view in state.accounts():
                 seen += 1
                 names.append(view.account)
-                summed = self._accounts.get(view.account)
-                if summed is None:
-                    self.report(f"{what}: account {view.account} has no entry")
-                    continue
-                for name in ("balance", "held", "credit_limit"):
-                    expected, got = getattr(summed, name), getattr(view, name)
-                    if expected != got:
-                        self.report(
-                            f"{what}: account {view.account}: {name}: expected "
-                            f"{expected}, the sum of its entries, got {got}"
-                        )
+                self._compare_account(what, view)
             self._compare_holds(what, state, names)
-        if seen != len(self._accounts):
-            self.report(f"{what}: expected {len(self._accounts)} accounts, got {seen}")
+            self._compare_cards(what, state)
+        expected = sum(
+            account.shard not in self._broken for account in self._accounts.values()
+        )
+        if seen != expected:
+            self.report(f"{what}: expected {expected} accounts, got {seen}")
+
+    def _compare_account(self, what: str, view: AccountView) -> None:
+        summed = self._accounts.get(view.account)
+        if summed is None:
+            self.report(f"{what}: account {view.account} has no entry")
+            return
+        for name in ("balance", "held", "credit_limit"):
+            expected, got = getattr(summed, name), getattr(view, name)
+            if expected != got:
+                self.report(
+                    f"{what}: account {view.account}: {name}: expected {expected}, "
+                    f"the sum of its entries, got {got}"
+                )
+
+    def _compare_cards(self, what: str, state: State) -> None:
+        count, total = 0, 0
+        for pan_hash in state.card_hashes():
+            card = state.card(pan_hash)
+            assert card is not None
+            count, total = count + 1, total + _card_hash(pan_hash, card)
+        expected = self._cards[state.shard]
+        if expected != (count, total):
+            self.report(
+                f"{what}: shard {state.shard}: expected the {expected[0]} cards that "
+                f"were issued, got {count}, not the same"
+            )
 
     def _compare_holds(self, what: str, state: State, names: list[str]) -> None:
         expected = self._holds[state.shard].copy()
@@ -249,3 +311,11 @@ class Audit:
                 f"{what}: hold {state.shard}-{sequence}: expected {hold.remaining} "
                 f"on account {hold.account}, got none"
             )
+
+
+def _card_hash(pan_hash: bytes, card: CardIssued | CardView) -> int:
+    """The same for the same card, in this process."""
+    return hash(
+        (pan_hash, card.account, card.expiry, card.status, card.last_four,
+         card.sealed_pan)
+    )  # fmt: skip

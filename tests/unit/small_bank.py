@@ -26,13 +26,18 @@ from switch.ledger import (
 NOW = 1_764_000_000_123  # 2025-11-24T16:00:00.123Z
 STERLING = 826
 SHARD_COUNT = 4
+# in shards 0 and 3
+MAIN, JOINT = "main", "joint"
 AUTHORISATION, FINANCIAL, AUTHORISATION_ADVICE, FINANCIAL_ADVICE, REVERSAL = range(1, 6)
 MTI = {1: "0100", 2: "0200", 3: "0120", 4: "0220", 5: "0400"}
 MAIN_PAN = "4000001234567899"
 OTHER_PAN = "9999990000000010"
 UNKNOWN_PAN = "9999990000000028"
-PANS = (MAIN_PAN, OTHER_PAN, UNKNOWN_PAN)
+SPARE_PAN = "9999990000000036"
+PANS = (MAIN_PAN, OTHER_PAN, UNKNOWN_PAN, SPARE_PAN)
 KEYS = TestKeys()
+# PAN hash and sealed PAN of each: a seal is another one each time it is made
+SEALED = dict(zip(PANS, KEYS.seal_many(pan.encode() for pan in PANS), strict=True))
 
 
 class SmallBank:
@@ -59,7 +64,7 @@ class SmallBank:
 
     def issue_card(self, pan: str, account: str) -> None:
         state = self.shard(account)
-        ((pan_hash, sealed),) = KEYS.seal_many([pan.encode()])
+        pan_hash, sealed = SEALED[pan]
         self.take(
             state,
             CardIssued(
@@ -69,7 +74,7 @@ class SmallBank:
         )  # fmt: skip
 
     def ask(
-        self, kind: int = AUTHORISATION, *, account: str = "main", pan: str = MAIN_PAN,
+        self, kind: int = AUTHORISATION, *, account: str = MAIN, pan: str = MAIN_PAN,
         now: int = NOW, **fields,
     ) -> Decision:  # fmt: skip
         """Decides in the shard of `account`, and applies, as the shard does."""
@@ -119,7 +124,7 @@ def record(shard: int, *entries: Entry) -> ShardRecord:
     )
 
 
-def ask_everything(bank: SmallBank, account: str = "main") -> None:
+def ask_everything(bank: SmallBank, account: str = MAIN) -> None:
     """A request for each kind of entry, but for the two of an import."""
 
     def original(stan: str, mti: str = "0100") -> tuple[str, int, str, str, str]:
@@ -161,7 +166,7 @@ def ask_everything(bank: SmallBank, account: str = "main") -> None:
 def opened_bank(shard_count: int = SHARD_COUNT) -> SmallBank:
     """Two accounts in different shards with a card each."""
     bank = SmallBank(shard_count)
-    for name, pan in (("main", MAIN_PAN), ("joint", OTHER_PAN)):
+    for name, pan in ((MAIN, MAIN_PAN), (JOINT, OTHER_PAN)):
         bank.open_account(name)
         bank.issue_card(pan, name)
     return bank
@@ -175,11 +180,11 @@ def full_journal(directory: Path) -> tuple[SmallBank, SqliteJournal]:
     )
     bank = opened_bank()
     bank.commit(journal)
-    bank.ask(amount=100, account="joint", pan=OTHER_PAN)
+    bank.ask(amount=100, account=JOINT, pan=OTHER_PAN)
     bank.commit(journal)
     ask_everything(bank)
     bank.commit(journal)
-    bank.ask(amount=200, account="joint", pan=OTHER_PAN)
+    bank.ask(amount=200, account=JOINT, pan=OTHER_PAN)
     bank.ask(amount=5)
     bank.commit(journal)
     return bank, journal
