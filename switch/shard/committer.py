@@ -70,12 +70,12 @@ class Committer:
             started = time.perf_counter()
             try:
                 number = self._journal.append(at, records)
+                self._call(self._committed, number)
+                self._count(time.perf_counter() - started, records)
+                self._journal.tend()
             except Exception as error:  # noqa: BLE001 -- whatever it is, say so
                 self._call(self._failed, error)
                 return
-            self._call(self._committed, number)
-            self._count(time.perf_counter() - started, records)
-            self._journal.tend()
 
     def _count(self, seconds: float, records: list[ShardRecord]) -> None:
         entries = sum(record.count for record in records)

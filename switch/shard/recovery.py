@@ -10,7 +10,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from switch.journal.port import Journal, JournalDamaged, ShardRecord, SnapshotStore
+from switch.journal.port import (
+    Journal,
+    JournalDamaged,
+    ShardRecord,
+    Snapshot,
+    SnapshotStore,
+)
 from switch.ledger import EntryError, Limits, State, StateError, apply_payload, restore
 
 
@@ -36,12 +42,13 @@ def recover(
     positions = [0] * journal.shard_count
     sequences = [-1] * journal.shard_count
     for snapshot in snapshots.read_all() if snapshots is not None else ():
-        try:
-            states[snapshot.shard] = restore(snapshot.data, limits)
-        except StateError as error:
+        if not 0 <= snapshot.shard < journal.shard_count:
             raise JournalDamaged(
-                f"snapshot of shard {snapshot.shard}: {error}"
-            ) from error
+                "snapshot of an unknown shard",
+                expected=f"0 to {journal.shard_count - 1}",
+                got=snapshot.shard,
+            )
+        states[snapshot.shard] = _restore(snapshot, limits)
         positions[snapshot.shard] = snapshot.commit
         sequences[snapshot.shard] = snapshot.sequence
     from_commit = min(positions)
@@ -55,6 +62,20 @@ def recover(
     return Recovered(states, head, from_commit, replayed, sequences)
 
 
+def _restore(snapshot: Snapshot, limits: Limits) -> State:
+    try:
+        state = restore(snapshot.data, limits)
+    except StateError as error:
+        raise JournalDamaged(f"snapshot of shard {snapshot.shard}: {error}") from error
+    if (state.shard, state.sequence) != (snapshot.shard, snapshot.sequence):
+        raise JournalDamaged(
+            f"snapshot of shard {snapshot.shard} holds another state",
+            expected=f"shard {snapshot.shard} after entry {snapshot.sequence}",
+            got=f"shard {state.shard} after entry {state.sequence}",
+        )
+    return state
+
+
 def _replay(state: State, record: ShardRecord, commit: int) -> int:
     if record.first_sequence > state.sequence + 1:
         raise JournalDamaged(
@@ -63,9 +84,18 @@ def _replay(state: State, record: ShardRecord, commit: int) -> int:
             expected=f"entry {state.sequence + 1}",
             got=f"entry {record.first_sequence}",
         )
-    if record.first_sequence + record.count - 1 <= state.sequence:
+    last = record.first_sequence + record.count - 1
+    if last <= state.sequence:
         return 0
     try:
-        return apply_payload(state, record.payload, record.first_sequence)
+        applied = apply_payload(state, record.payload, record.first_sequence)
     except (EntryError, StateError) as error:
         raise JournalDamaged(f"shard {record.shard}: {error}", commit=commit) from error
+    if state.sequence != last:
+        raise JournalDamaged(
+            f"record of shard {record.shard} is not as long as it says",
+            commit=commit,
+            expected=f"{record.count} entries",
+            got=state.sequence - record.first_sequence + 1,
+        )
+    return applied

@@ -102,28 +102,38 @@ def original(mti: str, stan: int, acquirer: str = "123456") -> str:
     return f"{mti}{stan:06d}1124160000{int(acquirer):011d}{0:011d}"
 
 
+def opening(shard_count: int) -> list[tuple[int, Entry]]:
+    """The entries that make the accounts and cards above, by shard."""
+    entries: list[tuple[int, Entry]] = []
+    sequences = dict.fromkeys(range(shard_count), 0)
+    indices: dict[str, int] = {}
+    for name, (currency, balance, credit_limit) in ACCOUNTS.items():
+        shard = shard_of_account(name.encode(), shard_count)
+        sequences[shard] += 1
+        indices[name] = sequences[shard] - 1
+        entries.append(
+            (shard, AccountOpened(
+                name, currency, balance, credit_limit, at=NOW, sequence=sequences[shard]
+            ))
+        )  # fmt: skip
+    for pan, account, expiry, status in CARDS.values():
+        shard = shard_of_account(account.encode(), shard_count)
+        sequences[shard] += 1
+        entries.append(
+            (shard, CardIssued(
+                KEYS.pan_hash(pan.encode()), KEYS.seal(pan.encode()), account,
+                indices[account], expiry, status, pan[-4:],
+                at=NOW, sequence=sequences[shard],
+            ))
+        )  # fmt: skip
+    return entries
+
+
 def bank(shard_count: int, limits: Limits) -> list[State]:
     """The accounts and cards above, each in the shard of its account."""
     states = [State(shard, limits) for shard in range(shard_count)]
-    for name, (currency, balance, credit_limit) in ACCOUNTS.items():
-        state = states[shard_of_account(name.encode(), shard_count)]
-        sequence = state.sequence + 1
-        apply(
-            state,
-            AccountOpened(
-                name, currency, balance, credit_limit, at=NOW, sequence=sequence
-            ),
-        )
-    for pan, account, expiry, status in CARDS.values():
-        state = states[shard_of_account(account.encode(), shard_count)]
-        apply(
-            state,
-            CardIssued(
-                KEYS.pan_hash(pan.encode()), KEYS.seal(pan.encode()), account,
-                state.account_index(account.encode()), expiry, status, pan[-4:],
-                at=NOW, sequence=state.sequence + 1,
-            ),
-        )  # fmt: skip
+    for shard, entry in opening(shard_count):
+        apply(states[shard], entry)
     return states
 
 
@@ -273,6 +283,7 @@ class Switch:
         self.loop = Loop()
         self.states = bank(shard_count, limits or Limits())
         self.in_flight: list[ShardRecord] | None = None
+        self.on_submit: Callable[[], object] = lambda: None
         self.committed: list[list[ShardRecord]] = []
         self.released: list[int] = []
         self.closed: list[Connection] = []
@@ -281,7 +292,7 @@ class Switch:
             self.states,
             submit=self._submit,
             schedule=self.ready.append,
-            released=self.released.append,
+            released=self._released,
             clock=lambda: self.now,
             pending_max=pending_max,
         )
@@ -319,6 +330,10 @@ class Switch:
         assert self.in_flight is None, "two commits in flight"
         assert records
         self.in_flight = records
+        self.on_submit()
+
+    def _released(self, number: int) -> None:
+        self.released.append(number)
 
     def _open_management(self, connection: Connection) -> Management:
         return Management(
