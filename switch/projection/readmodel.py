@@ -38,6 +38,8 @@ LOG_PAGES_MAX = 8192
 
 _logger = logging.getLogger("switch.projection")
 
+_UNREADABLE = (apsw.CorruptError, apsw.NotADBError)
+
 Row = tuple[object, ...]
 
 
@@ -75,9 +77,10 @@ class ReadModel:
         try:
             self._write(batch, end)
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             with suppress(apsw.Error):
                 connection.execute("ROLLBACK")
+            self._check_readable(error)
             raise
         self.position = end
 
@@ -86,11 +89,24 @@ class ReadModel:
         are more of them."""
         if self._missing_indices:
             name = self._missing_indices.pop()
-            self._connection.execute(f"CREATE INDEX {name} ON {schema.INDICES[name]}")
+            try:
+                self._connection.execute(
+                    f"CREATE INDEX {name} ON {schema.INDICES[name]}"
+                )
+            except apsw.Error as error:
+                self._check_readable(error)
+                raise
         return bool(self._missing_indices)
 
     def close(self) -> None:
         self._connection.close()
+
+    def _check_readable(self, error: BaseException) -> None:
+        """After an error: a damaged page is met when its rows are, and every time.
+        Whoever opens it again finds no file, and makes one."""
+        if isinstance(error, _UNREADABLE):
+            self._connection.close()
+            self._throw_away(f"unreadable: {error}")
 
     def _write(self, batch: "_Batch", end: int) -> None:
         connection = self._connection
@@ -120,7 +136,7 @@ class ReadModel:
         fault = None
         try:
             fault = self._fault(connection, journal_head)
-        except (apsw.CorruptError, apsw.NotADBError) as error:
+        except _UNREADABLE as error:
             fault = f"unreadable: {error}"
         except BaseException:
             connection.close()
@@ -128,6 +144,12 @@ class ReadModel:
         if fault is None:
             return connection
         connection.close()
+        self._throw_away(fault)
+        connection = self._connected()
+        self._create(connection)
+        return connection
+
+    def _throw_away(self, fault: str) -> None:
         event(
             _logger,
             logging.WARNING,
@@ -136,9 +158,6 @@ class ReadModel:
             reason=fault,
         )
         drop(self.path)
-        connection = self._connected()
-        self._create(connection)
-        return connection
 
     def _connected(self) -> apsw.Connection:
         # SQLite would make it 0644, and gives its other files the mode of this one.
