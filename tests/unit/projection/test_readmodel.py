@@ -432,7 +432,7 @@ def test_pages_that_are_damaged_where_rows_are(tmp_path, journal, made, bank, ca
     model = opened(tmp_path, journal)
     model.take(rest(journal, model))
     model.close()
-    roots = dict(rows(tmp_path, "sqlite_schema", "name, rootpage"))
+    roots: dict[str, int] = dict(rows(tmp_path, "sqlite_schema", "name, rootpage"))
     data = bytearray(made.read_bytes())
     for table in ("accounts", "transactions"):
         place = (roots[table] - 1) * 4096
@@ -453,7 +453,7 @@ def test_pages_that_are_damaged_where_rows_are(tmp_path, journal, made, bank, ca
 
 
 def test_a_damaged_page_met_by_an_index(tmp_path, journal, made, caplog):
-    roots = dict(rows(tmp_path, "sqlite_schema", "name, rootpage"))
+    roots: dict[str, int] = dict(rows(tmp_path, "sqlite_schema", "name, rootpage"))
     data = bytearray(made.read_bytes())
     place = (roots["transactions"] - 1) * 4096
     data[place : place + 4096] = b"\xff" * 4096
