@@ -68,7 +68,9 @@ class Consumer:
         try:
             sink = self._opened()
             if sink.position >= head:
-                return sink.tend()
+                more = sink.tend()
+                self._succeeded()
+                return more
             return self._take(sink, head)
         except JournalError:
             raise
@@ -98,10 +100,13 @@ class Consumer:
         commits, is_full = self._batch(sink.position, head)
         sink.take(commits)
         self.position = sink.position
-        self.fault = None
-        self._retry_seconds = RETRY_SECONDS_MIN
+        self._succeeded()
         self._due_at = 0.0 if is_full else self._clock() + self._interval_seconds
         return is_full
+
+    def _succeeded(self) -> None:
+        self.fault = None
+        self._retry_seconds = RETRY_SECONDS_MIN
 
     def _batch(self, position: int, head: int) -> tuple[list[Commit], bool]:
         """The next commits, and whether the batch is full rather than at the head."""
