@@ -43,10 +43,16 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def environment() -> dict[str, str]:
+    """Ours without settings of the developer's: a test says all that it wants."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("SWITCH_")}
+
+
 def run_switch(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*SWITCH, *map(str, arguments)],
         cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=WAIT_SECONDS_MAX,
@@ -150,6 +156,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -35,9 +35,9 @@ BALANCE = 10**12
 # The last one soon has no more, so that declines are kept as well.
 BALANCE_POOR = 200_000
 ASKED_AGAIN = 200
-# The moments of a kill: while it starts, and under load.
-START_SECONDS, LOAD_SECONDS = 0.3, 0.15
-KILLED_AT_START, FOLLOWER_KILLED = 0.15, 0.2
+# The moments of a kill: while it starts, under load, and while it stops.
+START_SECONDS, LOAD_SECONDS, STOP_SECONDS = 0.3, 0.15, 0.05
+KILLED_AT_START, KILLED_AT_STOP, FOLLOWER_KILLED = 0.15, 0.15, 0.2
 # A machine that stands still for a while shall not take approvals back.
 PATIENT = ("--set", "link.answer_deadline_ms=60000")
 
@@ -122,6 +122,9 @@ def test_what_was_answered_survives_every_kill(tmp_path):
             if draw.random() < FOLLOWER_KILLED:
                 kill_follower(daemon)
             time.sleep(draw.uniform(0, LOAD_SECONDS))
+            if draw.random() < KILLED_AT_STOP:
+                daemon.send_signal(signal.SIGTERM)
+                time.sleep(draw.uniform(0, STOP_SECONDS))
             daemon.kill()
             recorder.join()
             # A follower ends with its parent; the one of the round before has.
