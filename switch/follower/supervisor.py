@@ -99,8 +99,9 @@ class FollowerProcess:
             started_at = time.monotonic()
             try:
                 exit_code = await self._run_once()
-            except OSError as error:
-                event(_logger, logging.ERROR, "follower not started", reason=error)
+            except (OSError, ValueError) as error:
+                # Not started; or it says what is no status, and was ended for it.
+                event(_logger, logging.ERROR, "follower has failed", reason=error)
                 exit_code = -1
             if self._is_stopping:
                 break
@@ -141,7 +142,8 @@ class FollowerProcess:
             transport.close()
             process.stdin.close()
             self._process = None
-        return await loop.run_in_executor(None, process.wait)
+            exit_code = await loop.run_in_executor(None, process.wait)
+        return exit_code
 
 
 def _spawn(settings: Settings) -> "subprocess.Popen[bytes]":
