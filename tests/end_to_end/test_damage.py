@@ -56,6 +56,11 @@ def check_refused(daemon: Daemon, *said: str) -> None:
     wait_until(lambda: not daemon.processes(), "its processes to end")
 
 
+def is_all_released(daemon: Daemon) -> bool:
+    metrics = daemon.metrics()
+    return metrics["switch_released_head"] == metrics["switch_journal_head"]
+
+
 def commits(data: Path) -> dict[int, bytes]:
     """The records of the journal, read by another library."""
     uri = f"file:{data / 'journal.db'}?mode=ro"
@@ -99,6 +104,8 @@ def test_a_torn_commit_that_nobody_was_answered_is_left_out(daemon):
 def test_a_torn_commit_that_was_answered_is_told_and_nothing_is_answered(daemon):
     daemon.start()
     trade(daemon, 1, 20)
+    # The number of an answered commit is noted a moment after its replies have left.
+    wait_until(lambda: is_all_released(daemon), "the last commit to count as answered")
     daemon.kill()
     log = daemon.data / "journal.db-wal"
     os.truncate(log, log.stat().st_size - 100)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import random
+import resource
 import socket
 import struct
 import threading
@@ -25,6 +26,7 @@ BALANCE = 10**9
 ACCOUNTS = 40
 CONNECTIONS_MAX = 60
 FRAME_SIZE_MAX = 2048
+DESCRIPTORS_MAX = 64
 # Of the answers of one test, so that a bounded log is told from one line each.
 MANY = 5_000
 LINES_MAX = 1_000
@@ -332,3 +334,32 @@ def test_connections_above_the_limit_are_closed_and_those_below_stay(daemon, tra
 
 def _refused(daemon: Daemon) -> float:
     return daemon.metrics()["switch_connections_refused_total"]
+
+
+def limit_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS_MAX, DESCRIPTORS_MAX))
+
+
+def has_room(daemon: Daemon) -> bool:
+    with Client(daemon.port) as client:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.send(network(1, "301"))
+        return client.receive_body() is not None
+
+
+def test_a_flood_that_takes_every_descriptor_stops_nobody_who_is_there(tmp_path):
+    with Daemon(tmp_path) as daemon, contextlib.ExitStack() as stack:
+        daemon.pans = make_bank(daemon.data, ACCOUNTS, BALANCE)
+        daemon.start(limit_descriptors)
+        trader = Trader(daemon, 0)
+        trader.start()
+        stack.callback(trader.end)
+        peers = [connect(daemon) for _ in range(3 * DESCRIPTORS_MAX)]
+        trader.wait_for(1_000)
+        for peer in peers:
+            peer.close()
+        # What comes too early is accepted and closed: there is no descriptor for it.
+        wait_until(lambda: has_room(daemon), "room for another one")
+        trader.end()
+        assert trader.fault is None, trader.fault
+        assert daemon.stop() == 0
