@@ -167,7 +167,7 @@ BAD_ACCOUNTS = {
     "some of them others",
     "a,eur,1,0": "currency: expected ISO 4217 letters such as EUR, got eur",
     "a,978,1,0": "currency: expected ISO 4217 letters such as EUR, got others",
-    "a,XXX,1,0": "currency: expected ISO 4217 letters such as EUR, got XXX",
+    "a,XAU,1,0": "currency: expected ISO 4217 letters such as EUR, got XAU",
     "a,EUR,,0": "balance: expected a whole number of minor units, got something else",
     "a,EUR,1.0,0": "balance: expected a whole number of minor units, got something "
     "else",
