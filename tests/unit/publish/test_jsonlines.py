@@ -122,6 +122,15 @@ def test_files_are_found_in_the_order_of_their_numbers(tmp_path):
     publisher.close()
 
 
+def test_who_reads_along_sees_no_torn_end_once_it_is_opened(tmp_path):
+    publish(tmp_path, 1, 4)
+    (path,) = event_files(tmp_path)
+    for end in (b"\0" * LINE_SIZE * 3, line(5)[:-1], b"\n", b"{}\n" + line(5)):
+        path.write_bytes(whole(1, 4) + end)
+        JsonLinesPublisher(tmp_path).close()
+        assert path.read_bytes() == whole(1, 4)
+
+
 def test_a_torn_end_is_cut_at_every_byte(tmp_path):
     publish(tmp_path, 1, 4)
     (path,) = event_files(tmp_path)
