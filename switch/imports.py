@@ -115,6 +115,7 @@ def _write_snapshots(store: Store) -> None:
                 store.snapshots.write(
                     state.shard, state.sequence, store.journal.head, dump(state)
                 )
+        store.snapshots.mark_complete(store.journal.head)
     except JournalError as error:
         _log.warning("no snapshots, the next start will replay the import: %s", error)
 

@@ -156,6 +156,7 @@ class MemorySnapshots:
     def __init__(self, journal: MemoryJournal) -> None:
         self._journal = journal
         self._newest: dict[int, Snapshot] = {}
+        self.complete_to = 0
 
     def write(self, shard: int, sequence: int, commit: int, data: bytes) -> None:
         if commit > self._journal.head:
@@ -166,9 +167,14 @@ class MemorySnapshots:
             )
         self._newest[shard] = Snapshot(shard, sequence, commit, data)
 
+    def mark_complete(self, commit: int) -> None:
+        self.complete_to = commit
+
     def read_all(self) -> Iterator[Snapshot]:
         for shard in sorted(self._newest):
-            yield self._newest[shard]
+            snapshot = self._newest[shard]
+            commit = max(snapshot.commit, self.complete_to)
+            yield msgspec.structs.replace(snapshot, commit=commit)
 
     def close(self) -> None:
         pass

@@ -109,7 +109,17 @@ class SnapshotStore(Protocol):
     def write(self, shard: int, sequence: int, commit: int, data: bytes) -> None:
         """Durable on return; replaces the shard's last but one, atomically."""
 
+    def mark_complete(self, commit: int) -> None:
+        """Every entry up to `commit` is in the newest snapshots, and a shard without
+        one has none. Durable on return."""
+
     def read_all(self) -> Iterator[Snapshot]:
-        """The newest sound snapshot of each shard that has one, by shard."""
+        """The newest sound snapshot of each shard that has one, by shard. Replay goes
+        on behind its `commit`, which is that of the mark if that is later."""
+
+    @property
+    def complete_to(self) -> int:
+        """Behind which commit a shard without a snapshot is replayed. To be asked when
+        all have been read."""
 
     def close(self) -> None: ...

@@ -1,16 +1,16 @@
-"""The released head: the last commit whose replies have left.
+"""The released head: the last commit whose replies may have left.
 
 Layout of the file `released`, little-endian:
 
     offset  size  what
     0       8     magic "swRELSD1"
-    8       8     number of the last commit whose replies were handed to the sockets
+    8       8     number of the last commit that is durable and may be answered from
     16      8     the same number, every bit inverted
 
-Rule 1: it is only ever a lower bound. It is written after the commit is durable and
-        after the replies went, through a shared mapping, and never synced. After a
-        killed process it is exact; after a power loss it may be any older value, or
-        gone.
+Rule 1: it is written when the commit is durable, just before its replies go, through a
+        shared mapping, and never synced. After a killed process it names every commit
+        that anybody was answered from; after a power loss it may be any older value,
+        or gone.
 Rule 2: therefore the journal may be ahead of it and never behind it. A journal that
         ends before it has lost commits that were answered.
 Rule 3: a torn or damaged file bounds less, never more: the smaller of the two
@@ -84,7 +84,7 @@ class Released:
         return self._words[1]
 
     def advance(self, number: int) -> None:
-        """Call it after the replies of commit `number` were handed over."""
+        """Commit `number` is durable; call it before its replies are handed over."""
         words = self._words
         assert number >= words[1], (number, words[1])
         words[1] = number

@@ -1,6 +1,7 @@
 """Snapshots of shards in a SQLite file of their own, `snapshots.db`.
 
-    meta       one row: format version, identity of the journal they belong to
+    meta       one row: format version, identity of the journal they belong to, and the
+               commit up to which all that happened is in the newest snapshots
     snapshots  id INTEGER PRIMARY KEY = 2 * shard + slot, record BLOB
 
 Each shard has two slots, written in turn, so that a damaged newest snapshot leaves
@@ -31,6 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from switch.journal import connection as db
 from switch.journal.directory import SNAPSHOTS_NAME, sync_directory
@@ -54,10 +56,11 @@ _SCHEMA = f"""
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     format INTEGER NOT NULL,
-    identity BLOB NOT NULL
+    identity BLOB NOT NULL,
+    complete_to INTEGER NOT NULL
 );
 CREATE TABLE snapshots (id INTEGER PRIMARY KEY, record BLOB NOT NULL);
-INSERT INTO meta VALUES (1, {FORMAT_VERSION}, x'%s');
+INSERT INTO meta VALUES (1, {FORMAT_VERSION}, x'%s', 0);
 """
 
 assert _HEADER.size == 32
@@ -171,6 +174,9 @@ class SqliteSnapshots:
         self._journal = journal
         self._lock = threading.Lock()
         self._unreadable: list[JournalError] = []
+        # The mark speaks of the newest snapshots, so it says nothing of these.
+        self._damaged: set[int] = set()
+        self._complete_to = _complete_to(connection, path)
         self._newest: dict[int, tuple[int, int]] = {}  # shard → sequence, slot
         rows = connection.execute(
             "SELECT id, substr(record, 1, ?) FROM snapshots", (_HEADER.size,)
@@ -181,6 +187,7 @@ class SqliteSnapshots:
                 sequence = _decode_header(header, shard, path)[1]
             except JournalDamaged as error:
                 self._unreadable.append(error)
+                self._damaged.add(shard)
             else:
                 newest = self._newest.get(shard, (-1, 0))
                 self._newest[shard] = max(newest, (sequence, slot))
@@ -207,9 +214,32 @@ class SqliteSnapshots:
                 raise db.translate(error, self.path, commit) from error
             self._newest[shard] = (sequence, slot)
 
+    def mark_complete(self, commit: int) -> None:
+        if self.read_only:
+            raise JournalReadOnly("opened for reading only", path=self.path)
+        with self._lock:
+            try:
+                self._connection.execute("UPDATE meta SET complete_to = ?", (commit,))
+            except apsw.Error as error:
+                raise db.translate(error, self.path, commit) from error
+            self._complete_to = commit
+
+    @property
+    def complete_to(self) -> int:
+        return 0 if self._damaged else self._complete_to
+
     def read_all(self) -> Iterator[Snapshot]:
         head = self._journal.head
         self.problems = list(self._unreadable)
+        if self._complete_to > head:
+            raise JournalDamaged(
+                "snapshots are ahead of the journal, which has lost commits or is "
+                "another's",
+                path=self.path,
+                commit=self._complete_to,
+                expected=f"a commit up to {head}",
+                got=f"commit {self._complete_to}",
+            )
         for shard in sorted(self._newest):
             snapshot = self._read(shard)
             if snapshot is None:
@@ -223,6 +253,9 @@ class SqliteSnapshots:
                     expected=f"a commit up to {head}",
                     got=f"commit {snapshot.commit}, sequence {snapshot.sequence}",
                 )
+            if shard not in self._damaged:
+                commit = max(snapshot.commit, self._complete_to)
+                snapshot = msgspec.structs.replace(snapshot, commit=commit)
             yield snapshot
 
     def _read(self, shard: int) -> Snapshot | None:
@@ -238,11 +271,24 @@ class SqliteSnapshots:
                     return decode(data, shard, self.path)
             except JournalDamaged as error:
                 self.problems.append(error)
+                self._damaged.add(shard)
         return None
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def _complete_to(connection: apsw.Connection, path: str) -> int:
+    commit = connection.execute("SELECT complete_to FROM meta").get
+    if type(commit) is not int:
+        raise JournalDamaged(
+            "meta row is damaged",
+            path=path,
+            expected="a commit number",
+            got=type(commit).__name__,
+        )
+    return commit
 
 
 def _check_meta(connection: apsw.Connection, path: str, identity: bytes) -> None:

@@ -39,7 +39,7 @@ def recover(
 ) -> Recovered:
     """Raises JournalDamaged. `progress` is told (commit, head) after every commit."""
     states = [State(shard, limits) for shard in range(journal.shard_count)]
-    positions = [0] * journal.shard_count
+    positions: dict[int, int] = {}
     sequences = [-1] * journal.shard_count
     for snapshot in snapshots.read_all() if snapshots is not None else ():
         if not 0 <= snapshot.shard < journal.shard_count:
@@ -51,7 +51,10 @@ def recover(
         states[snapshot.shard] = _restore(snapshot, limits)
         positions[snapshot.shard] = snapshot.commit
         sequences[snapshot.shard] = snapshot.sequence
-    from_commit = min(positions)
+    complete_to = 0 if snapshots is None else snapshots.complete_to
+    from_commit = min(
+        positions.get(shard, complete_to) for shard in range(journal.shard_count)
+    )
     replayed = 0
     head = journal.head
     for commit in journal.read(from_commit):

@@ -52,11 +52,17 @@ class Snapshotter:
 
     async def take_all(self, pause_s: float = 0.0) -> None:
         """A snapshot of each shard that changed. Raises JournalError."""
+        complete_to = self._group.head
         self._taken_at_entries = self._group.entries
         for shard in self._group.shards:
             if shard.state.sequence != self._sequences[shard.state.shard]:
                 await self._take(shard)
                 await asyncio.sleep(pause_s)
+        # A shard that was left out has had no entry since its snapshot: one that is
+        # quiet for years does not make a start read the journal from its beginning.
+        await asyncio.get_running_loop().run_in_executor(
+            None, self._store.mark_complete, complete_to
+        )
         self.rounds += 1
 
     async def _take(self, shard: Shard) -> None:

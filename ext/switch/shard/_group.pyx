@@ -186,8 +186,8 @@ cdef class CommitGroup:
 
     `submit(at, records)` hands a commit to the journal's thread, which calls
     `committed(number)` on the loop when it is durable. `schedule(callback)` runs a
-    callback when the loop has read what has arrived. `released(number)` is told after
-    the replies have gone. `clock()` gives milliseconds since 1970. `deadline_ms` is how
+    callback when the loop has read what has arrived. `released(number)` is told
+    just before the replies go. `clock()` gives milliseconds since 1970. `deadline_ms` is how
     long after its request was read an approval may still leave.
     """
 
@@ -291,8 +291,10 @@ cdef class CommitGroup:
         if self._changed:
             # Before the replies: the disk works on the next commit while they leave.
             self.seal()
-        self._deliver(deliveries, waiters)
+        # Before them, too: a process killed in between must have noted every commit
+        # that anybody was answered from.
         self._released(number)
+        self._deliver(deliveries, waiters)
         if self._holding or self._waiters:
             self.flush()
 

@@ -162,4 +162,63 @@ def test_read_only(directory, journal):
     assert list(store.read_all()) == [FIRST]
     with pytest.raises(JournalReadOnly):
         store.write(3, 8, 7, b"")
+    with pytest.raises(JournalReadOnly):
+        store.mark_complete(4)
     store.close()
+
+
+def marked(directory, journal, commit, *snapshots):
+    """All that is read of a store whose newest snapshots are complete to `commit`."""
+    store = SqliteSnapshots.open(directory, journal=journal)
+    for one in snapshots:
+        store.write(one.shard, one.sequence, one.commit, one.data)
+    store.mark_complete(commit)
+    store.close()
+
+
+def positions(directory, journal):
+    """Where replay goes on for each shard, and for those without a snapshot."""
+    store = SqliteSnapshots.open(directory, journal=journal)
+    try:
+        found = {one.shard: one.commit for one in store.read_all()}
+        return found, store.complete_to
+    finally:
+        store.close()
+
+
+def test_a_quiet_shard_is_complete_to_the_mark(directory, journal):
+    marked(directory, journal, 8, FIRST, OTHER)
+    assert positions(directory, journal) == ({1: 8, 3: 8}, 8)
+    write(directory, journal, Snapshot(3, 9, 9, b"later"))
+    assert positions(directory, journal) == ({1: 8, 3: 9}, 8)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE snapshots SET record = substr(record, 1, 34) WHERE id = 7",
+        "UPDATE snapshots SET record = x'00' || record WHERE id = 7",
+    ],
+)
+def test_the_mark_says_nothing_of_a_shard_whose_newest_is_damaged(
+    directory, journal, damage
+):
+    marked(directory, journal, 8, FIRST, SECOND, OTHER)
+    change(directory, damage)
+    assert positions(directory, journal) == ({1: 8, 3: FIRST.commit}, 0)
+
+
+def test_a_mark_ahead_of_the_journal_is_refused(directory, journal):
+    marked(directory, journal, 8, FIRST)
+    change(directory, "UPDATE meta SET complete_to = 10")
+    with pytest.raises(
+        JournalDamaged, match="expected a commit up to 9, got commit 10"
+    ):
+        read(directory, journal)
+
+
+def test_a_damaged_mark_is_refused(directory, journal):
+    marked(directory, journal, 8, FIRST)
+    change(directory, "UPDATE meta SET complete_to = 'x'")
+    with pytest.raises(JournalDamaged, match="expected a commit number, got str"):
+        read(directory, journal)

@@ -110,9 +110,29 @@ def test_only_what_has_changed_is_taken_again():
         await beside(node, snapshotter.take_all())
         shard = node.shard().state.shard
         second = stored(node)
-        assert [n for n in second if second[n] != first[n]] == [shard]
+        taken = [n for n in second if second[n].sequence != first[n].sequence]
+        assert taken == [shard]
         assert second[shard].sequence == first[shard].sequence + 1
         assert snapshotter.rounds == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_quiet_shard_does_not_make_a_restart_read_from_far_back():
+    async def scenario():
+        node, snapshotter = opened()
+        for stan in range(5):
+            node.ask(stan=stan)
+            node.commit()
+        await beside(node, snapshotter.take_all())
+        for stan in range(5, 10):
+            node.ask(stan=stan)
+            node.commit()
+        await beside(node, snapshotter.take_all())
+        restarted = node.restart()
+        assert restarted.recovered.from_commit == node.group.head
+        assert restarted.recovered.entries_replayed == 0
+        assert list(map(view, restarted.states)) == list(map(view, node.states))
 
     asyncio.run(scenario())
 
