@@ -119,6 +119,21 @@ def test_what_is_available_can_be_spent(mti, card, amount, code):
         assert switch.account(name).available >= 0
 
 
+@pytest.mark.parametrize("first", REQUESTS)
+@pytest.mark.parametrize("second", REQUESTS)
+def test_what_is_held_or_spent_is_not_available_again(first, second):
+    switch = Switch()
+    line = switch.connect()
+    replies = switch.ask(
+        line,
+        fields(first, 1, amount=6_000),
+        fields(second, 2, amount=4_001),
+        fields(second, 3, amount=4_000),
+        fields(second, 4, amount=1),
+    )
+    assert [reply[39] for reply in replies] == ["00", "51", "00", "51"]
+
+
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("mti", [*REQUESTS, *ADVICES])
 @pytest.mark.parametrize(

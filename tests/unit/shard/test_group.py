@@ -56,6 +56,19 @@ def test_what_comes_while_a_commit_is_in_flight_is_the_next_one(node):
     assert node.released == [2, 3]
 
 
+def test_sealing_while_a_commit_is_in_flight_starts_no_other(node):
+    waiting: Future[None] = Future()
+    node.ask(stan=1)
+    node.turn()
+    node.ask(stan=2)
+    node.group.wait(waiting)
+    node.group.seal()
+    assert len(node.submitted) == 1
+    node.commit()
+    assert waiting.done()
+    assert [commit.number for commit in node.journal.read(0)] == [1, 2, 3]
+
+
 def test_one_commit_carries_a_record_of_each_shard_that_changed(node):
     cards = ("active", "euro", "credit", "other")
     for stan, card in enumerate(cards * 2, 1):
