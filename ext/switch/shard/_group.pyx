@@ -9,7 +9,7 @@ with the load by itself.
 Rule 1: a reply leaves only after every entry decided before it is durable. That holds
 for repeats as well, whose first answer may still be on its way to the disk.
 Rule 2: an approval that was not durable by its deadline does not leave. Whoever asked
-may have decided without us: what it took goes back, and it and its repeats are declined.
+may have decided without us: what it took goes back, it and its repeats are declined.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
@@ -110,7 +110,7 @@ cdef class ReplyBuffer:
         return approvals
 
     cdef int decline(self, bytes frame) except -1:
-        """The approval in this frame was withdrawn: the next commit carries a decline."""
+        """The approval in this frame was withdrawn: the next commit has a decline."""
         return 0
 
     cpdef deliver(self, bytes frames, int replies):
@@ -186,9 +186,9 @@ cdef class CommitGroup:
 
     `submit(at, records)` hands a commit to the journal's thread, which calls
     `committed(number)` on the loop when it is durable. `schedule(callback)` runs a
-    callback when the loop has read what has arrived. `released(number)` is told
-    just before the replies go. `clock()` gives milliseconds since 1970. `deadline_ms` is how
-    long after its request was read an approval may still leave.
+    callback when the loop has read what has arrived. `released(number)` is told just
+    before the replies go. `clock()` gives milliseconds since 1970. `deadline_ms` is
+    how long after its request was read an approval may still leave.
     """
 
     def __init__(

@@ -168,7 +168,8 @@ class Told(list[Any]):
         super().append(item)
 
 
-def test_the_next_commit_starts_then_replies_leave_then_it_is_released():
+def test_the_next_commit_starts_then_this_one_is_noted_then_replies_leave():
+    """A process killed in between has noted every commit that it answered from."""
     happened: list[str] = []
     switch = Switch()
     switch.on_submit = lambda: happened.append("submitted")
@@ -179,7 +180,7 @@ def test_the_next_commit_starts_then_replies_leave_then_it_is_released():
     switch.turn()
     line.send(fields("0100", 2))
     switch.make_durable()
-    assert happened == ["submitted", "submitted", "replied", "released"]
+    assert happened == ["submitted", "submitted", "released", "replied"]
     assert line.codes == ["00"]
 
 
