@@ -129,8 +129,6 @@ cdef class Dispatcher:
         request.kind = KINDS[flow]
         if not self._fill(request, message, mti):
             return self.refuse(message, replies, b"30")
-        if self.group.pending >= self.group.pending_max:
-            return self.refuse(message, replies, b"91")
         shard = self.group.shards[self.directory.shard_of(request.body.pan_hash)]
         decision = shard.admit(request, now)
         self.repeated += decision.repeated

@@ -15,5 +15,6 @@ cdef class Decision:
     cdef uint8_t approval[6]
 
 
+cdef Decision undecided(const char* response_code)
 cpdef Decision decide(State state, Request request, int64_t now)
 cdef void write_approval_code(uint64_t sequence, int shard, uint8_t* out) noexcept

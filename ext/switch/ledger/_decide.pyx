@@ -98,7 +98,7 @@ cpdef Decision decide(State state, Request request, int64_t now):
                 return _repeated(state, record)
             reversed_before = True
     if not state.has_room():
-        return _answer_only(b"91")
+        return undecided(b"91")
     if request.kind == REVERSAL:
         return _reverse(state, request, now, pan)
     if request.kind == AUTHORISATION or request.kind == FINANCIAL:
@@ -496,7 +496,7 @@ cdef Decision _answer(State state, Transaction entry, Kind kind):
     return decision
 
 
-cdef Decision _answer_only(const char* response_code):
+cdef Decision undecided(const char* response_code):
     """Refused without a trace: the request may come again and be decided then."""
     cdef Decision decision = Decision.__new__(Decision)
     memcpy(decision.code, response_code, 2)

@@ -113,9 +113,10 @@ cdef class Framing:
 
     cdef int write_header(self, uint8_t* at, Py_ssize_t body_size) except -1:
         cdef Py_ssize_t length = body_size
-        if body_size > self.size_max or body_size < 0:
+        # `size_max` is what a peer may send; a reply may be a little longer.
+        if body_size > self.wire_size_max or body_size < 0:
             raise FrameTooLongError(
-                f"{self.name} frame: expected a body of at most {self.size_max} "
+                f"{self.name} frame: expected a body of at most {self.wire_size_max} "
                 f"bytes, got {body_size}"
             )
         if self.inclusive:

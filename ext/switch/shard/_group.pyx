@@ -16,7 +16,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from switch.ledger._apply cimport apply
-from switch.ledger._decide cimport decide
+from switch.ledger._decide cimport decide, undecided
 from switch.ledger._entry cimport ENTRY_SIZE_MAX, HELD, POSTED
 
 from switch.journal.port import ShardRecord
@@ -128,10 +128,17 @@ cdef class Shard:
         free(self.pending)
 
     cdef Decision admit(self, Request request, int64_t now):
-        """Decides one request; what it wrote is in the commit being gathered."""
+        """Decides one request; what it wrote is in the commit being gathered.
+
+        A decision that would be one too many for it is not taken: 91. A repeat writes
+        nothing, and gets its answer even then.
+        """
         cdef Decision decision = decide(self.state, request, now)
-        if decision.entry is not None:
-            self.write(decision.entry)
+        if decision.entry is None:
+            return decision
+        if self.group.pending >= self.group.pending_max:
+            return undecided(b"91")
+        self.write(decision.entry)
         return decision
 
     cdef int write(self, Entry entry) except -1:

@@ -280,6 +280,15 @@ def test_over_capacity_is_answered_91_and_may_come_again():
     assert switch.account().held == 3
 
 
+def test_over_capacity_a_repeat_still_gets_its_first_answer():
+    switch = Switch(pending_max=1)
+    line = switch.connect()
+    line.send(fields("0100", 1), fields("0100", 2), fields("0101", 1))
+    switch.settle()
+    assert line.codes == ["00", "91", "00"]
+    assert line.replies[0][38] == line.replies[2][38]
+
+
 def test_what_a_commit_in_flight_carries_is_not_pending_any_more():
     switch = Switch(pending_max=1)
     line = switch.connect()

@@ -252,7 +252,9 @@ class Line:
     @property
     def replies(self) -> list[Message]:
         """All that was written so far."""
-        frames = FrameReader(self.switch.framing).feed(b"".join(self.transport.writes))
+        settings = self.switch.settings
+        framing = Framing(settings.framing, settings.inclusive)
+        frames = FrameReader(framing).feed(b"".join(self.transport.writes))
         return [self.switch.codec.decode(frame) for frame in frames]
 
     @property
