@@ -10,6 +10,7 @@ currency. An approval never makes it negative; advices may, and say so.
 from switch.ledger._apply import apply, apply_payload
 from switch.ledger._decide import (
     Decision,
+    approval_code,
     decide,
     decide_expiries,
     decide_withdrawal,
@@ -48,6 +49,7 @@ __all__ = [
     "Transaction",
     "apply",
     "apply_payload",
+    "approval_code",
     "decide",
     "decide_expiries",
     "decide_withdrawal",

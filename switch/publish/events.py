@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from switch.journal.port import Commit, ShardRecord
+from switch.ledger._decide import approval_code
 from switch.ledger._entry import (
     CARD_STATUSES,
     AccountOpened,
@@ -38,7 +39,6 @@ APPROVED = {
     "advice_recorded": False,
     "withdrawn": False,
 }
-_BASE_36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -110,16 +110,6 @@ def record_events(commit: int, record: ShardRecord) -> Iterator[Event]:
             yield _card(entry, shard, commit)
         else:
             yield _account(entry, shard, commit)
-
-
-def approval_code(shard: int, sequence: int) -> str:
-    """Field 38, as `switch.ledger._decide.write_approval_code` makes it."""
-    number = sequence * 1024 + shard
-    digits = ""
-    for _ in range(6):
-        number, digit = divmod(number, 36)
-        digits = _BASE_36[digit] + digits
-    return digits
 
 
 class _Times:

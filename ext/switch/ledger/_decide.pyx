@@ -83,6 +83,13 @@ cdef void write_approval_code(uint64_t sequence, int shard, uint8_t* out) noexce
         number //= 36
 
 
+def approval_code(int shard, uint64_t sequence):
+    """Field 38 of an approval by this entry."""
+    cdef uint8_t code[6]
+    write_approval_code(sequence, shard, code)
+    return PyBytes_FromStringAndSize(<char*> code, 6).decode("ascii")
+
+
 cpdef Decision decide(State state, Request request, int64_t now):
     """The decision on one request, advice or reversal, in the order of the checks."""
     cdef uint64_t pan = pan_prefix(request.body.pan_hash)

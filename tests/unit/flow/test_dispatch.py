@@ -8,8 +8,7 @@ import pytest
 
 from iso8583 import load_spec, spec_names
 from switch.flow.replies import OTHERS, REPLIES
-from switch.ledger import Transaction
-from switch.publish.events import approval_code
+from switch.ledger import Transaction, approval_code
 from tests.unit.link.in_memory import Switch, fields, original
 
 SPECS = spec_names()

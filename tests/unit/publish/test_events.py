@@ -6,11 +6,10 @@ import msgspec
 import pytest
 
 from switch.journal.memory import MemoryJournal
-from switch.ledger import KIND_NAMES, CardIssued
+from switch.ledger import KIND_NAMES, CardIssued, approval_code
 from switch.publish.events import (
     Event,
     Position,
-    approval_code,
     events_of,
     position_of,
 )
