@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 NONE: Final = "none"
-FORMS: Final = ("hex", "base64", "binary")
+FORMS: Final = ("hex", "base64", "binary", "pcap", "pcapng", "jpos")
 WARNING: Final = "warning: card data in clear; keep it off disks, logs and tickets"
 
 
@@ -50,8 +50,9 @@ def add(subparsers: Subparsers) -> None:
         "--format",
         choices=(AUTO, *FORMS),
         default=AUTO,
-        help="how the input is written: hex or base64, a record a line, or the bytes "
-        "themselves (default: what makes messages)",
+        help="how the input is written: hex or base64, a record a line; binary, the "
+        "bytes themselves; a network capture, or a log of jPOS (default: what makes "
+        "messages)",
     )
     parser.add_argument(
         "--spec",
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     codecs, framings = _codecs(arguments.spec), _framings(arguments)
     try:
-        found, reason = _readings(arguments)
+        found, reason = _readings(arguments, codecs[0])
         reading, guess = _choose(found, codecs, framings)
     except CaptureError as error:
         raise exits.CommandError(str(error)) from error
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(_plain(reading, guess, decoded, arguments.unmasked))
     else:
         _print(reading, guess if guessed else None, decoded, arguments.unmasked)
-    faults = [f"line {one.line}: {one.fault}" for one in decoded if one.fault]
+    faults = [f"{one.place}: {one.fault}" for one in decoded if one.fault]
     if faults:
         sys.stdout.flush()
         raise exits.CommandError("; ".join(faults))
@@ -102,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 class Decoded(NamedTuple):
     """One message of the input, as far as it could be read."""
 
-    line: int
+    place: str
     message: "iso8583.Message | None"
     fault: str
 
@@ -128,26 +129,29 @@ def _framings(arguments: argparse.Namespace) -> "Sequence[Framing | None]":
     ]
 
 
-def _readings(arguments: argparse.Namespace) -> "tuple[list[Reading], str]":
+def _readings(
+    arguments: argparse.Namespace, codec: "iso8583.Codec"
+) -> "tuple[list[Reading], str]":
     """And what to say if it makes no message: the argument may be anything then."""
-    from switch.replay.capture import HEX_DIGITS
-    from switch.replay.inputs import BASE64, HEX, readings
+    from switch.replay.captures.text import BASE64, HEX, HEX_DIGITS
+    from switch.replay.inputs import readings
 
     given: str = arguments.input
     form = None if arguments.format == AUTO else arguments.format
     if given == "-":
-        return readings(sys.stdin.buffer.read(), "standard input", form), ""
+        return readings(sys.stdin.buffer.read(), "standard input", codec, form), ""
     if HEX_DIGITS.issuperset(given):
-        return readings(given.encode(), "message", form or HEX), ""
+        return readings(given.encode(), "message", codec, form or HEX.name), ""
     try:
-        return readings(Path(given).read_bytes(), given, form), ""
+        return readings(Path(given).read_bytes(), given, codec, form), ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
     # it may be mistyped hex, with a card in it: it isn't repeated
     nothing = (
         f"input: expected hex, base64, a file or -, got none of them ({reason.lower()})"
     )
-    found = readings(given.encode("utf-8", "replace"), "message", form or BASE64)
+    data = given.encode("utf-8", "replace")
+    found = readings(data, "message", codec, form or BASE64.name)
     if found[0].fault:
         raise exits.CommandError(nothing)
     # many a misspelt file name is good base64, and means nothing
@@ -170,7 +174,12 @@ def _choose(
             faults.append(reading.fault)
             continue
         try:
-            guessed = guess([frame.body for frame in reading.frames], codecs, framings)
+            guessed = guess(
+                reading.records,
+                codecs[:1] if reading.is_bare else codecs,
+                [None] if reading.is_bare else _framings_of(reading, framings),
+                is_torn=reading.is_torn,
+            )
         except CaptureError as error:
             faults.append(f"{reading.form}: {error}")
             continue
@@ -182,23 +191,25 @@ def _choose(
     return max(made, key=lambda pair: pair[1].best.score)
 
 
+def _framings_of(
+    reading: "Reading", framings: "Sequence[Framing | None]"
+) -> "list[Framing | None]":
+    """A stream has headers: nothing else says where its messages end."""
+    return [one for one in framings if one is not None or not reading.is_torn]
+
+
 def _decode(reading: "Reading", best: "Candidate") -> "Iterator[Decoded]":
     import iso8583
-    from switch.replay.guess import cut
 
-    for frame in reading.frames:
-        bodies = cut(frame.body, best.framing)
-        if not bodies:
-            fault = (
-                f"expected one whole {best.framing_name} frame, got "
-                f"{len(frame.body)} bytes"
-            )
-            yield Decoded(frame.line, None, fault)
-        for body in bodies:
-            try:
-                yield Decoded(frame.line, best.codec.decode(body), "")
-            except iso8583.DecodeError as error:
-                yield Decoded(frame.line, error.message, str(error))
+    for frame in reading.frames(best.framing):
+        if not frame.body:
+            fault = f"expected whole {best.framing_name} frames, got other bytes"
+            yield Decoded(frame.place, None, fault)
+            continue
+        try:
+            yield Decoded(frame.place, best.codec.decode(frame.body), "")
+        except iso8583.DecodeError as error:
+            yield Decoded(frame.place, error.message, str(error))
 
 
 def _plain(
@@ -208,7 +219,7 @@ def _plain(
 
     messages: list[dict[str, object]] = []
     for one in decoded:
-        plain: dict[str, object] = {"line": one.line}
+        plain: dict[str, object] = {"place": one.place}
         if one.fault:
             plain["error"] = one.fault
         if one.message is not None:
@@ -224,6 +235,7 @@ def _plain(
             for other in guess.ambiguous
         ],
         "messages": messages,
+        "notes": dict(reading.capture.notes) if reading.capture else {},
     }
 
 
@@ -235,8 +247,13 @@ def _print(
 ) -> None:
     from switch.cli.tree import print_message
 
-    shown = [one.message for one in decoded if one.message is not None]
+    shown = [one for one in decoded if one.message is not None]
     if guess is not None and shown:
         print(f"{reading.form}; {guess.why()}")
-    for message in shown:
-        print_message(message, unmasked=unmasked)
+    for one in shown:
+        assert one.message is not None
+        title = one.place if len(shown) > 1 else ""
+        print_message(one.message, unmasked=unmasked, title=title)
+    if reading.capture is not None:
+        for note, count in reading.capture.notes.items():
+            print(f"{note}: {count}", file=sys.stderr)

@@ -32,9 +32,11 @@ class Node(msgspec.Struct, frozen=True):
         return f"{head}: {self.value}" if self.value else head
 
 
-def print_message(message: "iso8583.Message", *, unmasked: bool = False) -> None:
+def print_message(
+    message: "iso8583.Message", *, unmasked: bool = False, title: str = ""
+) -> None:
     nodes = message_nodes(message, unmasked=unmasked)
-    head = f"MTI {message.mti}"
+    head = f"MTI {message.mti}" + (f"  ({title})" if title else "")
     if not sys.stdout.isatty():
         print(head)
         for line in _lines(nodes, 2):

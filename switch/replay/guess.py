@@ -116,16 +116,19 @@ def guess(
     records: Sequence[bytes],
     codecs: Iterable[iso8583.Codec],
     framings: Iterable[Framing | None],
+    *,
+    is_torn: bool = False,
 ) -> Guess:
     """Of what scores alike the first wins: the order of `framings` and `codecs` counts.
 
-    Raises CaptureError if no framing cuts any of the records into whole frames.
+    `is_torn`: a record may end within a frame. Raises CaptureError if no framing cuts
+    any of the records into whole frames.
     """
     samples = records[:SAMPLES_MAX]
     known, tried = list(codecs), list(framings)
     candidates = []
     for framing in tried:
-        bodies = [cut(record, framing) for record in samples]
+        bodies = [cut(record, framing, is_torn=is_torn) for record in samples]
         if any(bodies):
             candidates += [_try(codec, framing, bodies) for codec in known]
     if not candidates:
@@ -142,16 +145,18 @@ def guess(
     )
 
 
-def cut(record: bytes, framing: Framing | None) -> list[bytes]:
+def cut(
+    record: bytes, framing: Framing | None, *, is_torn: bool = False
+) -> list[bytes]:
     """The messages in it; none if it isn't made of whole frames."""
     if framing is None:
         return [record] if record else []
     reader = FrameReader(framing)
     try:
         bodies = reader.feed(record)
-    except FramingError:
-        return []
-    return [] if reader.pending_size else bodies
+    except FramingError as error:
+        return error.frames if is_torn else []
+    return [] if reader.pending_size and not is_torn else bodies
 
 
 def _try(

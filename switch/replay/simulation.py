@@ -162,6 +162,8 @@ class Simulation:
             task = asyncio.create_task(self._serve(reader, writer, done))
             conversations.add(task)
             task.add_done_callback(conversations.discard)
+            # also when it was cancelled before it began, or while it ended
+            task.add_done_callback(lambda _: writer.close())
 
         server = await asyncio.start_server(connected, address.host, address.port)
         try:
