@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from switch.cli import exits
 from switch.cli.options import (
@@ -50,12 +50,8 @@ def add(subparsers: Subparsers) -> None:
         "32=123456 49=EUR --expect 39=00",
     )
     parser.epilog = f"{parser.epilog}\n{NOTES}"
-    parser.add_argument(
-        "fields",
-        nargs="*",
-        metavar="FIELD=VALUE",
-        help="the message; @FILE as a value reads it from a file",
-    )
+    parser.usage = "%(prog)s --to HOST:PORT [options] FIELD=VALUE ..."
+    _take_fields_anywhere(parser)
     add_target(parser)
     parser.add_argument(
         "--template",
@@ -85,6 +81,21 @@ def add(subparsers: Subparsers) -> None:
     add_spec(parser)
     add_framing(parser)
     add_json(parser)
+
+
+def _take_fields_anywhere(parser: argparse.ArgumentParser) -> None:
+    """argparse takes positional arguments in one place only, and quotes those of
+    another in its error: a card number may be among them."""
+    parse = parser.parse_known_args
+
+    def parse_known_args(
+        args: Any = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        known, rest = parse(args, namespace)
+        known.fields = [word for word in rest if not word.startswith("-")]
+        return known, [word for word in rest if word.startswith("-")]
+
+    parser.parse_known_args = parse_known_args  # type: ignore[method-assign,assignment]
 
 
 def run(arguments: argparse.Namespace) -> int:

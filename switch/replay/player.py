@@ -30,6 +30,8 @@ from switch.replay.scenario import Scenario, Step
 OUTSTANDING_MAX: Final = 1000
 # how long the answer to a malformed message is waited for: mostly none comes
 MALFORMED_WAIT_S: Final = 1.0
+# the second answer to what went out twice, after all else is done
+SETTLE_S: Final = 1.0
 ORIGINAL: Final = "original"
 INSTITUTION_SIZE: Final = 11
 
@@ -77,6 +79,7 @@ class Player:
         self._last: dict[str, _Exchange] = {}
         #: of messages that went out twice, what must be the same in both answers
         self._doubled: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        self._settled = asyncio.Event()
 
     async def play(self, steps: Sequence[Step]) -> None:
         """Until all is sent and answered, or the connection is lost."""
@@ -99,6 +102,21 @@ class Player:
         said = self._doubled.get(_key(answer))
         if said is not None:
             said.append(_decision(answer))
+            if not self._second_answers_due():
+                self._settled.set()
+
+    async def settle(self) -> None:
+        """Waits for the second answers to what went out twice, if there are any."""
+        self._settled.clear()
+        if self._client.lost is None and self._second_answers_due():
+            try:
+                async with asyncio.timeout(SETTLE_S):
+                    await self._settled.wait()
+            except TimeoutError:
+                return  # a switch may well answer once only
+
+    def _second_answers_due(self) -> bool:
+        return any(len(said) == 1 for said in self._doubled.values())
 
     def doubled_differently(self) -> int:
         return sum(len(set(said)) > 1 for said in self._doubled.values())

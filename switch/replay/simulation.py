@@ -243,6 +243,7 @@ class Simulation:
         client.on_unexpected = player.take_unexpected
         try:
             await player.play(self._scenario.steps)
+            await player.settle()
             self._played = client.lost is None
         finally:
             self._lost = client.lost or ""

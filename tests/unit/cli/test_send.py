@@ -24,8 +24,8 @@ def target(responder) -> list[str]:
 
 def test_a_message_is_sent_and_its_answer_shown_masked(run, respond):
     responder = respond()
-    words = ["mti=0100", f"2={PAN}", "4=1500", "49=eur"]
-    exit_code, output, errors = run("send", *target(responder), *words)
+    words = ["mti=0100", *target(responder), f"2={PAN}", "4=1500", "49=eur"]
+    exit_code, output, errors = run("send", *words)
     assert (exit_code, errors) == (exits.OK, "")
     (request,) = responder.requests
     assert (request[2], request[4], request[49]) == (PAN, "000000001500", "978")
