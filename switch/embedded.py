@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 
 from switch.config import Config, LedgerSettings
-from switch.journal.directory import DataDirectory
+from switch.journal.directory import LOCK_NAME, DataDirectory
 from switch.journal.released import Released
 from switch.journal.snapshots import SqliteSnapshots
 from switch.journal.sqlite import SqliteJournal
@@ -51,7 +51,7 @@ def open_store(
     """
     path = DataDirectory.open(config.data_directory).path
     with ExitStack() as stack:
-        lock = ProcessLock(path / "lock")
+        lock = ProcessLock(path / LOCK_NAME)
         lock.acquire()
         stack.callback(lock.release)
         # Again: another process may have initialised it before we had the lock.
@@ -71,6 +71,7 @@ def open_store(
             make_limits(config.ledger, journal.shard_count),
             progress,
         )
+        journal.expect({s.shard: s.sequence + 1 for s in recovered.states})
         for problem in snapshots.problems:
             event(_log, logging.WARNING, "snapshot passed over", reason=problem)
         released = Released(directory.released)
