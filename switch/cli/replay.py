@@ -377,11 +377,12 @@ def _print_figures(report: "ReplayReport") -> None:
     rows = {name: f"{count:,}" for name, count in figures(report).items()}
     rows |= {f"field {f} differs": f"{n:,}" for f, n in report.different_fields.items()}
     rows |= {code_label(code): f"{n:,}" for code, n in report.response_codes.items()}
-    rows |= {
-        "latency p50": f"{latency.p50:.3f} ms",
-        "latency p99": f"{latency.p99:.3f} ms",
-        "latency max": f"{latency.max:.3f} ms",
-    }
+    if report.answered:
+        rows |= {
+            "latency p50": f"{latency.p50:.3f} ms",
+            "latency p99": f"{latency.p99:.3f} ms",
+            "latency max": f"{latency.max:.3f} ms",
+        }
     if report.late_ms_max:
         rows["late by at most"] = f"{report.late_ms_max:.3f} ms"
     for name, value in rows.items():

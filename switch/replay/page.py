@@ -35,7 +35,9 @@ CHART_HEIGHT, TEXT_HEIGHT = 160, 18
 
 
 def page(title: str, about: str, report: ReplayReport) -> str:
-    verdict = "all as captured" if report.complete else "not as captured"
+    verdict = "all answered" + (" as captured" if report.matched else "")
+    if not report.complete:
+        verdict = "not as captured"
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
