@@ -1,4 +1,5 @@
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -16,14 +17,14 @@ ANSWER = CODEC.message({"mti": "0110", 11: "000001", 39: "00"})
 
 
 def report_of(tally: Tally, **more) -> ReplayReport:
-    figures = dict.fromkeys(
+    figures: dict[str, Any] = dict.fromkeys(
         (
             *("sent", "answered", "matched", "different", "not_compared"),
             *("unanswered", "unexpected", "skipped", "unmapped", "unreadable"),
         ),
         0,
     )
-    given = figures | {
+    figures |= {
         "different_fields": tally.different_fields,
         "response_codes": tally.response_codes,
         "latency_ms": Latencies(*[0.0] * 4),
@@ -35,7 +36,7 @@ def report_of(tally: Tally, **more) -> ReplayReport:
         "notes": {},
         "frames": tally.frames(),
     }
-    return ReplayReport(**given | more)
+    return ReplayReport(**figures | more)
 
 
 def add(tally: Tally, elapsed_ms: float, index: int = 0, differences=None) -> None:
