@@ -125,6 +125,8 @@ class Daemon:
         self.data = folder / "data"
         self.options = options
         self.starts = 0
+        # Where it is told to listen: on ports that the system chooses.
+        self.listen = ("--listen", f"{HOST}:0")
         self.port = 0
         self.http_port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -144,7 +146,7 @@ class Daemon:
     def command(self) -> list[str]:
         return [
             *(*SWITCH, "serve", "--data", str(self.data)),
-            *("--listen", f"{HOST}:0", "--http", f"{HOST}:0", *self.options),
+            *(*self.listen, "--http", f"{HOST}:0", *self.options),
         ]
 
     def spawn(self, prepare: Callable[[], None] | None = None) -> None:
@@ -175,17 +177,26 @@ class Daemon:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"ended with {code}: {self.log_tail()}"
-        if not self.port and not self._find_ports():
+        if not self.http_port and not self._find_ports():
             return False
         return self.get("/readyz")[0] == 200
 
     def _find_ports(self) -> bool:
+        if self.listen:
+            self.port = self.link_port("main")
         for record in self.log_records("listening"):
-            if record["logger"] == "switch.link":
-                self.port = int(record["address"].rpartition(":")[2])
-            else:
+            if record["logger"] == "switch.http" and (self.port or not self.listen):
                 self.http_port = record["port"]
-        return bool(self.port and self.http_port)
+        return bool(self.http_port)
+
+    def link_port(self, link: str) -> int:
+        """Where a link listens; 0 while it does not."""
+        ports = [
+            int(record["address"].rpartition(":")[2])
+            for record in self.log_records("listening")
+            if record.get("link") == link
+        ]
+        return ports[-1] if ports else 0
 
     @property
     def pid(self) -> int:
@@ -276,6 +287,10 @@ class Daemon:
         lines = (line for line in body.splitlines() if not line.startswith("#"))
         pairs = (line.rpartition(" ") for line in lines)
         return {name: float(value) for name, _, value in pairs}
+
+    def metrics_of(self, name: str) -> float:
+        """The sum of a metric over all its series."""
+        return sum(v for k, v in self.metrics().items() if k.partition("{")[0] == name)
 
 
 def _command_lines() -> Iterator[tuple[int, str]]:
