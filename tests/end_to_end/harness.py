@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import iso8583
 from switch.link._framing import FrameReader, Framing
@@ -126,7 +126,7 @@ class Daemon:
         self.options = options
         self.starts = 0
         # Where it is told to listen: on ports that the system chooses.
-        self.listen = ("--listen", f"{HOST}:0")
+        self.listen: tuple[str, ...] = ("--listen", f"{HOST}:0")
         self.port = 0
         self.http_port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -314,18 +314,24 @@ def _kill(pid: int) -> None:
 
 
 class Client:
-    """A blocking connection; sends and receives whole messages."""
+    """A blocking connection, made to a port or `over` one that there is; sends and
+    receives whole messages."""
 
     def __init__(
-        self, port: int, spec: str = "iso87-ascii", *, framing: str = "binary2"
+        self,
+        port: int,
+        spec: str = "iso87-ascii",
+        *,
+        framing: str = "binary2",
+        over: socket.socket | None = None,
     ) -> None:
         self.codec = iso8583.Codec(iso8583.load_spec(spec))
         self.framing = Framing(framing)
-        self.socket = socket.create_connection((HOST, port), WAIT_SECONDS_MAX)
+        self.socket = over or socket.create_connection((HOST, port), WAIT_SECONDS_MAX)
         self._reader = FrameReader(self.framing)
         self._bodies: list[bytes] = []
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,6 @@ import socket
 
 import pytest
 
-from switch.link._framing import FrameReader
 from tests.end_to_end.harness import (
     HOST,
     ROOT,
@@ -123,17 +122,11 @@ class Scheme(Client):
 
     TPDU = bytes.fromhex("60 0001 0002")
 
-    def __init__(self, server: socket.socket, spec: str) -> None:
-        import iso8583
-        from switch.link._framing import Framing
-
+    def __init__(self, server: socket.socket) -> None:
         server.settimeout(WAIT_SECONDS_MAX)
-        self.codec = iso8583.Codec(iso8583.load_spec(spec))
-        self.framing = Framing("binary2")
-        self.socket, _ = server.accept()
-        self.socket.settimeout(WAIT_SECONDS_MAX)
-        self._reader = FrameReader(self.framing)
-        self._bodies: list[bytes] = []
+        accepted, _ = server.accept()
+        accepted.settimeout(WAIT_SECONDS_MAX)
+        super().__init__(0, over=accepted)
 
     def send(self, *messages):
         for message in messages:
@@ -159,14 +152,14 @@ def test_a_dialled_scheme_is_signed_on_to_and_served_and_dialled_again(daemon):
             "[links.out.session]\nsign_on = 'send'\n"
         )
         daemon.start()
-        with Scheme(server, "iso87-ascii") as scheme:
+        with Scheme(server) as scheme:
             scheme.approve_sign_on()
             answer = scheme.ask(request("0200", 1, daemon.pans[0], 500))
             assert (answer["mti"], answer[39]) == ("0210", "00")
             assert scheme.last_tpdu == bytes.fromhex("60 0002 0001")
             signed_on = 'switch_connections_signed_on{link="out"}'
             assert daemon.metrics()[signed_on] == 1
-        with Scheme(server, "iso87-ascii") as scheme:
+        with Scheme(server) as scheme:
             scheme.approve_sign_on()
             repeat = scheme.ask(request("0201", 1, daemon.pans[0], 500))
             assert {**repeat, "mti": "0210"} == answer

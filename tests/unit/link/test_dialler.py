@@ -10,11 +10,13 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from switch.link import dialler as dialler_module
 from switch.link.dialler import JITTER, LinkDialler, redial_delay_s
 from switch.link.settings import Address, LinkSettings, SessionSettings
 from tests.unit.link.in_memory import NOW, fields
 from tests.unit.link.running import WAIT_S, Node, Peer, until
 
+LASTING_MS = 20
 SOON = {"redial_min_ms": 1, "redial_max_ms": 5}
 
 
@@ -204,6 +206,52 @@ def test_it_ends_while_it_waits_to_dial_again(run):
         assert dialler.counters.dials_failed == 1
 
     run(scenario, redial_min_ms=86_400_000, redial_max_ms=86_400_000)
+
+
+@pytest.fixture
+def failures(monkeypatch):
+    """How many failures in a row each delay was asked for with; none is waited for."""
+    asked: list[int] = []
+
+    def no_delay(settings, failures, chance):
+        asked.append(failures)
+        return 0
+
+    monkeypatch.setattr(dialler_module, "redial_delay_s", no_delay)
+    return asked
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_each_attempt_that_comes_to_nothing_makes_the_next_wait_longer(
+    run, failures, accepts
+):
+    async def scenario(scheme, dialler):
+        scheme.closes_at_once = True
+        if not accepts:
+            scheme.go_away()
+        await dialler.start()
+        await until(lambda: len(failures) >= 5)
+        assert failures[:5] == [0, 1, 2, 3, 4]
+
+    run(scenario, redial_max_ms=86_400_000)
+
+
+def test_a_connection_that_lasted_is_dialled_again_as_soon_as_the_first(run, failures):
+    async def scenario(scheme, dialler):
+        scheme.closes_at_once = True
+        await dialler.start()
+        await until(lambda: len(failures) >= 3)
+        scheme.closes_at_once = False
+        peer = await scheme.peer()
+        lasted = asyncio.get_running_loop().time() + 2 * LASTING_MS / 1000
+        await until(lambda: asyncio.get_running_loop().time() > lasted)
+        before = len(failures)
+        peer.writer.close()
+        peer = await scheme.peer()
+        assert failures[before] == 0
+        peer.writer.close()
+
+    run(scenario, redial_max_ms=LASTING_MS)
 
 
 @given(
