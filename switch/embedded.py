@@ -65,7 +65,12 @@ def open_store(
         stack.callback(journal.close)
         snapshots = SqliteSnapshots.open(directory.path, journal=journal)
         stack.callback(snapshots.close)
-        recovered = recover(journal, snapshots, make_limits(config.ledger), progress)
+        recovered = recover(
+            journal,
+            snapshots,
+            make_limits(config.ledger, journal.shard_count),
+            progress,
+        )
         for problem in snapshots.problems:
             event(_log, logging.WARNING, "snapshot passed over", reason=problem)
         released = Released(directory.released)
@@ -75,11 +80,12 @@ def open_store(
         yield Store(directory, keys, journal, snapshots, released, recovered)
 
 
-def make_limits(settings: LedgerSettings) -> Limits:
+def make_limits(settings: LedgerSettings, shard_count: int) -> Limits:
     return Limits(
         transactions_max=settings.transactions_max,
         duplicate_window_ms=settings.duplicate_window_s * MS_PER_S,
         hold_lifetime_ms=settings.hold_lifetime_s * MS_PER_S,
+        shard_count=shard_count,
     )
 
 

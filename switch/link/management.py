@@ -113,7 +113,7 @@ class Management:
         """
         trace_number = _text(message, 11)
         ours = message.mti[1] == "8" and trace_number is not None
-        if ours and trace_number is not None and trace_number.isdigit():
+        if ours and trace_number is not None and _is_number(trace_number):
             actions = self.session.peer_answer(int(trace_number), _text(message, 39))
         else:
             actions = [Drop()]
@@ -175,3 +175,8 @@ def _text(message: Message, field: int) -> str | None:
         return message.get(field)
     except DecodeError:
         return None  # not text in the field's encoding: the same as not there
+
+
+def _is_number(text: str) -> bool:
+    # EBCDIC has superscript digits, which are digits to Python and no numbers.
+    return text.isascii() and text.isdigit()
