@@ -28,6 +28,9 @@ NEEDED = (7, 11, 39, 70)
 class Line(Protocol):
     """What a connection does for its session."""
 
+    @property
+    def link(self) -> str: ...
+
     peer: str
     signed_on: bool
 
@@ -134,7 +137,7 @@ class Management:
         if line.signed_on != self.session.signed_on:
             line.signed_on = self.session.signed_on
             what = "signed on" if line.signed_on else "signed off"
-            event(_log, logging.INFO, what, peer=line.peer)
+            event(_log, logging.INFO, what, link=line.link, peer=line.peer)
         for action in actions:
             match action:
                 case Answer(response_code):
@@ -150,6 +153,7 @@ class Management:
                         _log,
                         logging.WARNING,
                         "response dropped: nobody waits for it",
+                        link=line.link,
                         peer=line.peer,
                         mti=mti,
                     )
@@ -158,6 +162,7 @@ class Management:
                         _log,
                         logging.WARNING,
                         "session",
+                        link=line.link,
                         peer=line.peer,
                         report=text,
                     )

@@ -17,7 +17,16 @@ PORTS = {"journal", "publish", "keys", "ownership"}
 _BELOW_SHARD = {"iso8583", "ledger", *PORTS}
 _BELOW_APP = {
     *(*_BELOW_SHARD, "shard", "flow", "link"),
-    *("observe", "projection", "follower", "imports", "audit", "embedded", "config"),
+    *(
+        "observe",
+        "projection",
+        "follower",
+        "imports",
+        "audit",
+        "embedded",
+        "config",
+        "check",
+    ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
 # listed is a package whose place nobody has thought about yet.
@@ -37,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "imports": {*_BELOW_SHARD, "shard", "config", "embedded"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "config": {"iso8583", "ledger", "link"},
+    "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
     "cli": {*_BELOW_APP, "replay", "app"},
     "__main__": {"cli"},

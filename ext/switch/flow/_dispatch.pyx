@@ -138,7 +138,9 @@ cdef class Dispatcher:
             decision.code,
         )
         if decision.approved:
-            replies.mark_approval(shard.state.shard, decision.sequence)
+            replies.mark_approval(
+                shard.state.shard, decision.sequence, decision.repeated
+            )
         return ANSWERED
 
     cdef int refuse(

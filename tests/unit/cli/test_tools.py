@@ -43,12 +43,12 @@ def test_config_shows_what_is_set_and_where(run, monkeypatch, tmp_path):
     tree = json.loads(output)
     assert exit_code == exits.OK
     assert tree["ledger"]["hold_lifetime_s"] == 60
-    assert tree["link"]["framing"] == "ascii4"
-    assert tree["link"]["listen"] == "127.0.0.1:99"
-    assert tree["link"]["spec"] == "x"
+    assert tree["links"]["main"]["framing"] == "ascii4"
+    assert tree["links"]["main"]["address"] == "127.0.0.1:99"
+    assert tree["links"]["main"]["spec"] == "x"
     exit_code, output, _ = run("config", *flags)
     assert 'framing = "ascii4"  # SWITCH_LINK_FRAMING' in output
-    assert 'listen = "127.0.0.1:99"  # flag' in output
+    assert 'address = "127.0.0.1:99"  # flag' in output
 
 
 @pytest.mark.parametrize(
