@@ -27,6 +27,7 @@ import uvloop
 import switch
 from iso8583 import Codec
 from switch.check import load_codecs
+from switch.clock import WallClock
 from switch.config import Config, ConfigError, settings_of
 from switch.embedded import Store, open_store
 from switch.flow._dispatch import Dispatcher
@@ -103,11 +104,6 @@ def serve(load: Callable[[], Config]) -> int:
     return 0
 
 
-def wall_ms() -> int:
-    """Milliseconds since 1970 (UTC). May go back; the ledger never does."""
-    return time.time_ns() // 1_000_000
-
-
 class Switch:
     """One running switch. `run` returns when it was asked to stop."""
 
@@ -127,6 +123,7 @@ class Switch:
         self._reloading = asyncio.Event()
         self._has_started = False
         self._woken_at = 0.0
+        self._clock = WallClock()
 
     async def run(self) -> None:
         self._compose()
@@ -135,7 +132,7 @@ class Switch:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
         async with AsyncExitStack() as stack:
-            self._committer.start(self._group.committed, self._journal_failed)
+            self._committer.start(self._committed, self._journal_failed)
             stack.callback(self._committer.stop)
             await self._http.start()
             stack.push_async_callback(self._http.stop)
@@ -148,6 +145,8 @@ class Switch:
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(self._snapshotter.run()),
             ]
+            for task in work:
+                task.add_done_callback(self._work_ended)
             stack.push_async_callback(_cancel, work)
             await self._stopping.wait()
             log.event(_log, logging.INFO, "stopping")
@@ -168,9 +167,10 @@ class Switch:
             submit=self._committer.submit,
             schedule=loop.call_soon,
             released=self._released,
-            clock=wall_ms,
+            clock=self._clock,
             head=store.journal.head,
             pending_max=PENDING_ENTRIES_MAX,
+            monotonic=loop.time,
         )
         directory = CardDirectory(states)
         self._links = Links(
@@ -178,7 +178,7 @@ class Switch:
             lambda codec, scheme: Dispatcher(
                 codec, directory, self._group, store.keys.pan_hash, scheme=scheme
             ),
-            clock=wall_ms,
+            clock=self._clock,
         )
         self._snapshotter = Snapshotter(
             self._group,
@@ -230,8 +230,25 @@ class Switch:
         """Whether the commit in flight is durable is not known: nobody is answered."""
         self._failure = error
         self._group.stop(error)
-        log.event(_log, logging.CRITICAL, "the journal has failed", reason=error)
+        log.event(
+            _log,
+            logging.CRITICAL,
+            "failed, nothing is answered any more",
+            reason=f"{type(error).__name__}: {error}",
+        )
         self._stopping.set()
+
+    def _committed(self, number: int) -> None:
+        try:
+            self._group.committed(number)
+        except Exception as error:  # noqa: BLE001 -- replies may be lost: stop
+            self._journal_failed(error)
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        """Work that goes on for ever has ended: nothing may rely on the rest."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            assert isinstance(error, Exception)
+            self._journal_failed(error)
 
     # -- a new configuration
 
@@ -285,7 +302,7 @@ class Switch:
         """Ends the holds whose time is over."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            now = wall_ms()
+            now = self._clock()
             for shard in self._group.shards:
                 if shard.end_holds(now):
                     self._group.flush()
@@ -325,6 +342,9 @@ class Switch:
             return ["stopping"]
         if not self._has_started:
             return ["not listening yet"]
+        if self._group.in_flight_ms > self._group.deadline_ms:
+            seconds = self._group.in_flight_ms // 1000
+            return [f"the journal has been writing for {seconds} s"]
         down = self._links.down()
         if len(down) == len(self._links.by_name):
             return [f"link {name}: {reason}" for name, reason in down.items()]

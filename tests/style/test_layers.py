@@ -25,6 +25,7 @@ _BELOW_APP = {
         "audit",
         "embedded",
         "config",
+        "clock",
         "check",
     ),
 }
@@ -34,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": {"iso8583"},
     **{port: {"iso8583", "ledger", *PORTS} for port in PORTS},
     "observe": set(),
+    "clock": {"observe"},
     "shard": {*_BELOW_SHARD, "observe"},
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "shard", "flow"},

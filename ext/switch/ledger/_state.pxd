@@ -15,8 +15,8 @@ cdef enum RecordStatus:
     RECORD_CLOSED = 4           # its money went back, or the hold ended
     RECORD_REVERSED_UNSEEN = 5  # only its reversal has been seen so far
 
-# Which list of what is remembered a record is on. Two lists with a bound each: a flood of
-# requests that are declined pushes out nothing of what moved money.
+# Which list of what is remembered a record is on. Two lists with a bound each, so that
+# a flood of requests that are declined pushes out nothing of what moved money.
 cdef enum Window:
     WINDOW_NONE = 0             # an open hold that has left it
     WINDOW_QUIET = 1            # moved no money

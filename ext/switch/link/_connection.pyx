@@ -20,6 +20,7 @@ the two kinds of protocol apart by what they inherit.
 """
 
 import logging
+import socket
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport (
@@ -48,6 +49,10 @@ cdef enum:
     # A partial frame's memory above this is given back when the frame is whole.
     PARTIAL_KEPT = 1024
     NETWORK_CLASS = 8
+    # The kernel asks a silent peer's kernel after so long, so often, so many times.
+    KEEP_ALIVE_IDLE_S = 60
+    KEEP_ALIVE_S = 10
+    KEEP_ALIVE_COUNT = 6
     # An id and two addresses, as X.25 networks and terminals put them before a message.
     TPDU_SIZE = 5
 
@@ -161,6 +166,7 @@ cdef class Connection(ReplyBuffer):
             self.ending = True
             transport.abort()
             return
+        _keep_alive(transport)
         self.management = endpoint.open_management(self)
         self.management.opened()
         self._arm()
@@ -177,6 +183,7 @@ cdef class Connection(ReplyBuffer):
         cdef int64_t since_ns = _monotonic_ns()
         self.partial_size = 0
         self.heard_at = self.endpoint.loop.time()
+        self.read_ms = <int64_t> (self.heard_at * 1000 + 0.5)
         self.endpoint.counters.bytes_received += count
         if self.ending:
             return
@@ -533,6 +540,17 @@ cdef class Connection(ReplyBuffer):
         if self.paused == 0 and not self.transport.is_closing():
             self.transport.resume_reading()
         return 0
+
+
+def _keep_alive(transport):
+    """A peer that is gone without a word is found out, also on a line never used."""
+    peer_socket = transport.get_extra_info("socket")
+    if peer_socket is None or peer_socket.family == socket.AF_UNIX:
+        return
+    peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_IDLE_S)
+    peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_S)
+    peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_ALIVE_COUNT)
 
 
 def _peer_name(transport):

@@ -247,3 +247,30 @@ def test_answers_are_counted_by_type_and_code(switch):
         ("0420", "30"): 1,
         ("other", "12"): 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("merchant", "kept"),
+    [
+        ("SHOP 9999990000000014", "SHOP ****************"),
+        (";4000001234567899=4912", ";****************=4912"),
+        ("SHOP 9999990000000015", "SHOP 9999990000000015"),
+        ("CALL 0800 123456", "CALL 0800 123456"),
+    ],
+)
+def test_a_card_number_in_free_text_stays_out_of_the_journal(merchant, kept):
+    switch = Switch()
+    switch.ask(switch.connect(), fields(changes={43: merchant.ljust(40)}))
+    ((_, entry),) = switch.entries()
+    assert isinstance(entry, Transaction)
+    assert entry.merchant_name == kept
+
+
+@pytest.mark.parametrize("mti", ["1804", "0802", "9800"])
+def test_network_management_of_another_version_is_refused_as_its_own_type(mti):
+    switch = Switch()
+    reply = switch.ask(switch.connect(), {"mti": mti, 7: "1124160000", 11: "000001"})
+    if int(mti[3]) % 2 == 0:
+        (answer,) = reply
+        assert answer[39] == "12"
+        assert answer.mti == f"{int(mti) + 10:04d}"

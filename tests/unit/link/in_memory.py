@@ -282,7 +282,7 @@ class Switch:
         session: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.now = NOW
+        self._now = NOW
         self.ready: list[Callable[[], object]] = []
         self.loop = Loop()
         self.states = bank(shard_count, limits or Limits())
@@ -298,6 +298,7 @@ class Switch:
             schedule=self.ready.append,
             released=self._released,
             clock=lambda: self.now,
+            monotonic=lambda: self.loop.now,
             pending_max=pending_max,
         )
         self.codec = Codec(load_spec(spec))
@@ -330,6 +331,20 @@ class Switch:
             opened=lambda connection: self.accepts,
             closed=self.closed.append,
         )
+
+    @property
+    def now(self) -> int:
+        return self._now
+
+    @now.setter
+    def now(self, value: int) -> None:
+        """Time passes: on the wall, and on the loop's clock, which never goes back."""
+        self.loop.now += max(value - self._now, 0) / 1000
+        self._now = value
+
+    def set_clock(self, value: int) -> None:
+        """Somebody sets the wall clock; no time passes by it."""
+        self._now = value
 
     @staticmethod
     def _session(values: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from switch.ledger import Limits
 from tests.unit.link.in_memory import NOW, Switch, fields, original
 
 DEADLINE_MS = 5_000
@@ -177,3 +178,33 @@ def test_a_repeat_by_a_stricter_link_does_not_shorten_it():
     switch.settle()
     assert (patient.codes, strict.codes) == (["00"], ["00"])
     assert patient.replies[0][38] == strict.replies[0][38]
+
+
+@pytest.mark.parametrize("step_ms", [-3_600_000, 3_600_000])
+def test_a_wall_clock_that_is_set_makes_nothing_late_and_nothing_early(step_ms):
+    switch = Switch()
+    line = switch.connect()
+    line.send(fields(stan=1))
+    switch.turn()
+    switch.set_clock(NOW + step_ms)
+    switch.settle()
+    assert line.codes == ["00"]
+    line.send(fields(stan=2))
+    switch.turn()
+    switch.now = switch.now + DEADLINE_MS + 1
+    switch.set_clock(NOW)
+    switch.settle()
+    assert line.codes == ["00", "91"]
+    assert switch.account().held == 1_000
+
+
+def test_what_cannot_be_taken_back_is_not_declined():
+    """Its record was forgotten for room: the money stays, so the approval leaves."""
+    switch = Switch(limits=Limits(transactions_max=4))
+    line = switch.connect()
+    line.send(*(fields("0200", stan, amount=100) for stan in range(1, 6)))
+    switch.turn()
+    switch.now = NOW + DEADLINE_MS + 1
+    switch.settle()
+    assert sorted(line.codes) == ["00", "00", "00", "00", "91"]
+    assert switch.account().balance == 10_000 - 400
