@@ -23,7 +23,7 @@ from typing import Any
 import uvloop
 
 import switch
-from iso8583 import Codec, load_spec
+from iso8583 import Codec, Dialect, load_dialect, load_spec
 from switch.config import Config, ConfigError
 from switch.embedded import Store, open_store
 from switch.flow._dispatch import Dispatcher
@@ -63,7 +63,7 @@ PROGRESS_INTERVAL_S = 2.0
 def serve(config: Config) -> int:
     """Runs the switch until SIGTERM or SIGINT. Raises what `open_store` does."""
     log.set_up(config.log.level, config.log.format)
-    codec = _make_codec(config)
+    codec, dialect = _make_codec(config)
     started_at = time.monotonic()
     with open_store(config, _Progress()) as store:
         recovered = store.recovered
@@ -89,13 +89,14 @@ def serve(config: Config) -> int:
         # What is here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        uvloop.run(Switch(config, codec, store).run())
+        uvloop.run(Switch(config, codec, dialect, store).run())
     return 0
 
 
-def _make_codec(config: Config) -> Codec:
+def _make_codec(config: Config) -> tuple[Codec, Dialect]:
     try:
-        return Codec(load_spec(config.link.spec))
+        codec = Codec(load_spec(config.link.spec))
+        return codec, load_dialect(config.link.spec, codec.spec)
     except ValueError as error:
         raise ConfigError(f"link.spec: {error}") from error
 
@@ -108,9 +109,12 @@ def wall_ms() -> int:
 class Switch:
     """One running switch. `run` returns when it was asked to stop."""
 
-    def __init__(self, config: Config, codec: Codec, store: Store) -> None:
+    def __init__(
+        self, config: Config, codec: Codec, dialect: Dialect, store: Store
+    ) -> None:
         self._config = config
         self._codec = codec
+        self._dialect = dialect
         self._store = store
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
@@ -163,9 +167,14 @@ class Switch:
         self._link = LinkServer(
             config.link,
             Dispatcher(
-                self._codec, CardDirectory(states), self._group, store.keys.pan_hash
+                self._codec,
+                CardDirectory(states),
+                self._group,
+                store.keys.pan_hash,
+                echoed=self._dialect.echoed,
             ),
             clock=wall_ms,
+            dialect=self._dialect,
         )
         self._snapshotter = Snapshotter(
             self._group,

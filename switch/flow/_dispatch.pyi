@@ -13,6 +13,7 @@ class Dispatcher:
         hash_pan: Callable[[bytes], bytes],
         *,
         scheme: int = 0,
+        echoed: tuple[int, ...] = (),
     ) -> None: ...
     @property
     def codec(self) -> Codec: ...

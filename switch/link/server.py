@@ -14,6 +14,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import cast
 
+from iso8583 import Dialect
+from iso8583.dialect import STANDARD
 from switch.flow._dispatch import Dispatcher
 from switch.link._connection import Connection, Endpoint
 from switch.link._counters import LinkCounters
@@ -43,6 +45,7 @@ class LinkServer:
         dispatcher: Dispatcher,
         *,
         clock: Callable[[], int],
+        dialect: Dialect = STANDARD,
     ) -> None:
         """`clock`: milliseconds since 1970."""
         self.settings = settings
@@ -54,7 +57,7 @@ class LinkServer:
         self._framing = Framing(
             settings.framing, settings.inclusive, settings.frame_size_max
         )
-        self._messages = NetworkMessages(dispatcher.codec, clock)
+        self._messages = NetworkMessages(dispatcher.codec, clock, dialect)
         self._server: asyncio.Server | None = None
         self._all_closed = asyncio.Event()
         self._all_closed.set()
