@@ -25,8 +25,7 @@ from typing import Any
 import uvloop
 
 import switch
-from iso8583 import Codec
-from switch.check import load_codecs
+from switch.check import load_languages
 from switch.clock import WallClock
 from switch.config import Config, ConfigError, settings_of
 from switch.embedded import Store, open_store
@@ -37,7 +36,7 @@ from switch.journal.errors import JournalError
 from switch.ledger import shard_of_account
 from switch.ledger.currencies import letters_of
 from switch.link.errors import ListenError
-from switch.link.links import Links
+from switch.link.links import Language, Links
 from switch.observe import log
 from switch.observe.http import HttpServer
 from switch.observe.metrics import (
@@ -72,7 +71,7 @@ def serve(load: Callable[[], Config]) -> int:
     """
     config = load()
     log.set_up(config.log.level, config.log.format)
-    codecs = load_codecs(config)
+    languages = load_languages(config)
     # Until we can act on it: the file is read, and was just now.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     started_at = time.monotonic()
@@ -100,7 +99,7 @@ def serve(load: Callable[[], Config]) -> int:
         # What is here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        uvloop.run(Switch(config, codecs, store, load).run())
+        uvloop.run(Switch(config, languages, store, load).run())
     return 0
 
 
@@ -110,12 +109,12 @@ class Switch:
     def __init__(
         self,
         config: Config,
-        codecs: Mapping[str, Codec],
+        languages: Mapping[str, Language],
         store: Store,
         load: Callable[[], Config],
     ) -> None:
         self._config = config
-        self._codecs = codecs
+        self._languages = languages
         self._store = store
         self._load = load
         self._stopping = asyncio.Event()
@@ -138,7 +137,7 @@ class Switch:
             stack.push_async_callback(self._http.stop)
             self._follower.start()
             stack.push_async_callback(self._stop_follower)
-            await self._links.change(self._config.links, self._codecs)
+            await self._links.change(self._config.links, self._languages)
             self._has_started = True
             work = [
                 asyncio.create_task(self._reload_when_asked()),
@@ -175,8 +174,13 @@ class Switch:
         directory = CardDirectory(states)
         self._links = Links(
             self._group,
-            lambda codec, scheme: Dispatcher(
-                codec, directory, self._group, store.keys.pan_hash, scheme=scheme
+            lambda language, scheme: Dispatcher(
+                language[0],
+                directory,
+                self._group,
+                store.keys.pan_hash,
+                scheme=scheme,
+                dialect=language[1],
             ),
             clock=self._clock,
         )
@@ -266,7 +270,7 @@ class Switch:
 
     async def _reload(self) -> None:
         config = self._load()
-        change = await self._links.change(config.links, load_codecs(config))
+        change = await self._links.change(config.links, load_languages(config))
         has, asked = settings_of(self._config), settings_of(config)
         for path, value in asked.items():
             # The links have been changed.

@@ -9,26 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from iso8583 import Codec, load_spec
+from iso8583 import Codec, load_dialect, load_spec
 from switch.config import Config, ConfigError, load
 from switch.keys import sealed_file
 from switch.keys.port import KeysError
+from switch.link.links import Language
 from switch.link.management import NetworkMessages
 
 
-def load_codecs(config: Config) -> dict[str, Codec]:
-    """The codec of each link. Raises ConfigError with all that cannot be used."""
-    codecs: dict[str, Codec] = {}
+def load_languages(config: Config) -> dict[str, Language]:
+    """What each link speaks. Raises ConfigError with all that cannot be used."""
+    languages: dict[str, Language] = {}
     problems = []
     for name, link in config.links.items():
         try:
-            codecs[name] = Codec(load_spec(link.spec))
-            NetworkMessages(codecs[name], lambda: 0)
+            codec = Codec(load_spec(link.spec))
+            dialect = load_dialect(link.spec, codec.spec)
+            NetworkMessages(codec, lambda: 0, dialect)
+            languages[name] = codec, dialect
         except ValueError as error:
             problems.append(f"links.{name}.spec: {error}")
     if problems:
         raise ConfigError(*problems)
-    return codecs
+    return languages
 
 
 def check(file: Path, environment: Mapping[str, str]) -> Config:
@@ -36,7 +39,7 @@ def check(file: Path, environment: Mapping[str, str]) -> Config:
     config = load(file, environment).config
     problems: list[str] = []
     try:
-        load_codecs(config)
+        load_languages(config)
     except ConfigError as error:
         problems += error.problems
     if config.keys.pan_key_file:

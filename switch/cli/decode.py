@@ -144,6 +144,8 @@ def _plain(
         return plain
     specified = message.codec.spec.fields
     shown = masked(message, unmasked=unmasked)
+    if shown.pop("header", None) is not None:
+        plain["header"] = message.header
     plain["mti"] = shown.pop("mti")
     plain["fields"] = {
         str(number): {"name": specified[int(number)].name, "value": value}

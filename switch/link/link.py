@@ -51,7 +51,7 @@ class Link:
         self._framing = Framing(
             settings.framing, settings.inclusive, settings.frame_size_max
         )
-        self._messages = NetworkMessages(dispatcher.codec, clock)
+        self._messages = NetworkMessages(dispatcher.codec, clock, dispatcher.dialect)
         self._all_closed = asyncio.Event()
         self._all_closed.set()
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from iso8583 import Codec
+from iso8583 import Codec, Dialect
 from switch.flow._dispatch import Dispatcher
 from switch.link.dialler import LinkDialler
 from switch.link.errors import ListenError
@@ -29,8 +29,10 @@ from switch.shard._group import CommitGroup
 
 _log = logging.getLogger("switch.link")
 
-# The dispatcher of a codec and a scheme number.
-MakeDispatcher = Callable[[Codec, int], Dispatcher]
+# What is spoken on a link.
+Language = tuple[Codec, Dialect]
+# The dispatcher of a language and a scheme number.
+MakeDispatcher = Callable[[Language, int], Dispatcher]
 
 KINDS: dict[str, type[Link]] = {"listen": LinkServer, "dial": LinkDialler}
 
@@ -64,7 +66,7 @@ class Links:
         self._is_stopping = False
 
     async def change(
-        self, settings: Mapping[str, LinkSettings], codecs: Mapping[str, Codec]
+        self, settings: Mapping[str, LinkSettings], languages: Mapping[str, Language]
     ) -> Change:
         """From the links that there are to these. Raises ListenError, and has then
         changed nothing."""
@@ -72,9 +74,9 @@ class Links:
             if self._is_stopping:
                 return Change([], [], [], sorted(self.by_name))
             new = {
-                name: self._make(name, wanted, codecs[name])
+                name: self._make(name, wanted, languages[name])
                 for name, wanted in settings.items()
-                if not self._is_as(name, wanted, codecs[name])
+                if not self._is_as(name, wanted, languages[name])
             }
             old = {
                 name: link
@@ -124,18 +126,19 @@ class Links:
         for link in (*self.by_name.values(), *self._draining):
             yield from link.samples()
 
-    def _make(self, name: str, settings: LinkSettings, codec: Codec) -> Link:
-        dispatcher = self._make_dispatcher(codec, settings.scheme)
+    def _make(self, name: str, settings: LinkSettings, language: Language) -> Link:
+        dispatcher = self._make_dispatcher(language, settings.scheme)
         return KINDS[settings.role](name, settings, dispatcher, clock=self._clock)
 
-    def _is_as(self, name: str, settings: LinkSettings, codec: Codec) -> bool:
-        """Whether the link is there, and is as wanted. A specification in a file may
-        have changed under the same name."""
+    def _is_as(self, name: str, settings: LinkSettings, language: Language) -> bool:
+        """Whether the link is there, and is as wanted. A specification or a dialect in
+        a file may have changed under the same name."""
         link = self.by_name.get(name)
         if link is None or (link.settings.role == "listen" and link.down()):
             return False
-        same_spec = link.dispatcher.codec.spec == codec.spec
-        return link.settings == settings and same_spec
+        codec, dialect = language
+        spoken = (link.dispatcher.codec.spec, link.dispatcher.dialect)
+        return link.settings == settings and spoken == (codec.spec, dialect)
 
     async def _replace(self, old: dict[str, Link], new: dict[str, Link]) -> None:
         waiting = [link for link in new.values() if _is_held(link, old.values())]

@@ -28,6 +28,7 @@ VARIED_FIELDS: Final = (
     ("rrn", 37, 12),
 )
 PAN_FIELD: Final = 2
+ENTRY_MODE_FIELD: Final = 22
 PAN_SIZE_MIN: Final = 12
 PAN_SIZE_MAX: Final = 19
 ACQUIRER: Final = "123456"
@@ -52,7 +53,7 @@ def purchase_fields(pan: str, currency: str) -> dict[int, str]:
         PAN_FIELD: pan,
         3: "000000",
         18: "5411",
-        22: "051",
+        ENTRY_MODE_FIELD: "051",
         25: "00",
         32: ACQUIRER,
         41: "TERM0001",
@@ -66,8 +67,11 @@ def purchase_fields(pan: str, currency: str) -> dict[int, str]:
 
 def encode(codec: Codec, mti: str, fields: dict[int, str]) -> bytes:
     message: dict[int | str, str] = {"mti": mti}
-    for number, value in fields.items():
-        message[number] = value
+    message.update(fields.items())
+    if ENTRY_MODE_FIELD in fields and ENTRY_MODE_FIELD in codec.spec.fields:
+        # Three digits in the standard, four at Visa, whose last is a zero.
+        size = codec.spec.fields[ENTRY_MODE_FIELD].length
+        message[ENTRY_MODE_FIELD] = fields[ENTRY_MODE_FIELD].ljust(size, "0")
     return codec.encode(message)
 
 

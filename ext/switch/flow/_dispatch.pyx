@@ -18,6 +18,7 @@ from switch.ledger._request cimport (
 )
 from switch.shard._group cimport Shard
 
+from iso8583 import dialect as dialects
 from switch.flow import replies as tables
 
 cdef enum:
@@ -82,11 +83,12 @@ cdef class Dispatcher:
     """The flows of one link: its codec, its scheme number, its counts.
 
     `hash_pan(digits)` is the keyed hash that cards are found by (`switch.keys`).
+    `dialect` says which fields its replies carry beside those of the tables.
     """
 
     def __init__(
         self, Codec codec not None, CardDirectory directory not None,
-        CommitGroup group not None, hash_pan, *, int scheme=0,
+        CommitGroup group not None, hash_pan, *, int scheme=0, dialect=dialects.STANDARD,
     ):
         if not 0 <= scheme < 128:
             raise ValueError(f"scheme: expected 0 to 127, got {scheme}")
@@ -94,11 +96,14 @@ cdef class Dispatcher:
         self.directory = directory
         self.group = group
         self.scheme = scheme
+        self.dialect = dialect
         self._hash_pan = hash_pan
         self._request = Request()
         self._templates = {
-            int(mti, 16): ReplyTemplate(codec, answer, _defined(codec, echoed))
-            for mti, (answer, echoed) in tables.REPLIES.items()
+            int(mti, 16): ReplyTemplate(
+                codec, answer, _defined(codec, usual + dialect.echoed)
+            )
+            for mti, (answer, usual) in tables.REPLIES.items()
         }
 
     def counts(self):
@@ -113,7 +118,8 @@ cdef class Dispatcher:
     cdef int handle(self, Message message, ReplyBuffer replies, int64_t now) except -1:
         """One message in; its reply, if it gets one here, is held in `replies`.
 
-        Returns an `Outcome`: what is left to do for the caller.
+        Returns an `Outcome`: what is left to do for the caller. What the peer rejects
+        is what we sent, so it counts as a response whatever its type.
         """
         cdef uint32_t mti = _without_repeat(message.mti_number)
         cdef Outcome nature = _nature(mti)
@@ -121,6 +127,8 @@ cdef class Dispatcher:
         cdef Decision decision
         cdef Shard shard
         cdef int flow
+        if message.is_rejected():
+            return RESPONSE
         if nature != ANSWERED:
             return nature
         flow = _flow_number(mti)
@@ -150,7 +158,10 @@ cdef class Dispatcher:
 
         `message` may be partial: what could be read of it is echoed.
         """
-        if _nature(_without_repeat(message.mti_number)) == RESPONSE:
+        if (
+            message.is_rejected()
+            or _nature(_without_repeat(message.mti_number)) == RESPONSE
+        ):
             return RESPONSE
         if _nature(_without_repeat(message.mti_number)) == UNANSWERABLE:
             return UNANSWERABLE

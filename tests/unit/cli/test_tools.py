@@ -81,6 +81,20 @@ def test_decode_as_json(run):
     assert "520474" not in output
 
 
+def test_decode_shows_the_message_header(run):
+    command = ["decode", "--spec", "visa-base1", "--framing", "binary4"]
+    command.append("tests/vectors/visa-base1.hex")
+    exit_code, output, _ = run(*command)
+    assert exit_code == exits.OK
+    assert output.count("    H  source: 999999\n") == 1
+    exit_code, output, _ = run(*command, "--json")
+    messages = json.loads(output)["messages"]
+    assert exit_code == exits.OK
+    assert messages[2]["header"]["source"] == "999999"
+    assert messages[2]["fields"]["70"]["value"] == "001"
+    assert "4123709999000029" not in output
+
+
 def test_decode_takes_hex_with_and_without_a_header(run, monkeypatch):
     line = Path(CAPTURE).read_text().splitlines()[-1]
     for words in ([line], [line[4:]], ["--framing", "binary2", line]):

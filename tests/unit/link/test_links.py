@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from iso8583 import Codec, load_spec
+from iso8583.dialect import STANDARD
 from switch.link.errors import ListenError
 from switch.link.links import Links
 from switch.link.server import LinkServer
@@ -24,11 +25,18 @@ HOST = "127.0.0.1"
 class Switch(Node):
     def __init__(self):
         super().__init__()
-        self.links = Links(self.group, self.dispatcher, clock=lambda: NOW)
+        self.links = Links(
+            self.group,
+            lambda language, scheme: self.dispatcher(language[0], scheme),
+            clock=lambda: NOW,
+        )
 
     async def change(self, **settings):
-        codecs = {name: Codec(load_spec(each.spec)) for name, each in settings.items()}
-        return await self.links.change(settings, codecs)
+        languages = {
+            name: (Codec(load_spec(each.spec)), STANDARD)
+            for name, each in settings.items()
+        }
+        return await self.links.change(settings, languages)
 
     async def to(self, name):
         return await self.connect_to(self.address_of(name))
