@@ -88,7 +88,8 @@ cdef class Dispatcher:
 
     def __init__(
         self, Codec codec not None, CardDirectory directory not None,
-        CommitGroup group not None, hash_pan, *, int scheme=0, dialect=dialects.STANDARD,
+        CommitGroup group not None, hash_pan, *, int scheme=0,
+        dialect=dialects.STANDARD,
     ):
         if not 0 <= scheme < 128:
             raise ValueError(f"scheme: expected 0 to 127, got {scheme}")
