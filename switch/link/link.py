@@ -24,7 +24,7 @@ from switch.observe.metrics import SECONDS_BOUNDS, Histogram, Sample
 # cannot keep us here.
 DRAIN_TURNS_MAX = 100
 # Beyond the drain time-out, for the transports to close.
-CLOSE_TIMEOUT_S = 1.0
+CLOSE_TIMEOUT_S = 5.0
 
 _log = logging.getLogger("switch.link")
 

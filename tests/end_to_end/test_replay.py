@@ -222,7 +222,7 @@ def test_an_interrupted_replay_tells_what_came_of_it_until_then(
         text=True,
     )
     try:
-        name = "switch_duplicates_total"
+        name = 'switch_duplicates_total{link="main"}'
         wait_until(lambda: daemon.metrics()[name] >= 2, "two repeats answered")
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)

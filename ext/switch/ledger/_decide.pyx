@@ -170,7 +170,7 @@ cdef Decision _authorise(
     if request.kind == FINANCIAL:
         entry.body.balance_change = -amount
         return _approve(state, entry, POSTED)
-    if state.hold_count >= state.limits.holds_max:
+    if not state.takes_holds():
         return undecided(b"91")
     entry.body.held_change = amount
     entry.body.hold_expires_at = now + state.limits.hold_lifetime_ms
@@ -203,7 +203,7 @@ cdef Decision _take_advice(
         if direction == CREDIT:
             entry.body.flags |= FLAG_CREDIT
             entry.body.amount = 0
-        elif amount and state.hold_count >= state.limits.holds_max:
+        elif amount and not state.takes_holds():
             return undecided(b"91")
         else:
             entry.body.held_change = amount

@@ -158,7 +158,9 @@ cdef class State:
     cdef int _grow_buckets(self) except -1
     cdef void _append_window(self, uint32_t index) noexcept
     cdef void _forget_old(self, int64_t at, int window) noexcept
-    cdef void _make_room(self, int window) noexcept
+    cdef bint is_full(self) noexcept
+    cdef bint takes_holds(self) noexcept
+    cdef void _make_room(self, int window, int64_t count_max) noexcept
     cdef void _leave_window(self, int window) noexcept
     cdef void _forget(self, uint32_t index) noexcept
 

@@ -12,8 +12,9 @@ identifies a transaction with. A million accounts with a card each cost about
 A remembered transaction is on up to two lists. It is in a *window* until it is older
 than the duplicate window; it is on the list of *holds* while its hold is open. It is
 forgotten when it is on neither. There is a window for what moved money and one for the
-rest. When one has reached its shard's bound, its oldest is forgotten early and counted;
-an open hold never is: when there are too many, no more are opened.
+rest. When all shards together remember as much as they may, a window that is over its
+share forgets its oldest early, which is counted; one that is not keeps what it has. An
+open hold is never forgotten: a shard over its share of them opens no more.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
@@ -24,7 +25,7 @@ from switch.ledger._entry cimport RRN_SIZE
 from switch.ledger.views import AccountView, CardView, HoldView
 
 cdef enum:
-    FORGOTTEN_AT_ONCE_MAX = 64  # by one that comes, when a bound was made smaller
+    FORGOTTEN_AT_ONCE = 2       # by one that comes: what is over its share shrinks
     RECORDS_MAX = NONE - 1
     MESSAGE_TYPES = 8
     SCHEMES = 128
@@ -110,8 +111,9 @@ cdef uint32_t* empty_slots(uint32_t count) except NULL:
 cdef class Limits:
     """Bounds of what is remembered; times in milliseconds.
 
-    `transactions_max` is for all shards together; each has its equal part of it, and of
-    that a quarter for what moved no money, a quarter for what did, half for open holds.
+    `transactions_max` is for all shards together. When it is reached, each has its equal
+    part of it, and of that a quarter for what moved no money, a quarter for what did,
+    half for open holds; until then any of them may have more.
     """
 
     def __init__(
@@ -450,7 +452,13 @@ cdef class State:
         cdef uint32_t index
         self._forget_old(record.at, WINDOW_QUIET)
         self._forget_old(record.at, WINDOW_MONEY)
-        self._make_room(record.window)
+        if self.is_full():
+            self._make_room(
+                WINDOW_QUIET, self.limits.quiet_max + (record.window != WINDOW_QUIET)
+            )
+            self._make_room(
+                WINDOW_MONEY, self.limits.money_max + (record.window != WINDOW_MONEY)
+            )
         index = self._free_index()
         self.records[index] = record[0]
         self.transaction_count += 1
@@ -540,11 +548,17 @@ cdef class State:
             self._leave_window(window)
             left -= 1
 
-    cdef void _make_room(self, int window) noexcept:
-        cdef int left = FORGOTTEN_AT_ONCE_MAX
-        cdef int64_t count_max = (
-            self.limits.money_max if window == WINDOW_MONEY else self.limits.quiet_max
+    cdef bint is_full(self) noexcept:
+        return (
+            self.limits.transactions >= self.limits.transactions_max
+            or self.transaction_count >= RECORDS_MAX - 2
         )
+
+    cdef bint takes_holds(self) noexcept:
+        return not self.is_full() or self.hold_count < self.limits.holds_max
+
+    cdef void _make_room(self, int window, int64_t count_max) noexcept:
+        cdef int left = FORGOTTEN_AT_ONCE
         while left and self.window_count[window] >= count_max:
             if self.records[self.window_head[window]].status != RECORD_HOLD_OPEN:
                 self.limits.evicted_early += 1

@@ -205,28 +205,44 @@ def test_a_repeat_is_known_for_the_window_only():
 
 
 def test_when_memory_is_full_the_oldest_without_a_hold_is_forgotten(state):
-    small = restore(dump(state), Limits(transactions_max=8))
-    for stan in ("600001", "600002", "600003"):
-        ask(small, FINANCIAL, stan=stan, amount=1)
-    assert small.limits.evicted_early == 1
-    assert not ask(small, FINANCIAL, stan="600001", amount=1).repeated
+    small = restore(dump(state), Limits(transactions_max=4))
+    for stan in range(600_001, 600_006):
+        ask(small, FINANCIAL, stan=str(stan), amount=1)
+    assert small.limits.evicted_early == 2
+    assert small.transaction_count == 3
     assert ask(small, FINANCIAL, stan="600003", amount=1).repeated
+    assert not ask(small, FINANCIAL, stan="600001", amount=1).repeated
 
 
 def test_a_flood_that_moves_no_money_pushes_out_nothing_that_did(state):
-    small = restore(dump(state), Limits(transactions_max=8))
-    ask(small, FINANCIAL, stan="600001", amount=1)
+    small = restore(dump(state), Limits(transactions_max=16))
+    for stan in ("600001", "600003"):
+        ask(small, FINANCIAL, stan=stan, amount=1)
     ask(small, stan="600002", amount=1)
     for _ in range(100):
         unknown = ask(small, FINANCIAL, amount=1, pan_hash=bytes([99]) * 16)
         assert unknown.response_code == "14"
-    assert small.transaction_count == 4
-    assert ask(small, FINANCIAL, stan="600001", amount=1).repeated
+    assert small.transaction_count <= 16
+    for stan in ("600001", "600003"):
+        assert ask(small, FINANCIAL, stan=stan, amount=1).repeated
     assert ask(small, stan="600002", amount=1).repeated
+
+
+def test_a_flood_of_one_shard_takes_nothing_from_another():
+    limits = Limits(transactions_max=32, shard_count=2)
+    quiet, flooded = State(0, limits), State(1, limits)
+    ask(quiet, stan="600001")
+    for _ in range(100):
+        ask(flooded)
+    assert ask(quiet, stan="600002").response_code == "14"
+    assert ask(quiet, stan="600001").repeated
+    assert limits.transactions <= 33
 
 
 def test_with_too_many_holds_no_more_are_opened_and_what_ends_them_is_taken(state):
     small = restore(dump(state), Limits(transactions_max=4))
+    for _ in range(2):
+        ask(small, amount=99_999)
     for stan in ("600001", "600002"):
         assert ask(small, stan=stan, amount=1).response_code == "00"
     full = ask(small, stan="600003", amount=1)

@@ -206,5 +206,5 @@ def test_what_cannot_be_taken_back_is_not_declined():
     switch.turn()
     switch.now = NOW + DEADLINE_MS + 1
     switch.settle()
-    assert sorted(line.codes) == ["00", "00", "00", "00", "91"]
-    assert switch.account().balance == 10_000 - 400
+    assert sorted(line.codes) == ["00", "00", "91", "91", "91"]
+    assert switch.account().balance == 10_000 - 200
