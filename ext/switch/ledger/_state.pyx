@@ -111,9 +111,9 @@ cdef uint32_t* empty_slots(uint32_t count) except NULL:
 cdef class Limits:
     """Bounds of what is remembered; times in milliseconds.
 
-    `transactions_max` is for all shards together. When it is reached, each has its equal
-    part of it, and of that a quarter for what moved no money, a quarter for what did,
-    half for open holds; until then any of them may have more.
+    `transactions_max` is for all shards together. When it is reached, each has its
+    equal part of it, and of that a quarter for what moved no money, a quarter for what
+    did, half for open holds; until then any of them may have more.
     """
 
     def __init__(
