@@ -9,20 +9,26 @@ data = codec.encode(message)
 
 from iso8583._codec import Codec, Message, ReplyTemplate
 from iso8583.describe import describe, masked
+from iso8583.dialect import Dialect, load_dialect
 from iso8583.errors import DecodeError, EncodeError, Error, SpecError
+from iso8583.header import HeaderPart, HeaderSpec
 from iso8583.spec import FieldSpec, Spec, load_spec, spec_names
 
 __all__ = [
     "Codec",
     "DecodeError",
+    "Dialect",
     "EncodeError",
     "Error",
     "FieldSpec",
+    "HeaderPart",
+    "HeaderSpec",
     "Message",
     "ReplyTemplate",
     "Spec",
     "SpecError",
     "describe",
+    "load_dialect",
     "load_spec",
     "masked",
     "spec_names",

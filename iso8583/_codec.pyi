@@ -7,7 +7,7 @@ from iso8583.spec import Spec
 
 _Default = TypeVar("_Default")
 # int and str keys together are inferred as object, which only Any takes.
-_Fields: TypeAlias = Mapping[Any, str | bytes]
+_Fields: TypeAlias = Mapping[Any, str | bytes | Mapping[str, str | bytes]]
 
 @final
 class Codec:
@@ -24,6 +24,10 @@ class Message:
     @property
     def codec(self) -> Codec: ...
     mti: str
+    @property
+    def header(self) -> dict[str, str] | None: ...
+    @property
+    def rejected(self) -> bool: ...
     # There is no making one this way: see Codec.decode and Codec.message.
     def __init__(self, *args: Never, **kwargs: Never) -> None: ...
     def __getitem__(self, field: int, /) -> str: ...

@@ -33,7 +33,10 @@ def masked(message: Message, *, unmasked: bool = False) -> dict[int | str, str]:
     that may hold some, only its kind and length. A field that cannot be read says so.
     `unmasked` shows everything in clear.
     """
-    shown: dict[int | str, str] = {"mti": message.mti}
+    shown: dict[int | str, str] = {}
+    if message.header is not None:
+        shown["header"] = "".join(message.header.values())
+    shown["mti"] = message.mti
     for number in message:
         sensitive = message.codec.spec.fields[number].sensitive
         try:
@@ -55,6 +58,9 @@ def describe(message: Message, *, unmasked: bool = False) -> str:
     fields = message.codec.spec.fields
     shown = masked(message, unmasked=unmasked)
     lines = [f"MTI {shown.pop('mti')}"]
+    shown.pop("header", None)
+    for name, value in (message.header or {}).items():
+        lines.append(f"    H  {name}: {value}")
     for number, value in shown.items():
         assert isinstance(number, int)
         if not value.isprintable():

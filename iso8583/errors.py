@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["DecodeError", "EncodeError", "Error", "SpecError"]
 
 
-def _place(field: int | None) -> str:
+def _place(field: int | str | None) -> str:
     match field:
+        case str():
+            return field
         case None:
             return "message"
         case 0:
@@ -42,10 +44,11 @@ class SpecError(Error):
 class EncodeError(Error):
     """A value that does not fit its field.
 
-    `field` is 0 for the MTI and None for the message as a whole.
+    `field` is 0 for the MTI, None for the message as a whole, and for the message
+    header a text that names the part: "header destination".
     """
 
-    def __init__(self, field: int | None, expected: str, got: str) -> None:
+    def __init__(self, field: int | str | None, expected: str, got: str) -> None:
         super().__init__(f"{_place(field)}: expected {expected}, got {got}")
         self.field = field
         self.expected = expected
@@ -58,14 +61,15 @@ class EncodeError(Error):
 class DecodeError(Error):
     """Bytes that are not a message of the spec.
 
-    `field` is 0 for the MTI, 1 for the bitmaps, and None for what belongs to no
-    field; `offset` counts bytes from the start of the data. `message` has the
-    fields before the fault, or is None when not even MTI and bitmap could be read.
+    `field` is 0 for the MTI, 1 for the bitmaps, None for what belongs to no field,
+    and for the message header a text that names the part: "header total_length".
+    `offset` counts bytes from the start of the data. `message` has the fields before
+    the fault, or is None when not even MTI and bitmap could be read.
     """
 
     def __init__(
         self,
-        field: int | None,
+        field: int | str | None,
         offset: int,
         expected: str,
         got: str,

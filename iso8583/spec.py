@@ -12,6 +12,8 @@ A field is a choice on each of a few axes, none of which depends on another:
 What a field leaves out comes from the spec: `encodings` by content class,
 `prefix_encoding` for all. The content class chooses the encoding and tells people
 what to expect; it is not enforced on what others send.
+
+What some schemes put before the MTI is a `HeaderSpec` (iso8583/header.py).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 
 from iso8583.errors import SpecError
+from iso8583.header import HeaderSpec
 
 __all__ = [
     "Content",
@@ -53,6 +56,7 @@ FIELD_NUMBER_MAX: Final = 128
 LENGTH_MAX: Final = 0xFFFF
 PREFIX_DIGITS_MAX: Final = 6
 SPEC_FILE_SIZE_MAX: Final = 1 << 20
+DIALECT_SUFFIX: Final = ".dialect.json"
 
 Length: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=LENGTH_MAX)]
 PrefixDigits: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=PREFIX_DIGITS_MAX)]
@@ -82,10 +86,11 @@ class FieldSpec(
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One scheme's messages. A header, when specs get one, goes before `mti`."""
+    """One scheme's messages."""
 
     name: str
     description: str = ""
+    header: HeaderSpec | None = None
     mti: str
     bitmap: Literal["hex", "binary"]
     prefix_encoding: str
@@ -212,7 +217,7 @@ def spec_names() -> list[str]:
     return sorted(
         entry.name.removesuffix(".json")
         for entry in folder.iterdir()
-        if entry.name.endswith(".json")
+        if entry.name.endswith(".json") and not entry.name.endswith(DIALECT_SUFFIX)
     )
 
 

@@ -7,6 +7,8 @@ and behind the journal, in a process of its own, the follower: publish and proje
 
 Rule 1: when the journal fails, nothing is answered any more, and the process ends.
 Rule 2: stopping answers everything that was received before it closes the links.
+Rule 3: SIGHUP reads the configuration again. Links that it leaves as they are never
+        notice; a configuration that is wrong changes nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import uvloop
 
 import switch
-from iso8583 import Codec, load_spec
-from switch.config import Config, ConfigError
+from switch.check import load_languages
+from switch.clock import WallClock
+from switch.config import Config, ConfigError, settings_of
 from switch.embedded import Store, open_store
 from switch.flow._dispatch import Dispatcher
 from switch.follower.process import Settings as FollowerSettings
@@ -32,7 +35,8 @@ from switch.follower.supervisor import FollowerProcess
 from switch.journal.errors import JournalError
 from switch.ledger import shard_of_account
 from switch.ledger.currencies import letters_of
-from switch.link.server import LinkServer
+from switch.link.errors import ListenError
+from switch.link.links import Language, Links
 from switch.observe import log
 from switch.observe.http import HttpServer
 from switch.observe.metrics import (
@@ -60,10 +64,16 @@ FOLLOWER_DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0
 
 
-def serve(config: Config) -> int:
-    """Runs the switch until SIGTERM or SIGINT. Raises what `open_store` does."""
+def serve(load: Callable[[], Config]) -> int:
+    """Runs the switch until SIGTERM or SIGINT; `load` is called again for SIGHUP.
+
+    Raises ConfigError, and what `open_store` does.
+    """
+    config = load()
     log.set_up(config.log.level, config.log.format)
-    codec = _make_codec(config)
+    languages = load_languages(config)
+    # Until we can act on it: the file is read, and was just now.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     started_at = time.monotonic()
     with open_store(config, _Progress()) as store:
         recovered = store.recovered
@@ -89,52 +99,53 @@ def serve(config: Config) -> int:
         # What is here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        uvloop.run(Switch(config, codec, store).run())
+        uvloop.run(Switch(config, languages, store, load).run())
     return 0
-
-
-def _make_codec(config: Config) -> Codec:
-    try:
-        return Codec(load_spec(config.link.spec))
-    except ValueError as error:
-        raise ConfigError(f"link.spec: {error}") from error
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970 (UTC). May go back; the ledger never does."""
-    return time.time_ns() // 1_000_000
 
 
 class Switch:
     """One running switch. `run` returns when it was asked to stop."""
 
-    def __init__(self, config: Config, codec: Codec, store: Store) -> None:
+    def __init__(
+        self,
+        config: Config,
+        languages: Mapping[str, Language],
+        store: Store,
+        load: Callable[[], Config],
+    ) -> None:
         self._config = config
-        self._codec = codec
+        self._languages = languages
         self._store = store
+        self._load = load
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
-        self._is_listening = False
+        self._reloading = asyncio.Event()
+        self._has_started = False
         self._woken_at = 0.0
+        self._clock = WallClock()
 
     async def run(self) -> None:
         self._compose()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
         async with AsyncExitStack() as stack:
-            self._committer.start(self._group.committed, self._journal_failed)
+            self._committer.start(self._committed, self._journal_failed)
             stack.callback(self._committer.stop)
             await self._http.start()
             stack.push_async_callback(self._http.stop)
             self._follower.start()
             stack.push_async_callback(self._stop_follower)
-            await self._link.start()
-            self._is_listening = True
+            await self._links.change(self._config.links, self._languages)
+            self._has_started = True
             work = [
+                asyncio.create_task(self._reload_when_asked()),
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(self._snapshotter.run()),
             ]
+            for task in work:
+                task.add_done_callback(self._work_ended)
             stack.push_async_callback(_cancel, work)
             await self._stopping.wait()
             log.event(_log, logging.INFO, "stopping")
@@ -155,17 +166,23 @@ class Switch:
             submit=self._committer.submit,
             schedule=loop.call_soon,
             released=self._released,
-            clock=wall_ms,
+            clock=self._clock,
             head=store.journal.head,
             pending_max=PENDING_ENTRIES_MAX,
-            deadline_ms=config.link.answer_deadline_ms,
+            monotonic=loop.time,
         )
-        self._link = LinkServer(
-            config.link,
-            Dispatcher(
-                self._codec, CardDirectory(states), self._group, store.keys.pan_hash
+        directory = CardDirectory(states)
+        self._links = Links(
+            self._group,
+            lambda language, scheme: Dispatcher(
+                language[0],
+                directory,
+                self._group,
+                store.keys.pan_hash,
+                scheme=scheme,
+                dialect=language[1],
             ),
-            clock=wall_ms,
+            clock=self._clock,
         )
         self._snapshotter = Snapshotter(
             self._group,
@@ -184,13 +201,14 @@ class Switch:
         )
         registry, collector = make_registry(switch.__version__)
         collector.add(self._samples)
-        collector.add(self._link.samples)
+        collector.add(self._links.samples)
         self._http = HttpServer(
             config.http.listen.host,
             config.http.listen.port,
             registry=registry,
             account=self._account,
             not_ready=self._not_ready,
+            links_down=self._links_down,
             not_healthy=self._not_healthy,
         )
 
@@ -198,9 +216,9 @@ class Switch:
 
     async def _stop_links(self) -> None:
         if self._failure is None:
-            await self._link.drain()
+            await self._links.drain()
         else:
-            await self._link.abort()
+            await self._links.abort()
 
     async def _take_snapshots(self) -> None:
         """A restart then replays nothing."""
@@ -216,8 +234,64 @@ class Switch:
         """Whether the commit in flight is durable is not known: nobody is answered."""
         self._failure = error
         self._group.stop(error)
-        log.event(_log, logging.CRITICAL, "the journal has failed", reason=error)
+        log.event(
+            _log,
+            logging.CRITICAL,
+            "failed, nothing is answered any more",
+            reason=f"{type(error).__name__}: {error}",
+        )
         self._stopping.set()
+
+    def _committed(self, number: int) -> None:
+        try:
+            self._group.committed(number)
+        except Exception as error:  # noqa: BLE001 -- replies may be lost: stop
+            self._journal_failed(error)
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        """Work that goes on for ever has ended: nothing may rely on the rest."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            assert isinstance(error, Exception)
+            self._journal_failed(error)
+
+    # -- a new configuration
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reloading.wait()
+            self._reloading.clear()
+            try:
+                await self._reload()
+            except ConfigError as error:
+                for problem in error.problems:
+                    _say_not_changed(problem)
+            except ListenError as error:
+                _say_not_changed(error)
+
+    async def _reload(self) -> None:
+        config = self._load()
+        change = await self._links.change(config.links, load_languages(config))
+        has, asked = settings_of(self._config), settings_of(config)
+        for path, value in asked.items():
+            # The links have been changed.
+            if not path.startswith("links.") and value != has[path]:
+                log.event(
+                    _log,
+                    logging.WARNING,
+                    "setting is the same until the next start",
+                    setting=path,
+                    has=has[path],
+                    asked=value,
+                )
+        log.event(
+            _log,
+            logging.INFO,
+            "configuration read again",
+            started=",".join(change.started),
+            replaced=",".join(change.replaced),
+            ended=",".join(change.ended),
+            kept=",".join(change.kept),
+        )
 
     # -- what goes on beside the links
 
@@ -232,7 +306,7 @@ class Switch:
         """Ends the holds whose time is over."""
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            now = wall_ms()
+            now = self._clock()
             for shard in self._group.shards:
                 if shard.end_holds(now):
                     self._group.flush()
@@ -270,7 +344,18 @@ class Switch:
             return self._not_healthy()
         if self._stopping.is_set():
             return ["stopping"]
-        return [] if self._is_listening else ["not listening yet"]
+        if not self._has_started:
+            return ["not listening yet"]
+        if self._group.in_flight_ms > self._group.deadline_ms:
+            seconds = self._group.in_flight_ms // 1000
+            return [f"the journal has been writing for {seconds} s"]
+        down = self._links.down()
+        if len(down) == len(self._links.by_name):
+            return [f"link {name}: {reason}" for name, reason in down.items()]
+        return []
+
+    def _links_down(self) -> Mapping[str, str]:
+        return self._links.down() if self._has_started else {}
 
     def _samples(self) -> Iterator[Sample]:
         group, committer, status = self._group, self._committer, self._follower.status
@@ -299,6 +384,15 @@ class Switch:
         limits = states[0].limits
         yield Sample("transactions_remembered", limits.transactions)
         yield Sample("transactions_forgotten_early", limits.evicted_early)
+
+
+def _say_not_changed(reason: object) -> None:
+    log.event(
+        _log,
+        logging.ERROR,
+        "configuration is wrong: nothing has changed",
+        reason=reason,
+    )
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -18,6 +18,7 @@ cdef class Codec:
     cdef Message decode_buffer(self, const uint8_t* data, Py_ssize_t size)
     cdef Message decode_frame(self, bytes frame)
     cpdef bytes encode(self, message)
+    cdef dict fields_of(self, Message message)
 
 
 cdef class Message:
@@ -28,6 +29,8 @@ cdef class Message:
     cdef uint32_t mti_number
     cdef FieldTable table
 
+    # Whether it came back to us behind the header of a reject: no request to answer.
+    cdef bint is_rejected(self) noexcept
     cdef bint has(self, int field) noexcept
     # The field as ASCII text whatever its wire encoding (ASCII, EBCDIC; BCD gives
     # digits, binary gives uppercase hex). Returns the length; -1 when absent; -2 when
@@ -51,6 +54,7 @@ cdef class Message:
     cdef int splice(self, int field, bytes wire) except -1
     cdef list field_numbers(self)
     cdef bint equals(self, Message other)
+    cdef bint same_header(self, Message other) noexcept
 
 
 # The reply to one type of request, compiled once: an MTI, and the fields it echoes.
@@ -60,9 +64,10 @@ cdef class ReplyTemplate:
     cdef uint64_t copied[2]
     cdef uint8_t mti_bytes[4]
 
-    # Writes the body (no frame header): MTI, bitmap, the request's own bytes for the
-    # copied fields it has, field 38 from approval_code (6 ASCII bytes; NULL: no field
-    # 38) and field 39 from response_code (2 ASCII bytes). Returns the size.
+    # Writes the body (no frame header): the request's message header turned round, if
+    # the spec has one, MTI, bitmap, the request's own bytes for the copied fields it
+    # has, field 38 from approval_code (6 ASCII bytes; NULL: no field 38) and field 39
+    # from response_code (2 ASCII bytes). Returns the size.
     cdef Py_ssize_t write(
         self, Message request, uint8_t* out, Py_ssize_t capacity,
         const uint8_t* approval_code, const uint8_t* response_code

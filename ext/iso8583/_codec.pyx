@@ -35,8 +35,12 @@ from iso8583._layout cimport (
     FAULT_BITMAP_HEX,
     FAULT_BITMAP_TRUNCATED,
     FAULT_FRAME_OVERLONG,
+    FAULT_HEADER_LENGTH,
+    FAULT_HEADER_TRUNCATED,
     FAULT_MTI_DIGITS,
     FAULT_MTI_TRUNCATED,
+    FAULT_REJECT_BITMAP,
+    HEADER,
     MTI_DIGITS,
     Fault,
     Layout,
@@ -51,6 +55,7 @@ from iso8583._wire cimport (
     UNREADABLE,
     FieldPlan,
     FieldTable,
+    HeaderPlan,
     Span,
     field_bit,
     leading_zeros,
@@ -128,19 +133,29 @@ cdef class Codec:
         """The bytes of a message, or of {"mti": "0100", 2: "...", ...}.
 
         Field numbers may also be strings ("2"). A value is the field's text (hex for
-        a binary field), or the bytes of its data as they go on the wire.
+        a binary field), or the bytes of its data as they go on the wire. "header" is
+        the message header, whole or by the names of its parts.
         """
         if isinstance(message, Message):
             if (<Message> message).codec is self:
                 return (<Message> message).frame
-            message = message.to_dict()
+            message = self.fields_of(<Message> message)
         elif not isinstance(message, (dict, Mapping)):
             raise TypeError(
                 f"expected a Message or a mapping, got {type(message).__name__}"
             )
         # A copy, so that no one else can change it under the borrowed values below.
         cdef dict fields = dict(message)
-        return encode_fields(self.layout, fields.pop("mti", None), fields)
+        return encode_fields(
+            self.layout, fields.pop("header", None), fields.pop("mti", None), fields
+        )
+
+    # A header means something to its own scheme only.
+    cdef dict fields_of(self, Message message):
+        cdef dict fields = message.to_dict()
+        if message.codec.layout.header_spec != self.layout.header_spec:
+            fields.pop("header", None)
+        return fields
 
 
 @cython.final
@@ -171,9 +186,24 @@ cdef class Message:
     @mti.setter
     def mti(self, str value not None):
         cdef bytes wire = encode_mti(self.codec.layout, value)
+        cdef Py_ssize_t at = self.table.mti_at
         cdef Py_ssize_t size = PyBytes_GET_SIZE(wire)
-        self.frame = wire + self.frame[size:]
+        self.frame = self.frame[:at] + wire + self.frame[at + size:]
         self.mti_number = int(value, 16)
+
+    @property
+    def header(self):
+        """The parts of the message header by name, in hex; None without one."""
+        header = self.codec.layout.header_spec
+        return None if header is None else header.split(self.frame[:self.table.mti_at])
+
+    @property
+    def rejected(self):
+        """Whether this is a message that came back, behind the header of a reject."""
+        return self.is_rejected()
+
+    cdef bint is_rejected(self) noexcept:
+        return self.table.mti_at > self.codec.layout.header.size
 
     cdef bint has(self, int field) noexcept:
         return table_has(&self.table, field)
@@ -284,8 +314,7 @@ cdef class Message:
         cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
         cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
         cdef const char* source = PyBytes_AS_STRING(self.frame)
-        memcpy(out, source, layout.mti_size)
-        layout.write_bitmaps(&new, out + layout.mti_size)
+        write_head(layout, &new, self.frame, out, size)
         memcpy(out + new.starts[0], source + old.starts[0], cut - old.starts[0])
         memcpy(out + new.starts[rank], PyBytes_AS_STRING(wire), wire_size)
         memcpy(out + new.starts[rank] + wire_size, source + resume, end - resume)
@@ -317,8 +346,14 @@ cdef class Message:
         return self[field] if table_has(&self.table, field) else default
 
     def to_dict(self):
-        """{"mti": "0100", 2: "...", ...}, which `Codec.encode` takes back."""
-        cdef dict fields = {"mti": self.mti}
+        """{"mti": "0100", 2: "...", ...}, which `Codec.encode` takes back.
+
+        With the message header in hex as "header", if the spec has one.
+        """
+        cdef dict fields = {}
+        if self.table.mti_at:
+            fields["header"] = self.frame[:self.table.mti_at].hex().upper()
+        fields["mti"] = self.mti
         for field in self.field_numbers():
             fields[field] = self[field]
         return fields
@@ -339,7 +374,8 @@ cdef class Message:
 
     __copy__ = copy
 
-    # The same MTI and fields: how the bitmaps were written does not matter.
+    # The same header, MTI and fields: how the bitmaps were written, and so the total
+    # length, does not matter.
     def __richcmp__(self, other, int operation):
         cdef Message left, right
         if not isinstance(other, Message) or operation not in (Py_EQ, Py_NE):
@@ -359,6 +395,8 @@ cdef class Message:
         cdef Py_ssize_t size = mine.starts[mine.count] - mine.starts[0]
         if theirs.starts[theirs.count] - theirs.starts[0] != size:
             return False
+        if not self.same_header(other):
+            return False
         if memcmp(
             PyBytes_AS_STRING(self.frame) + mine.starts[0],
             PyBytes_AS_STRING(other.frame) + theirs.starts[0],
@@ -366,6 +404,19 @@ cdef class Message:
         ):
             return False
         return self.codec is other.codec or self.codec.spec == other.codec.spec
+
+    cdef bint same_header(self, Message other) noexcept:
+        cdef Py_ssize_t size = self.table.mti_at
+        if other.table.mti_at != size or size == 0:
+            return other.table.mti_at == size
+        cdef const HeaderPlan* plan = &self.codec.layout.header
+        cdef const char* mine = PyBytes_AS_STRING(self.frame)
+        cdef const char* theirs = PyBytes_AS_STRING(other.frame)
+        cdef Py_ssize_t behind = plan.total_at + plan.total_size
+        return (
+            memcmp(mine, theirs, plan.total_at) == 0
+            and memcmp(mine + behind, theirs + behind, size - behind) == 0
+        )
 
     def __repr__(self):
         numbers = ", ".join(map(str, self.field_numbers()))
@@ -413,14 +464,22 @@ cdef class ReplyTemplate:
         reply.bitmap[0] |= field_bit(RESPONSE_CODE_FIELD)
         if approval_code != NULL:
             reply.bitmap[0] |= field_bit(APPROVAL_CODE_FIELD)
-        at = layout.header_size(&reply)
+        reply.mti_at = layout.header.size
+        at = layout.fields_at(&reply)
         if at > capacity:
             raise reply_too_long(capacity)
-        memcpy(out, self.mti_bytes, layout.mti_size)
-        layout.write_bitmaps(&reply, out + layout.mti_size)
-        return self.write_fields(
+        memcpy(out + reply.mti_at, self.mti_bytes, layout.mti_size)
+        layout.write_bitmaps(&reply, out + reply.mti_at + layout.mti_size)
+        at = self.write_fields(
             request, &reply, out, at, capacity, approval_code, response_code
         )
+        if at > FRAME_SIZE_MAX:
+            raise reply_too_long(FRAME_SIZE_MAX)
+        if reply.mti_at:
+            layout.write_reply_header(
+                <const uint8_t*> PyBytes_AS_STRING(request.frame), out, at
+            )
+        return at
 
     cdef Py_ssize_t write_fields(
         self, Message request, const FieldTable* reply, uint8_t* out, Py_ssize_t at,
@@ -515,6 +574,18 @@ cdef bytes code_bytes(int field, str code, Py_ssize_t length):
     return code.encode("ascii")
 
 
+# Header, MTI and bitmaps of a frame of this size, from those of another.
+cdef int write_head(
+    Layout layout, const FieldTable* table, bytes source, uint8_t* out,
+    Py_ssize_t size
+) except -1:
+    cdef Py_ssize_t bitmaps_at = table.mti_at + layout.mti_size
+    memcpy(out, PyBytes_AS_STRING(source), bitmaps_at)
+    layout.write_lengths(out, table.mti_at, size)
+    layout.write_bitmaps(table, out + bitmaps_at)
+    return 0
+
+
 # The table after the field has taken (or given up, when 0) this many bytes: fields
 # before it keep their place in the body, those after it move. Returns the frame's
 # size, which the caller compares with FRAME_SIZE_MAX before it uses the table.
@@ -526,17 +597,18 @@ cdef Py_ssize_t splice_table(
     cdef int removed = table_has(old, field)
     cdef int added = wire_size > 0
     cdef int index
+    new.mti_at = old.mti_at
     new.bitmap[0] = old.bitmap[0]
     new.bitmap[1] = old.bitmap[1]
     if removed != added:
         new.bitmap[(field - 1) >> 6] ^= field_bit(field)
     new.count = old.count + added - removed
-    cdef Py_ssize_t header_shift = layout.header_size(new) - old.starts[0]
+    cdef Py_ssize_t head_shift = layout.fields_at(new) - old.starts[0]
     cdef Py_ssize_t shift = (
-        header_shift + wire_size - (old.starts[rank + removed] - old.starts[rank])
+        head_shift + wire_size - (old.starts[rank + removed] - old.starts[rank])
     )
     for index in range(rank + 1):
-        new.starts[index] = <uint16_t> (old.starts[index] + header_shift)
+        new.starts[index] = <uint16_t> (old.starts[index] + head_shift)
     for index in range(rank + removed, <int> old.count + 1):
         new.starts[index + added - removed] = <uint16_t> (old.starts[index] + shift)
     return old.starts[old.count] + shift
@@ -549,11 +621,15 @@ cdef object decode_error(Codec codec, Message message, const Fault* fault):
     expected, got = fault_texts(codec.layout, message.frame, fault)
     partial = None
     if fault.kind not in (
-        FAULT_FRAME_OVERLONG, FAULT_MTI_TRUNCATED, FAULT_MTI_DIGITS,
+        FAULT_FRAME_OVERLONG, FAULT_HEADER_TRUNCATED, FAULT_HEADER_LENGTH,
+        FAULT_REJECT_BITMAP, FAULT_MTI_TRUNCATED, FAULT_MTI_DIGITS,
         FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
     ):
         partial = walked_part(message)
     field = None if fault.field < 0 else fault.field
+    if fault.field == HEADER:
+        name, offset, _ = codec.layout.header_spec.part_at(fault.offset)
+        return DecodeError(f"header {name}", offset, expected, got, partial)
     return DecodeError(field, fault.offset, expected, got, partial)
 
 
@@ -561,17 +637,16 @@ cdef object decode_error(Codec codec, Message message, const Fault* fault):
 cdef Message walked_part(Message message):
     cdef Layout layout = message.codec.layout
     cdef FieldTable* table = &message.table
-    cdef Py_ssize_t header_size = layout.header_size(table)
+    cdef Py_ssize_t at = layout.fields_at(table)
     cdef Py_ssize_t first = table.starts[0]
     cdef Py_ssize_t size = table.starts[table.count] - first
-    cdef bytes frame = PyBytes_FromStringAndSize(NULL, header_size + size)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, at + size)
     cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
     cdef const char* source = PyBytes_AS_STRING(message.frame)
     cdef uint32_t index
-    memcpy(out, source, layout.mti_size)
-    layout.write_bitmaps(table, out + layout.mti_size)
-    memcpy(out + header_size, source + first, size)
+    write_head(layout, table, message.frame, out, at + size)
+    memcpy(out + at, source + first, size)
     for index in range(table.count + 1):
-        table.starts[index] = <uint16_t> (table.starts[index] - first + header_size)
+        table.starts[index] = <uint16_t> (table.starts[index] - first + at)
     message.frame = frame
     return message

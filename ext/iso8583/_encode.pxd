@@ -9,4 +9,4 @@ cdef bytes encode_mti(Layout layout, object mti)
 # The field's bytes, length prefix included.
 cdef bytes encode_field(Layout layout, int field, object value)
 # A whole message. The dict must be the caller's own: values are replaced in it.
-cdef bytes encode_fields(Layout layout, object mti, dict fields)
+cdef bytes encode_fields(Layout layout, object header, object mti, dict fields)

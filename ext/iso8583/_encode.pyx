@@ -16,7 +16,7 @@ from cpython.dict cimport PyDict_Next
 from cpython.long cimport PyLong_AsLong, PyLong_Check
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_Check, PyUnicode_GET_LENGTH
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
 from iso8583._layout cimport MTI_DIGITS, Layout, expected_length
@@ -61,6 +61,14 @@ cdef bytes encode_mti(Layout layout, object mti):
     return PyBytes_FromStringAndSize(<const char*> wire, layout.mti_size)
 
 
+cdef bytes encode_header(Layout layout, object header):
+    if header is None:
+        return layout.header_default
+    if layout.header_spec is None:
+        raise EncodeError("header", "none in this spec", "one")
+    return layout.header_spec.join(header)
+
+
 cdef bytes encode_field(Layout layout, int field, object value):
     cdef const FieldPlan* plan = find_plan(layout, field)
     value = plain_value(layout, field, value)
@@ -70,16 +78,21 @@ cdef bytes encode_field(Layout layout, int field, object value):
     return wire
 
 
-cdef bytes encode_fields(Layout layout, object mti, dict fields):
+cdef bytes encode_fields(Layout layout, object header, object mti, dict fields):
     cdef PyObject* values[FIELD_NUMBER_MAX + 1]
     cdef FieldTable table
+    cdef bytes header_wire = encode_header(layout, header)
     cdef bytes mti_wire = encode_mti(layout, mti)
     cdef Py_ssize_t size = collect(layout, fields, values, &table)
-    size += layout.header_size(&table)
+    table.mti_at = <uint16_t> PyBytes_GET_SIZE(header_wire)
+    size += layout.fields_at(&table)
     if size > FRAME_SIZE_MAX:
         raise frame_too_long(size)
     cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
     cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
+    memcpy(out, PyBytes_AS_STRING(header_wire), table.mti_at)
+    layout.write_lengths(out, table.mti_at, size)
+    out += table.mti_at
     memcpy(out, PyBytes_AS_STRING(mti_wire), layout.mti_size)
     out += layout.mti_size
     out += layout.write_bitmaps(&table, out)

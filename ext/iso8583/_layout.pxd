@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from iso8583._wire cimport FIELD_NUMBER_MAX, FieldPlan, FieldTable
+from iso8583._wire cimport FIELD_NUMBER_MAX, FieldPlan, FieldTable, HeaderPlan
 
 
 cdef enum:
@@ -11,6 +11,9 @@ cdef enum:
 cdef enum FaultKind:
     FAULT_NONE = 0
     FAULT_FRAME_OVERLONG
+    FAULT_HEADER_TRUNCATED
+    FAULT_HEADER_LENGTH
+    FAULT_REJECT_BITMAP
     FAULT_MTI_TRUNCATED
     FAULT_MTI_DIGITS
     FAULT_BITMAP_TRUNCATED
@@ -21,6 +24,11 @@ cdef enum FaultKind:
     FAULT_FIELD_OVERLONG
     FAULT_FIELD_TRUNCATED
     FAULT_TRAILING
+    FAULT_TOTAL_LENGTH
+
+cdef enum:
+    # Field of a fault in the message header: which part, its offset says.
+    HEADER = -2
 
 # Why a walk stopped, where, and the two sizes or counts that disagree.
 cdef struct Fault:
@@ -32,6 +40,11 @@ cdef struct Fault:
 
 
 cdef class Layout:
+    cdef HeaderPlan header
+    # The iso8583.header.HeaderSpec behind it, or None.
+    cdef object header_spec
+    # The header of a message that is given none; lengths are still to be written.
+    cdef bytes header_default
     # Plan 0 is the MTI's. A field that the spec does not define is DATA_UNDEFINED.
     cdef FieldPlan plans[FIELD_NUMBER_MAX + 1]
     cdef uint8_t mti_size
@@ -46,8 +59,12 @@ cdef class Layout:
     cdef int keep_tables(
         self, str encoding, const uint8_t** to_ascii, const uint8_t** from_ascii
     ) except -1
+    cdef int compile_header(self, object header) except -1
+    cdef Py_ssize_t read_header(
+        self, const uint8_t* frame, Py_ssize_t size, Fault* fault
+    ) noexcept
     cdef Py_ssize_t read_mti(
-        self, const uint8_t* frame, Py_ssize_t size,
+        self, const uint8_t* frame, Py_ssize_t size, Py_ssize_t at,
         uint32_t* mti_number, Fault* fault
     ) noexcept
     cdef Py_ssize_t read_bitmaps(
@@ -60,7 +77,16 @@ cdef class Layout:
         self, const uint8_t* frame, Py_ssize_t size,
         uint32_t* mti_number, FieldTable* table, Fault* fault
     ) noexcept
-    cdef Py_ssize_t header_size(self, const FieldTable* table) noexcept
+    # Where the first field begins: behind header, MTI and the bitmaps needed.
+    cdef Py_ssize_t fields_at(self, const FieldTable* table) noexcept
+    # Makes the lengths right in the header of a frame of this size.
+    cdef void write_lengths(
+        self, uint8_t* frame, Py_ssize_t mti_at, Py_ssize_t size
+    ) noexcept
+    # The header of a reply of this size: the request's, turned round.
+    cdef void write_reply_header(
+        self, const uint8_t* request, uint8_t* out, Py_ssize_t size
+    ) noexcept
     # Writes the bitmaps that the table needs. Returns their size.
     cdef Py_ssize_t write_bitmaps(
         self, const FieldTable* table, uint8_t* out

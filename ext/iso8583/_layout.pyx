@@ -4,14 +4,14 @@
 
 Frame layout:
 
-    MTI | primary bitmap | [secondary bitmap] | fields in order of their numbers
+    [header] | MTI | primary bitmap | [secondary bitmap] | fields in order of number
 
 Rule 1: the walk is the only place that trusts nothing. Whatever it let pass, the
         rest of the codec reads without checking again.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cimport cython
 
@@ -32,10 +32,13 @@ from iso8583._wire cimport (
     field_bit,
     hex_value,
     leading_zeros,
+    read_binary,
     read_prefix,
     read_text,
+    write_binary,
 )
 
+from iso8583 import header as _header
 from iso8583 import spec as _spec
 
 cdef const char* HEX_NIBBLES = b"0123456789ABCDEF"
@@ -44,6 +47,8 @@ cdef const char* TRACK_NIBBLES = b"0123456789ABC=EF"
 
 assert _spec.FIELD_NUMBER_MAX == FIELD_NUMBER_MAX
 assert _spec.LENGTH_MAX == FRAME_SIZE_MAX
+# In a HeaderPlan these are bytes; both headers of the reject form have room for one.
+assert _header.HEADER_SIZE_MAX <= 0xFF
 
 
 @cython.final
@@ -52,6 +57,7 @@ cdef class Layout:
     def __cinit__(self, spec):
         memset(self.plans, 0, sizeof(self.plans))
         self.tables = []
+        self.compile_header(spec.header)
         mti = _spec.FieldSpec(
             name="MTI",
             content="n",
@@ -70,6 +76,23 @@ cdef class Layout:
             if self.plans[<int> number].data_form == DATA_TEXT:
                 encodings[number] = field.encoding
         self.encodings = tuple(encodings)
+
+    cdef int compile_header(self, object header) except -1:
+        cdef HeaderPlan* plan = &self.header
+        memset(plan, 0, sizeof(HeaderPlan))
+        self.header_spec = header
+        self.header_default = b""
+        if header is None:
+            return 0
+        self.header_default = header.default
+        plan.size = header.size
+        plan.reject_size = header.reject_size
+        plan.length_at, plan.length_size = header.place("header_length")
+        plan.total_at, plan.total_size = header.place("total_length")
+        plan.destination_at, plan.address_size = header.place("destination")
+        plan.source_at, plan.address_size = header.place("source")
+        plan.reject_bitmap_at, plan.reject_bitmap_size = header.place("reject_bitmap")
+        return 0
 
     cdef int compile_field(self, FieldPlan* plan, object field) except -1:
         plan.length = field.length
@@ -123,7 +146,14 @@ cdef class Layout:
             return fail(
                 fault, FAULT_FRAME_OVERLONG, -1, FRAME_SIZE_MAX, FRAME_SIZE_MAX, size
             )
-        cdef Py_ssize_t at = self.read_mti(frame, size, mti_number, fault)
+        cdef Py_ssize_t at = 0
+        table.mti_at = 0
+        if self.header.size:
+            at = self.read_header(frame, size, fault)
+            if at < 0:
+                return -1
+            table.mti_at = <uint16_t> at
+        at = self.read_mti(frame, size, at, mti_number, fault)
         if at < 0:
             return -1
         cdef uint64_t bitmap[2]
@@ -136,24 +166,62 @@ cdef class Layout:
         at = table.starts[table.count]
         if at != size:
             return fail(fault, FAULT_TRAILING, -1, at, at, size)
+        # Last, so that what is cut short or too long is told by its field.
+        cdef const HeaderPlan* header = &self.header
+        cdef uint32_t total
+        if header.total_size:
+            total = read_binary(frame + header.total_at, header.total_size)
+            if total != size:
+                return fail(
+                    fault, FAULT_TOTAL_LENGTH, HEADER, header.total_at, size, total
+                )
         return 0
 
+    # Returns where the MTI begins, or -1. Which part a fault is in, its offset says.
+    cdef Py_ssize_t read_header(
+        self, const uint8_t* frame, Py_ssize_t size, Fault* fault
+    ) noexcept:
+        cdef const HeaderPlan* plan = &self.header
+        cdef Py_ssize_t wanted = plan.size
+        cdef uint32_t length
+        if size < wanted:
+            return fail(fault, FAULT_HEADER_TRUNCATED, HEADER, size, 0, 0)
+        if not plan.length_size:
+            return wanted
+        length = read_binary(frame + plan.length_at, plan.length_size)
+        if length == plan.size:
+            return wanted
+        if not plan.reject_size or length != plan.reject_size:
+            return fail(
+                fault, FAULT_HEADER_LENGTH, HEADER, plan.length_at, plan.size, length
+            )
+        wanted += plan.reject_size
+        if size < wanted:
+            return fail(fault, FAULT_HEADER_TRUNCATED, HEADER, size, 0, 0)
+        if plan.reject_bitmap_size and not frame[plan.reject_bitmap_at] & 0x80:
+            return fail(
+                fault, FAULT_REJECT_BITMAP, HEADER, plan.reject_bitmap_at, 0, 0
+            )
+        return wanted
+
     cdef Py_ssize_t read_mti(
-        self, const uint8_t* frame, Py_ssize_t size,
+        self, const uint8_t* frame, Py_ssize_t size, Py_ssize_t at,
         uint32_t* mti_number, Fault* fault
     ) noexcept:
         cdef uint8_t digits[MTI_DIGITS]
         cdef uint32_t number = 0
         cdef int index
-        if size < self.mti_size:
-            return fail(fault, FAULT_MTI_TRUNCATED, 0, 0, self.mti_size, size)
-        read_text(&self.plans[0], frame, MTI_DIGITS, digits)
+        if size - at < self.mti_size:
+            return fail(
+                fault, FAULT_MTI_TRUNCATED, 0, at, self.mti_size, size - at
+            )
+        read_text(&self.plans[0], frame + at, MTI_DIGITS, digits)
         for index in range(MTI_DIGITS):
             if not c'0' <= digits[index] <= c'9':
-                return fail(fault, FAULT_MTI_DIGITS, 0, 0, MTI_DIGITS, 0)
+                return fail(fault, FAULT_MTI_DIGITS, 0, at, MTI_DIGITS, 0)
             number = number << 4 | (digits[index] - c'0')
         mti_number[0] = number
-        return self.mti_size
+        return at + self.mti_size
 
     # Returns where the first field begins, or -1.
     cdef Py_ssize_t read_bitmaps(
@@ -176,8 +244,30 @@ cdef class Layout:
         bitmap[0] &= ~field_bit(1)
         return at
 
-    cdef Py_ssize_t header_size(self, const FieldTable* table) noexcept:
-        return self.mti_size + (2 if table.bitmap[1] else 1) * self.bitmap_size
+    cdef Py_ssize_t fields_at(self, const FieldTable* table) noexcept:
+        return (
+            table.mti_at + self.mti_size
+            + (2 if table.bitmap[1] else 1) * self.bitmap_size
+        )
+
+    cdef void write_lengths(
+        self, uint8_t* frame, Py_ssize_t mti_at, Py_ssize_t size
+    ) noexcept:
+        cdef const HeaderPlan* plan = &self.header
+        write_binary(
+            plan.size if mti_at == plan.size else plan.reject_size,
+            plan.length_size, frame + plan.length_at,
+        )
+        write_binary(<uint32_t> size, plan.total_size, frame + plan.total_at)
+
+    cdef void write_reply_header(
+        self, const uint8_t* request, uint8_t* out, Py_ssize_t size
+    ) noexcept:
+        cdef const HeaderPlan* plan = &self.header
+        memcpy(out, request, plan.size)
+        memcpy(out + plan.destination_at, request + plan.source_at, plan.address_size)
+        memcpy(out + plan.source_at, request + plan.destination_at, plan.address_size)
+        self.write_lengths(out, plan.size, size)
 
     cdef Py_ssize_t write_bitmaps(
         self, const FieldTable* table, uint8_t* out
@@ -284,10 +374,23 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
     cdef const FieldPlan* plan = &layout.plans[max(fault.field, 0)]
     if fault.kind == FAULT_FRAME_OVERLONG:
         return f"at most {fault.expected} bytes", f"{fault.got}"
+    if fault.kind == FAULT_HEADER_TRUNCATED:
+        _, start, size = layout.header_spec.part_at(fault.offset)
+        return f"{size} bytes", f"{fault.offset - start}"
+    if fault.kind == FAULT_HEADER_LENGTH:
+        lengths = f"{fault.expected}"
+        if layout.header.reject_size:
+            lengths += f" or {layout.header.reject_size}"
+        return lengths, f"{fault.got}"
+    if fault.kind == FAULT_REJECT_BITMAP:
+        return "its first bit set", "0"
+    if fault.kind == FAULT_TOTAL_LENGTH:
+        return f"{fault.expected}", f"{fault.got}"
     if fault.kind in (FAULT_MTI_TRUNCATED, FAULT_BITMAP_TRUNCATED):
         return f"{fault.expected} bytes", f"{fault.got}"
     if fault.kind == FAULT_MTI_DIGITS:
-        return "4 digits", frame[:layout.mti_size].hex()
+        mti = frame[fault.offset:fault.offset + layout.mti_size]
+        return "4 digits", mti.hex()
     if fault.kind == FAULT_BITMAP_HEX:
         return f"{fault.expected} hex digits", "another character"
     if fault.kind == FAULT_FIELD_UNDEFINED:

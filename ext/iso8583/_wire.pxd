@@ -71,11 +71,29 @@ cdef struct FieldPlan:
     uint8_t pads_left
     uint8_t pad_nibble
 
+# The message header before the MTI. Of a part that is not there, the size is 0.
+cdef struct HeaderPlan:
+    # 0: the spec has none.
+    uint8_t size
+    # Of the reject form, whose original header follows it; 0: there is no such form.
+    uint8_t reject_size
+    uint8_t length_at
+    uint8_t length_size
+    uint8_t total_at
+    uint8_t total_size
+    uint8_t destination_at
+    uint8_t source_at
+    uint8_t address_size
+    uint8_t reject_bitmap_at
+    uint8_t reject_bitmap_size
+
 # Which fields a message has, and where.
 cdef struct FieldTable:
     # Field 1 is the highest bit of the first word; its own bit is never kept here.
     uint64_t bitmap[2]
     uint32_t count
+    # Where the MTI begins: the size of the message header.
+    uint16_t mti_at
     # Where each field present begins (prefix included), in order, then the body's end.
     uint16_t starts[FIELD_NUMBER_MAX + 1]
 
@@ -99,6 +117,27 @@ cdef inline int table_rank(const FieldTable* table, int field) noexcept nogil:
     if field <= 64:
         return bits_set(table.bitmap[0] & before)
     return bits_set(table.bitmap[0]) + bits_set(table.bitmap[1] & before)
+
+
+# ---- binary numbers, big-endian
+
+cdef inline uint32_t read_binary(
+    const uint8_t* data, Py_ssize_t size
+) noexcept nogil:
+    cdef uint32_t number = 0
+    cdef Py_ssize_t index
+    for index in range(size):
+        number = number << 8 | data[index]
+    return number
+
+
+cdef inline void write_binary(
+    uint32_t number, Py_ssize_t size, uint8_t* out
+) noexcept nogil:
+    cdef Py_ssize_t index
+    for index in range(size - 1, -1, -1):
+        out[index] = <uint8_t> (number & 0xFF)
+        number >>= 8
 
 
 # ---- digits
@@ -140,8 +179,7 @@ cdef inline Py_ssize_t read_prefix(
                 return -1
             count = count * 100 + high * 10 + low
     else:
-        for index in range(plan.prefix_size):
-            count = count << 8 | data[index]
+        count = read_binary(data, plan.prefix_size)
     return count
 
 

@@ -1,7 +1,6 @@
 """`switch send`."""
 
 import argparse
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,6 +98,8 @@ def _take_fields_anywhere(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from switch.ledger.currencies import NUMBERS
     from switch.replay.client import is_request
     from switch.replay.compose import Composer

@@ -1,11 +1,10 @@
 """`switch simulate`."""
 
 import argparse
-import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from switch.cli import exits
 from switch.cli.options import (
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from switch.replay.scenario import Scenario, Step
     from switch.replay.simulation import Report, Simulation
 
-PROBLEMS_SHOWN = 10
+PROBLEMS_SHOWN: Final = 10
 
 
 def add(subparsers: Subparsers) -> None:
@@ -81,6 +80,8 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from switch.replay.errors import SessionError, TrafficError
 
     try:
@@ -174,6 +175,8 @@ async def _run(
     listen: bool,
 ) -> "signal.Signals | None":
     """Which signal stopped it, if one did."""
+    import asyncio
+
     from switch.cli.progress import progress
 
     stopping = asyncio.Event()

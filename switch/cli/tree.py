@@ -55,12 +55,9 @@ def message_nodes(message: "iso8583.Message", *, unmasked: bool = False) -> list
     from iso8583.describe import masked
 
     fields = message.codec.spec.fields
-    nodes = []
+    nodes = [Node("  H", name, value) for name, value in (message.header or {}).items()]
     for number, value in masked(message, unmasked=unmasked).items():
-        if number == "mti":
-            continue
         if not isinstance(number, int):
-            nodes.append(Node(str(number), "", _printable(value)))
             continue
         chip = chip_data(message, number)
         tags = [] if chip is None else _tag_nodes(chip.tags, unmasked)
@@ -83,7 +80,7 @@ def message_plain(
     fields: dict[str, object] = {}
     for number, value in masked(message, unmasked=unmasked).items():
         if not isinstance(number, int):
-            plain[number] = value
+            plain[number] = message.header if number == "header" else value
             continue
         field: dict[str, object] = {"name": specified[number].name, "value": value}
         chip = chip_data(message, number)

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from iso8583 import Codec
+from iso8583 import Codec, Dialect
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 
@@ -13,9 +13,12 @@ class Dispatcher:
         hash_pan: Callable[[bytes], bytes],
         *,
         scheme: int = 0,
+        dialect: Dialect = ...,
     ) -> None: ...
     @property
     def codec(self) -> Codec: ...
+    @property
+    def dialect(self) -> Dialect: ...
     @property
     def directory(self) -> CardDirectory: ...
     @property

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from iso8583 import Codec, DecodeError, Message, ReplyTemplate
+from iso8583 import Codec, DecodeError, Dialect, Message, ReplyTemplate
+from iso8583.dialect import STANDARD
 from switch.link._counters import LinkCounters
 from switch.link.session import Action, Answer, Close, Drop, Report, Send, Session
 from switch.link.settings import SessionSettings
@@ -28,6 +29,9 @@ NEEDED = (7, 11, 39, 70)
 class Line(Protocol):
     """What a connection does for its session."""
 
+    @property
+    def link(self) -> str: ...
+
     peer: str
     signed_on: bool
 
@@ -38,9 +42,11 @@ class Line(Protocol):
 
 
 class NetworkMessages:
-    """0800 and 0810 in the codec of one link."""
+    """0800 and 0810 in the codec and the dialect of one link."""
 
-    def __init__(self, codec: Codec, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, codec: Codec, clock: Callable[[], int], dialect: Dialect = STANDARD
+    ) -> None:
         """`clock`: milliseconds since 1970."""
         missing = [field for field in NEEDED if field not in codec.spec.fields]
         if missing:
@@ -48,6 +54,7 @@ class NetworkMessages:
                 f"spec {codec.spec.name}: expected fields {NEEDED} for network "
                 f"messages, missing are {missing}"
             )
+        self.codes = dialect.network
         self._codec = codec
         self._clock = clock
         echoed = [field for field in ECHOED if field in codec.spec.fields]
@@ -95,7 +102,9 @@ class Management:
         self._line = line
         self._messages = messages
         self._counters = counters
-        self.session = Session(settings, clock, messages.next_trace_number)
+        self.session = Session(
+            settings, clock, messages.next_trace_number, messages.codes
+        )
 
     def opened(self) -> None:
         self._carry_out(self.session.opened())
@@ -106,12 +115,18 @@ class Management:
     def receive_answer(self, message: Message) -> None:
         """A response of any kind: ours is found by its trace number, or it is nobody's.
 
-        A financial response is nobody's: we send no such requests.
+        A financial response is nobody's: we send no such requests. A reject brings back
+        what we sent, be it a request or an answer, and is no approval of either.
         """
         trace_number = _text(message, 11)
+        code = _text(message, 39)
         ours = message.mti[1] == "8" and trace_number is not None
-        if ours and trace_number is not None and trace_number.isdigit():
-            actions = self.session.peer_answer(int(trace_number), _text(message, 39))
+        if message.rejected:
+            code = None
+            ours = ours and message.mti[2] in "02"
+            self._report_reject(message)
+        if ours and trace_number is not None and _is_number(trace_number):
+            actions = self.session.peer_answer(int(trace_number), code)
         else:
             actions = [Drop()]
         self._carry_out(actions, message)
@@ -129,12 +144,25 @@ class Management:
     def lost(self) -> None:
         self.session.lost()
 
+    def _report_reject(self, message: Message) -> None:
+        header, spec = message.header, message.codec.spec.header
+        assert header is not None
+        assert spec is not None
+        event(
+            _log,
+            logging.WARNING,
+            "rejected by the peer",
+            peer=self._line.peer,
+            mti=message.mti,
+            reject=" ".join(f"{part.name}={header[part.name]}" for part in spec.reject),
+        )
+
     def _carry_out(self, actions: list[Action], message: Message | None = None) -> None:
         line = self._line
         if line.signed_on != self.session.signed_on:
             line.signed_on = self.session.signed_on
             what = "signed on" if line.signed_on else "signed off"
-            event(_log, logging.INFO, what, peer=line.peer)
+            event(_log, logging.INFO, what, link=line.link, peer=line.peer)
         for action in actions:
             match action:
                 case Answer(response_code):
@@ -150,6 +178,7 @@ class Management:
                         _log,
                         logging.WARNING,
                         "response dropped: nobody waits for it",
+                        link=line.link,
                         peer=line.peer,
                         mti=mti,
                     )
@@ -158,6 +187,7 @@ class Management:
                         _log,
                         logging.WARNING,
                         "session",
+                        link=line.link,
                         peer=line.peer,
                         report=text,
                     )
@@ -170,3 +200,8 @@ def _text(message: Message, field: int) -> str | None:
         return message.get(field)
     except DecodeError:
         return None  # not text in the field's encoding: the same as not there
+
+
+def _is_number(text: str) -> bool:
+    # EBCDIC has superscript digits, which are digits to Python and no numbers.
+    return text.isascii() and text.isdigit()

@@ -6,9 +6,9 @@ Rule 2: what happens in which state stands in TABLE and nowhere else; the method
         find out which event it is.
 Rule 3: an answer never causes an answer, so two switches cannot talk in circles.
 
-Either side may sign on, sign off and test the line (field 70 of an 0800: 001, 002,
-301). We have at most one request of our own under way; its repeats have a trace number
-each, and an answer to any of them counts.
+Either side may sign on, sign off and test the line; the dialect says with which
+function codes (field 70 of an 0800). We have at most one request of our own under way;
+its repeats have a trace number each, and an answer to any of them counts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from enum import Enum, auto
 
 from msgspec import Struct
 
+from iso8583.dialect import Function, NetworkCodes
 from switch.link.settings import SessionSettings
 
 
@@ -90,23 +91,23 @@ class Close(Struct, frozen=True):
 Action = Answer | Send | Drop | Report | Close
 Row = dict[Event, tuple[State, Step]]
 
-FUNCTION_SIGN_ON, FUNCTION_SIGN_OFF, FUNCTION_ECHO = "001", "002", "301"
 TRACE_NUMBER_MAX = 999_999  # field 11 has six digits
 
-_PEER_EVENTS = {
-    FUNCTION_SIGN_ON: Event.PEER_SIGN_ON,
-    FUNCTION_SIGN_OFF: Event.PEER_SIGN_OFF,
-    FUNCTION_ECHO: Event.PEER_ECHO,
+_PEER_EVENTS: dict[Function | None, Event] = {
+    "sign_on": Event.PEER_SIGN_ON,
+    "sign_off": Event.PEER_SIGN_OFF,
+    "echo": Event.PEER_ECHO,
+    None: Event.PEER_UNKNOWN,
 }
 _RESPONSE_CODES = {
     Step.APPROVE: "00",
     Step.REFUSE_UNKNOWN: "12",
     Step.REFUSE_MALFORMED: "30",
 }
-_FUNCTIONS = {
-    Step.SEND_SIGN_ON: FUNCTION_SIGN_ON,
-    Step.SEND_SIGN_OFF: FUNCTION_SIGN_OFF,
-    Step.SEND_ECHO: FUNCTION_ECHO,
+_FUNCTIONS: dict[Step, Function] = {
+    Step.SEND_SIGN_ON: "sign_on",
+    Step.SEND_SIGN_OFF: "sign_off",
+    Step.SEND_ECHO: "echo",
 }
 SIGNED_ON_STATES = frozenset(
     {State.SIGNED_ON, State.SIGNED_ON_TESTING, State.SIGNING_OFF}
@@ -215,12 +216,14 @@ class Session:
         settings: SessionSettings,
         clock: Callable[[], float],
         next_trace_number: Callable[[], int],
+        codes: NetworkCodes,
     ) -> None:
         """`clock`: seconds that never go back. Trace numbers are the link's."""
         self.state = State.OPEN
         self._settings = settings
         self._clock = clock
         self._next_trace_number = next_trace_number
+        self._codes = codes
         self._heard_at: float | None = None  # when the peer last sent anything
         self._quiet_since = clock()
         # Our request under way: when it was last sent, and its trace numbers so far.
@@ -241,7 +244,7 @@ class Session:
         """An 0800; `function` is its field 70, None when it has none to be read."""
         if function is None:
             return self._take(Event.PEER_MALFORMED)
-        return self._take(_PEER_EVENTS.get(function, Event.PEER_UNKNOWN))
+        return self._take(_PEER_EVENTS[self._codes.function_of(function)])
 
     def peer_answer(self, trace_number: int, response_code: str | None) -> list[Action]:
         if trace_number not in self._trace_numbers:
@@ -315,7 +318,8 @@ class Session:
         if step in _RESPONSE_CODES:
             return [Answer(_RESPONSE_CODES[step])]
         if step in _FUNCTIONS:
-            return [self._ask(_FUNCTIONS[step], fresh=self.state is not before)]
+            code = self._codes.functions[_FUNCTIONS[step]].send
+            return [self._ask(code, fresh=self.state is not before)]
         if step is Step.DROP:
             return [Drop()]
         if step is Step.REPORT_REFUSED:

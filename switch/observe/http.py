@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,8 @@ _log = logging.getLogger("switch.http")
 ReadAccount = Callable[[str], Awaitable[dict[str, Any] | None]]
 # Why not ready (or not healthy), in words; empty when all is well.
 Reasons = Callable[[], Sequence[str]]
+# Links by name that no message can come by, and why; the others go on.
+LinksDown = Callable[[], Mapping[str, str]]
 
 # Longer than any account's name can be: refused before it is looked up.
 ACCOUNT_NAME_SIZE_MAX = 64
@@ -50,11 +52,13 @@ class HttpServer:
         account: ReadAccount,
         not_ready: Reasons,
         not_healthy: Reasons = _no_reasons,
+        links_down: LinksDown = dict,
     ) -> None:
         self._host, self._port = host, port
         self._registry = registry
         self._account = account
         self._not_ready, self._not_healthy = not_ready, not_healthy
+        self._links_down = links_down
         self._runner: web.AppRunner | None = None
 
     @property
@@ -109,9 +113,10 @@ class HttpServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = list(self._not_ready())
-        return _json(
-            {"ready": not reasons, "reasons": reasons}, 503 if reasons else 200
-        )
+        content: dict[str, Any] = {"ready": not reasons, "reasons": reasons}
+        if down := self._links_down():
+            content["links_down"] = dict(down)
+        return _json(content, 503 if reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         body = generate_latest(self._registry)

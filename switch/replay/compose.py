@@ -20,6 +20,9 @@ Fields = dict[int | str, str]
 MTI: Final = "mti"
 # codes of currencies, which may be given by their letters
 CURRENCY_FIELDS: Final = frozenset({49, 50, 51})
+ENTRY_MODE_FIELD: Final = 22
+# binary data, amounts with a sign, tracks: nobody can say what to fill them with
+UNFILLED: Final = ("b", "x+n", "z")
 STAN_MAX: Final = 999_999
 RRN_MAX: Final = 10**12 - 1
 # A network management message (second digit 8) is about no transaction.
@@ -35,6 +38,19 @@ COMPARISONS: Final[dict[str, Callable[[int, int], bool]]] = {
 
 def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
+
+
+def filled(codec: iso8583.Codec, number: int, value: str) -> str:
+    """A value as long as its field, if that has a fixed length."""
+    field = codec.spec.fields.get(number)
+    if field is None or field.prefix_digits or field.content in UNFILLED:
+        return value
+    if number == ENTRY_MODE_FIELD:
+        # Three digits in the standard, four at Visa, whose last is a zero.
+        return value.ljust(field.length, "0")
+    if field.content == "n":
+        return value.rjust(field.length, "0")
+    return value.ljust(field.length)
 
 
 class Composer:
@@ -83,14 +99,9 @@ class Composer:
     def fit(self, number: int, value: str) -> str:
         """The value as its field has it; what cannot be fitted is left as it is."""
         self.check([number])
-        field = self.codec.spec.field(number)
         if number in CURRENCY_FIELDS and value.upper() in self._currencies:
             value = f"{self._currencies[value.upper()]:03d}"
-        if field.prefix_digits or field.encoding == "binary" or field.unit == "bytes":
-            return value
-        if field.content == "n":
-            return value.rjust(field.length, "0")
-        return value.ljust(field.length)
+        return filled(self.codec, number, value)
 
     def matches(self, number: int | str, pattern: str, value: str | None) -> bool:
         """Whether a field is as expected.

@@ -15,6 +15,7 @@ import msgspec
 
 from iso8583 import Codec, ReplyTemplate
 from switch.link._framing import Framing
+from switch.replay.compose import ENTRY_MODE_FIELD, filled
 from switch.replay.errors import RequestError
 
 # the digits that differ from request to request: name, field, number of digits
@@ -52,7 +53,7 @@ def purchase_fields(pan: str, currency: str) -> dict[int, str]:
         PAN_FIELD: pan,
         3: "000000",
         18: "5411",
-        22: "051",
+        ENTRY_MODE_FIELD: "051",
         25: "00",
         32: ACQUIRER,
         41: "TERM0001",
@@ -66,8 +67,11 @@ def purchase_fields(pan: str, currency: str) -> dict[int, str]:
 
 def encode(codec: Codec, mti: str, fields: dict[int, str]) -> bytes:
     message: dict[int | str, str] = {"mti": mti}
-    for number, value in fields.items():
-        message[number] = value
+    message.update(fields.items())
+    if ENTRY_MODE_FIELD in fields and ENTRY_MODE_FIELD in codec.spec.fields:
+        message[ENTRY_MODE_FIELD] = filled(
+            codec, ENTRY_MODE_FIELD, fields[ENTRY_MODE_FIELD]
+        )
     return codec.encode(message)
 
 

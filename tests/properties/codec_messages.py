@@ -93,10 +93,55 @@ def field_specs(draw: st.DrawFn) -> iso8583.FieldSpec:
     )
 
 
+@st.composite
+def header_specs(draw: st.DrawFn) -> iso8583.HeaderSpec:
+    """Any header that a spec may have: a number of parts with a role, in any order."""
+    address_size = draw(st.integers(1, 4))
+    roles = {
+        "header_length": st.integers(1, 4),
+        "total_length": st.integers(2, 4),
+        "destination": st.just(address_size),
+    }
+    chosen = ["bytes", "bytes", *draw(st.sets(st.sampled_from(sorted(roles))))]
+    if "destination" in chosen:
+        chosen.append("source")
+    parts = [
+        iso8583.HeaderPart(
+            name=f"part_{index}",
+            size=draw(roles.get(role, st.just(address_size))),
+            role=role,  # type: ignore[arg-type]
+        )
+        for index, role in enumerate(draw(st.permutations(chosen)))
+    ]
+    reject: list[iso8583.HeaderPart] = []
+    if "header_length" in chosen and draw(st.booleans()):
+        reject = [
+            iso8583.HeaderPart(
+                name="bitmap", size=2, role="reject_bitmap", default="8000"
+            ),
+            iso8583.HeaderPart(name="code", size=draw(st.integers(1, 3))),
+        ]
+    return iso8583.HeaderSpec(parts=tuple(parts), reject=tuple(reject))
+
+
+@st.composite
+def headers(draw: st.DrawFn, spec: iso8583.HeaderSpec) -> bytes:
+    """One as it goes on the wire, but that its lengths say anything."""
+    is_reject = draw(st.booleans())
+    size = spec.size
+    if is_reject and spec.reject:
+        size += spec.reject_size
+    header = bytearray(draw(st.binary(min_size=size, max_size=size)))
+    if size > spec.size:
+        header[spec.place("reject_bitmap")[0]] |= 0x80
+    return bytes(header)
+
+
 def specs() -> st.SearchStrategy[iso8583.Spec]:
     return st.builds(
         iso8583.Spec,
         name=st.just("any"),
+        header=st.one_of(st.none(), header_specs()),
         mti=st.sampled_from(["ascii", "cp500", "bcd"]),
         bitmap=st.sampled_from(["hex", "binary"]),
         prefix_encoding=st.just("ascii"),

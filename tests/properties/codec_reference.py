@@ -50,7 +50,8 @@ def as_pyiso8583(spec: iso8583.Spec) -> dict[str, dict[str, Any]]:
     bitmap = {**fixed, "data_enc": "b", "max_len": 8}
     if spec.bitmap == "hex":
         bitmap = {**fixed, "data_enc": "ascii", "max_len": 16}
-    result = {"h": {**fixed, "data_enc": "ascii", "max_len": 0}, "t": mti}
+    header_size = 0 if spec.header is None else spec.header.size
+    result = {"h": {**fixed, "data_enc": "b", "max_len": header_size}, "t": mti}
     result |= {"p": bitmap, "1": bitmap}
     for number in spec.fields:
         field = spec.field(number)
@@ -93,6 +94,8 @@ class Reference:
     def encode(self, spec: str, fields: dict[int | str, str]) -> bytes:
         document = {str(key): value for key, value in fields.items()}
         document["t"] = document.pop("mti")
+        if "header" in document:
+            document["h"] = document.pop("header")
         answer = self.ask({"spec": spec, "encode": document})
         return bytes.fromhex(answer["data"])
 
@@ -103,6 +106,8 @@ class Reference:
             return None
         document = answer["document"]
         fields: dict[int | str, str] = {"mti": document.pop("t")}
+        if "h" in document:
+            fields["header"] = document.pop("h")
         for key in sorted(document.keys() - {"p", "1"}, key=int):
             fields[int(key)] = document[key]
         return fields

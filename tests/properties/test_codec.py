@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import iso8583
+from iso8583.header import HeaderRole
+from tests.messages import content
 from tests.properties.codec_messages import (
     codecs,
     codecs_and_messages,
+    headers,
     messages,
     specs,
     values,
@@ -28,7 +31,7 @@ def test_what_is_encoded_is_decoded(codec_and_fields):
     codec, fields = codec_and_fields
     data = codec.encode(fields)
     message = codec.decode(data)
-    assert message.to_dict() == fields
+    assert content(message) == fields
     assert list(message) == sorted(fields.keys() - {"mti"})
     assert codec.encode(message) == data
 
@@ -38,7 +41,35 @@ def test_what_is_encoded_is_decoded_by_any_spec(data):
     codec = iso8583.Codec(data.draw(specs()))
     fields = data.draw(messages(codec))
     encoded = codec.encode(fields)
-    assert codec.decode(encoded).to_dict() == fields
+    assert content(codec.decode(encoded)) == fields
+    for size in range(len(encoded)):
+        with pytest.raises(iso8583.DecodeError):
+            codec.decode(encoded[:size])
+
+
+@given(st.data())
+def test_a_header_is_kept_but_for_its_lengths(data):
+    spec = data.draw(specs().filter(lambda spec: spec.header is not None))
+    codec = iso8583.Codec(spec)
+    assert spec.header is not None
+    header = data.draw(headers(spec.header))
+    encoded = codec.encode({**data.draw(messages(codec)), "header": header})
+    message = codec.decode(encoded)
+    assert message.rejected == (len(header) > spec.header.size)
+    assert codec.encode(message.to_dict()) == encoded
+    sizes: dict[HeaderRole, int] = {
+        "header_length": (
+            spec.header.reject_size if message.rejected else spec.header.size
+        ),
+        "total_length": len(encoded),
+    }
+    for role, expected in sizes.items():
+        at, size = spec.header.place(role)
+        assert int.from_bytes(encoded[at : at + size]) == (expected if size else 0)
+        header = header[:at] + encoded[at : at + size] + header[at + size :]
+    assert encoded.startswith(header)
+    assert message.header is not None
+    assert bytes.fromhex("".join(message.header.values())) == header
     for size in range(len(encoded)):
         with pytest.raises(iso8583.DecodeError):
             codec.decode(encoded[:size])
@@ -136,7 +167,7 @@ def test_changes_are_those_of_a_dict(codec_and_fields, data):
             value = data.draw(values(codec.spec.field(number)))
             message[number] = value
             model[number] = value
-        assert message.to_dict() == model
+        assert content(message) == model
         assert bytes(message) == codec.encode(model)
 
 

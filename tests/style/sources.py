@@ -43,6 +43,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             hidden = path.name.startswith(".") and path.name != ".ci"
             if not hidden and path.name not in _SKIPPED and path.suffix != ".egg-info":
                 yield from _walk(path)
+        elif path.name == ".git":
+            pass  # a worktree's: a file, and git's own
         elif path.suffix in _TEXT_SUFFIXES and not _is_generated(path):
             yield path
 

@@ -17,7 +17,17 @@ PORTS = {"journal", "publish", "keys", "ownership"}
 _BELOW_SHARD = {"iso8583", "ledger", *PORTS}
 _BELOW_APP = {
     *(*_BELOW_SHARD, "shard", "flow", "link"),
-    *("observe", "projection", "follower", "imports", "audit", "embedded", "config"),
+    *(
+        "observe",
+        "projection",
+        "follower",
+        "imports",
+        "audit",
+        "embedded",
+        "config",
+        "clock",
+        "check",
+    ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
 # listed is a package whose place nobody has thought about yet.
@@ -25,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": {"iso8583"},
     **{port: {"iso8583", "ledger", *PORTS} for port in PORTS},
     "observe": set(),
+    "clock": {"observe"},
     "shard": {*_BELOW_SHARD, "observe"},
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
@@ -37,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "imports": {*_BELOW_SHARD, "shard", "config", "embedded"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "config": {"iso8583", "ledger", "link"},
+    "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
     "cli": {*_BELOW_APP, "replay", "app"},
     "__main__": {"cli"},

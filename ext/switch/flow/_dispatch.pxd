@@ -18,6 +18,7 @@ cdef class Dispatcher:
     cdef readonly CardDirectory directory
     cdef readonly CommitGroup group
     cdef readonly int scheme
+    cdef readonly object dialect
     cdef readonly uint64_t repeated         # answered as they were the first time
     cdef object _hash_pan
     cdef Request _request

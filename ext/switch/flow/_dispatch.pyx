@@ -18,6 +18,7 @@ from switch.ledger._request cimport (
 )
 from switch.shard._group cimport Shard
 
+from iso8583 import dialect as dialects
 from switch.flow import replies as tables
 
 cdef enum:
@@ -25,6 +26,7 @@ cdef enum:
     TEXT_ROOM = 64
     PAN_DIGITS_MIN = 8      # ISO/IEC 7812-1: 8 to 19
     PAN_DIGITS_MAX = 19
+    CARD_DIGITS_MIN = 13    # of what is taken for a card number in free text
     FLOWS = 8
     OTHER_FLOW = 7
 
@@ -69,7 +71,7 @@ cdef Outcome _nature(uint32_t mti) noexcept:
         return RESPONSE
     if function != 0 and function != 2:
         return UNANSWERABLE
-    return NETWORK if (mti >> 8) & 0xF == 8 else ANSWERED
+    return NETWORK if mti == 0x0800 or mti == 0x0820 else ANSWERED
 
 
 cdef list _defined(Codec codec, tuple fields):
@@ -81,11 +83,13 @@ cdef class Dispatcher:
     """The flows of one link: its codec, its scheme number, its counts.
 
     `hash_pan(digits)` is the keyed hash that cards are found by (`switch.keys`).
+    `dialect` says which fields its replies carry beside those of the tables.
     """
 
     def __init__(
         self, Codec codec not None, CardDirectory directory not None,
         CommitGroup group not None, hash_pan, *, int scheme=0,
+        dialect=dialects.STANDARD,
     ):
         if not 0 <= scheme < 128:
             raise ValueError(f"scheme: expected 0 to 127, got {scheme}")
@@ -93,11 +97,14 @@ cdef class Dispatcher:
         self.directory = directory
         self.group = group
         self.scheme = scheme
+        self.dialect = dialect
         self._hash_pan = hash_pan
         self._request = Request()
         self._templates = {
-            int(mti, 16): ReplyTemplate(codec, answer, _defined(codec, echoed))
-            for mti, (answer, echoed) in tables.REPLIES.items()
+            int(mti, 16): ReplyTemplate(
+                codec, answer, _defined(codec, usual + dialect.echoed)
+            )
+            for mti, (answer, usual) in tables.REPLIES.items()
         }
 
     def counts(self):
@@ -112,7 +119,8 @@ cdef class Dispatcher:
     cdef int handle(self, Message message, ReplyBuffer replies, int64_t now) except -1:
         """One message in; its reply, if it gets one here, is held in `replies`.
 
-        Returns an `Outcome`: what is left to do for the caller.
+        Returns an `Outcome`: what is left to do for the caller. What the peer rejects
+        is what we sent, so it counts as a response whatever its type.
         """
         cdef uint32_t mti = _without_repeat(message.mti_number)
         cdef Outcome nature = _nature(mti)
@@ -120,6 +128,8 @@ cdef class Dispatcher:
         cdef Decision decision
         cdef Shard shard
         cdef int flow
+        if message.is_rejected():
+            return RESPONSE
         if nature != ANSWERED:
             return nature
         flow = _flow_number(mti)
@@ -137,7 +147,9 @@ cdef class Dispatcher:
             decision.code,
         )
         if decision.approved:
-            replies.mark_approval(shard.state.shard, decision.sequence)
+            replies.mark_approval(
+                shard.state.shard, decision.sequence, decision.repeated
+            )
         return ANSWERED
 
     cdef int refuse(
@@ -147,7 +159,10 @@ cdef class Dispatcher:
 
         `message` may be partial: what could be read of it is echoed.
         """
-        if _nature(_without_repeat(message.mti_number)) == RESPONSE:
+        if (
+            message.is_rejected()
+            or _nature(_without_repeat(message.mti_number)) == RESPONSE
+        ):
             return RESPONSE
         if _nature(_without_repeat(message.mti_number)) == UNANSWERABLE:
             return UNANSWERABLE
@@ -345,11 +360,37 @@ cdef void _fill_merchant(Request request, Message message) noexcept:
     if size > 0:
         memcpy(request.body.terminal, text, size)
     size = _trimmed(text, message.text(42, text, MERCHANT_SIZE_MAX))
+    _mask_cards(text, size)
     memcpy(request.merchant, text, size)
     request.body.merchant_size = <uint8_t> size
     size = _trimmed(text, message.text(43, text, MERCHANT_NAME_SIZE_MAX))
+    _mask_cards(text, size)
     memcpy(request.merchant_name, text, size)
     request.body.merchant_name_size = <uint8_t> size
+
+
+cdef void _mask_cards(uint8_t* text, Py_ssize_t size) noexcept:
+    """Free text goes into the journal and the events: a card number in it does not."""
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t count
+    while at < size:
+        count = _digits_at(text + at, size - at)
+        if CARD_DIGITS_MIN <= count <= PAN_DIGITS_MAX and _has_check_digit(
+            text + at, count
+        ):
+            memset(text + at, 42, count)
+        at += count + 1
+
+
+cdef bint _has_check_digit(const uint8_t* digits, Py_ssize_t size) noexcept:
+    """Luhn, ISO/IEC 7812-1 annex B."""
+    cdef int total = 0
+    cdef int value
+    cdef Py_ssize_t i
+    for i in range(size):
+        value = (digits[size - 1 - i] - 48) * (1 + i % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
 
 
 cdef inline Py_ssize_t _trimmed(const uint8_t* text, Py_ssize_t size) noexcept:

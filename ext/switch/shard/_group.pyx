@@ -11,13 +11,15 @@ for repeats as well, whose first answer may still be on its way to the disk.
 Rule 2: an approval that was not durable by its deadline does not leave. Whoever asked
 may have decided without us: what it took goes back, it and its repeats are declined.
 """
+import time
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from switch.ledger._apply cimport apply
 from switch.ledger._decide cimport decide, undecided
-from switch.ledger._entry cimport ENTRY_SIZE_MAX, HELD, POSTED
+from switch.ledger._entry cimport ENTRY_SIZE_MAX
 
 from switch.journal.port import ShardRecord
 from switch.ledger._decide import decide_expiries, decide_withdrawal
@@ -26,6 +28,7 @@ from switch.ledger._entry import decode_entries
 cdef enum:
     CAPACITY_FIRST = 4096
     CAPACITY_KEPT = 1 << 20     # a buffer that grew beyond gives its memory back
+    READ_MS_MAX = 100           # from a read to its first entry; more makes no harm
 
 
 cdef uint8_t* _with_room(
@@ -70,8 +73,11 @@ cdef class ReplyBuffer:
         self.replies += 1
         return 0
 
-    cdef int mark_approval(self, int shard, uint64_t sequence) except -1:
-        """The reply that was closed last approves by this entry."""
+    cdef int mark_approval(
+        self, int shard, uint64_t sequence, bint repeated
+    ) except -1:
+        """The reply that was closed last approves by this entry, decided for it or,
+        if `repeated`, before."""
         cdef Approval* approval
         self.approvals = <Approval*> _with_room(
             <uint8_t*> self.approvals, &self.approvals_capacity,
@@ -80,6 +86,7 @@ cdef class ReplyBuffer:
         approval = &self.approvals[self.approval_count]
         approval.sequence = sequence
         approval.shard = shard
+        approval.due_ms = 0 if repeated else self.read_ms + self.deadline_ms
         approval.size = self.last_frame_size
         approval.offset = self.frames_size - self.last_frame_size
         self.approval_count += 1
@@ -150,7 +157,7 @@ cdef class Shard:
         size = entry.pack(self.pending + self.pending_size)
         apply(self.state, entry)
         if self.group.pending == 0:
-            self.group._pending_since = entry.at
+            self.group._pending_since = self.group._now_ms()
         if self.pending_count == 0:
             self.first_sequence = entry.sequence
             self.group._changed.append(self)
@@ -194,13 +201,16 @@ cdef class CommitGroup:
     `submit(at, records)` hands a commit to the journal's thread, which calls
     `committed(number)` on the loop when it is durable. `schedule(callback)` runs a
     callback when the loop has read what has arrived. `released(number)` is told just
-    before the replies go. `clock()` gives milliseconds since 1970. `deadline_ms` is
-    how long after its request was read an approval may still leave.
+    before the replies go. `clock()` gives milliseconds since 1970, `monotonic()`
+    seconds that never go back, as the links' loop has them. `deadline_ms` is
+    how long after its request was read an approval may still leave, on the link that
+    is the strictest: what came by another link is looked at then, and may have longer.
     """
 
     def __init__(
         self, states, *, submit, schedule, released, clock,
         uint64_t head=0, uint32_t pending_max=65_536, int64_t deadline_ms=5_000,
+        monotonic=time.monotonic,
     ):
         self.shards = [Shard(state, self) for state in states]
         self.head = head
@@ -210,6 +220,7 @@ cdef class CommitGroup:
         self._schedule = schedule
         self._released = released
         self._clock = clock
+        self._monotonic = monotonic
         self._changed = []
         self._holding = []
         self._waiters = []
@@ -277,7 +288,7 @@ cdef class CommitGroup:
         cdef list deliveries = self._deliveries
         cdef list waiters = self._waiters_in_flight
         cdef list records = self._records
-        cdef int64_t now = self._clock()
+        cdef int64_t now_ms = self._now_ms()
         cdef set withdrawn = self._withdrawn
         self._records = []
         self._deliveries = []
@@ -289,9 +300,9 @@ cdef class CommitGroup:
         self.in_flight = 0
         if withdrawn:
             self._withdrawn = set()
-        if now - self._in_flight_since > self.deadline_ms:
+        if now_ms - self._in_flight_since + READ_MS_MAX > self.deadline_ms:
             # What waits with the next commit may repeat such an approval.
-            self._withdrawn = self._withdraw_late(records, now)
+            self._withdrawn = self._withdraw_late(records, deliveries, now_ms)
             withdrawn = withdrawn | self._withdrawn
         if withdrawn:
             deliveries = [_declined(delivery, withdrawn) for delivery in deliveries]
@@ -316,22 +327,37 @@ cdef class CommitGroup:
     def stopped(self):
         return self._fault is not None
 
-    cdef set _withdraw_late(self, list records, int64_t now):
-        """Takes back the approvals of a commit that took too long to be durable."""
+    cdef int64_t _now_ms(self) except -1:
+        # The monotonic clock: a wall clock that is set must not make anything late.
+        return <int64_t> (self._monotonic() * 1000 + 0.5)
+
+    @property
+    def in_flight_ms(self):
+        """How long the commit in flight has been written; 0 when there is none."""
+        return self._now_ms() - self._in_flight_since if self._committing else 0
+
+    cdef set _withdraw_late(self, list records, list deliveries, int64_t now_ms):
+        """Takes back the approvals of a commit that took too long to be durable.
+
+        One whose transaction is not remembered any more cannot be taken back: it
+        leaves, however late, for what it took stays taken.
+        """
+        cdef set late = _late(deliveries, now_ms)
+        cdef int64_t now = self._clock()
         cdef Shard shard
         cdef Entry entry
         cdef set withdrawn = set()
+        if not late:
+            return withdrawn
         for record in records:
             shard = self.shards[record.shard]
             for entry in decode_entries(record.payload, record.first_sequence):
-                if entry.kind != HELD and entry.kind != POSTED:
-                    continue
-                if now - entry.at <= self.deadline_ms:
+                if (record.shard, entry.sequence) not in late:
                     continue
                 withdrawal = decide_withdrawal(shard.state, entry, now)
                 if withdrawal is not None:
                     shard.write(withdrawal)
-                withdrawn.add((record.shard, entry.sequence))
+                    withdrawn.add((record.shard, entry.sequence))
         self.withdrawn += len(withdrawn)
         return withdrawn
 
@@ -343,6 +369,20 @@ cdef class CommitGroup:
             if not future.done():
                 future.set_result(None)
         return 0
+
+
+cdef set _late(list deliveries, int64_t now_ms):
+    """(shard, sequence) of the approvals that are past their deadline."""
+    cdef bytes approvals
+    cdef Approval approval
+    cdef Py_ssize_t at
+    cdef set late = set()
+    for _, _, _, approvals in deliveries:
+        for at in range(0, len(approvals), <Py_ssize_t> sizeof(Approval)):
+            memcpy(&approval, PyBytes_AS_STRING(approvals) + at, sizeof(Approval))
+            if 0 < approval.due_ms < now_ms:
+                late.add((approval.shard, approval.sequence))
+    return late
 
 
 cdef tuple _declined(tuple delivery, set withdrawn):

@@ -22,6 +22,7 @@ from defusedxml.common import DefusedXmlException
 
 import iso8583
 from switch.replay.captures.chunks import CaptureFormat, Chunk, ReadOptions, Shape
+from switch.replay.compose import filled
 from switch.replay.errors import CaptureError
 
 # a message has some 30 lines; one that does not end is not kept in memory
@@ -33,7 +34,6 @@ CONNECTIONS_MAX: Final = 16_384
 LOOKED_THROUGH_MAX: Final = 1000
 
 BITMAP: Final = 1
-UNPADDED: Final = ("b", "x+n", "z")
 
 NOTE_DAMAGED: Final = "messages of the log that cannot be read, left out"
 NOTE_HIDDEN: Final = "fields that the log does not show in clear, left out"
@@ -238,18 +238,9 @@ def _fields(
             elif _is_hidden(codec, int(number), value):
                 notes[NOTE_HIDDEN] += 1
             elif int(number) != BITMAP:
-                fields[int(number)] = _padded(codec, int(number), value)
+                # logged as a program sets them, before the packager fills them up
+                fields[int(number)] = filled(codec, int(number), value)
     return fields if len(fields.get("mti", "")) == 4 else None
-
-
-def _padded(codec: iso8583.Codec, number: int, value: str) -> str:
-    """jPOS logs values as a program sets them, before its packager fills them up."""
-    field = codec.spec.fields.get(number)
-    if field is None or field.prefix_digits:
-        return value
-    if field.content == "n":
-        return value.rjust(field.length, "0")
-    return value if field.content in UNPADDED else value.ljust(field.length)
 
 
 def _is_hidden(codec: iso8583.Codec, number: int, value: str) -> bool:

@@ -6,9 +6,10 @@ import itertools
 
 import pytest
 
-from iso8583 import load_spec, spec_names
+from iso8583 import load_dialect, load_spec, spec_names
 from switch.flow.replies import OTHERS, REPLIES
 from switch.ledger import Transaction, approval_code
+from tests.messages import content
 from tests.unit.link.in_memory import Switch, fields, original
 
 SPECS = spec_names()
@@ -85,11 +86,12 @@ def test_a_reply_carries_the_fields_of_the_table_and_no_others(spec, mti):
     line = switch.connect()
     sent = {**full(spec), **message(mti)}
     (reply,) = switch.ask(line, sent)
-    echoed = set(REPLIES[mti[:3] + "0"][1]) & set(sent)
+    dialect = load_dialect(spec, switch.codec.spec)
+    echoed = {*REPLIES[mti[:3] + "0"][1], *dialect.echoed} & set(sent)
     expected = {field: sent[field] for field in echoed} | {39: "00", "mti": reply.mti}
     if mti in REQUESTS:
         expected[38] = reply[38]
-    assert reply.to_dict() == expected
+    assert content(reply) == expected
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -247,3 +249,30 @@ def test_answers_are_counted_by_type_and_code(switch):
         ("0420", "30"): 1,
         ("other", "12"): 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("merchant", "kept"),
+    [
+        ("SHOP 9999990000000014", "SHOP ****************"),
+        (";4000001234567899=4912", ";****************=4912"),
+        ("SHOP 9999990000000015", "SHOP 9999990000000015"),
+        ("CALL 0800 123456", "CALL 0800 123456"),
+    ],
+)
+def test_a_card_number_in_free_text_stays_out_of_the_journal(merchant, kept):
+    switch = Switch()
+    switch.ask(switch.connect(), fields(changes={43: merchant.ljust(40)}))
+    ((_, entry),) = switch.entries()
+    assert isinstance(entry, Transaction)
+    assert entry.merchant_name == kept
+
+
+@pytest.mark.parametrize("mti", ["1804", "0802", "9800"])
+def test_network_management_of_another_version_is_refused_as_its_own_type(mti):
+    switch = Switch()
+    reply = switch.ask(switch.connect(), {"mti": mti, 7: "1124160000", 11: "000001"})
+    if int(mti[3]) % 2 == 0:
+        (answer,) = reply
+        assert answer[39] == "12"
+        assert answer.mti == f"{int(mti) + 10:04d}"

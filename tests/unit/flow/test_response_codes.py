@@ -155,7 +155,7 @@ def test_what_is_held_or_spent_is_not_available_again(first, second):
 def test_which_amount_counts(spec, mti, changes, taken):
     """Field 6 if field 51 is the account's currency, else field 4 if 49 is, else 57;
     an advice of another currency is recorded and moves nothing."""
-    if spec == "iso87-binary" and "GBP" in changes.values():
+    if spec in ("iso87-binary", "visa-base1") and "GBP" in changes.values():
         changes = {**changes, 49: "ABC"}
     got, switch = answer(mti, spec=spec, changes=changes)
     account = switch.account()

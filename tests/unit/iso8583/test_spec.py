@@ -23,6 +23,7 @@ def test_shipped_specs():
         "iso87-binary",
         "iso87-mixed",
         "mastercard-cis",
+        "visa-base1",
     ]
     for name in iso8583.spec_names():
         spec = iso8583.load_spec(name)

@@ -5,10 +5,12 @@ The test says when time passes, when the loop turns and when a commit is durable
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from iso8583 import Codec, Message, load_spec
+from msgspec.structs import replace
+
+from iso8583 import Codec, Message, load_dialect, load_spec
 from switch.flow._dispatch import Dispatcher
 from switch.journal.port import ShardRecord
 from switch.keys.memory import TestKeys
@@ -56,7 +58,7 @@ CARDS = {
 PANS = {name: card[0] for name, card in CARDS.items()} | {
     "unknown": "9999999999999999"
 }  # fmt: skip
-Fields = dict[int | str, str]
+Fields = dict[int | str, Any]
 
 _FIELDS: Fields = {
     3: "000000",
@@ -66,7 +68,7 @@ _FIELDS: Fields = {
     13: "1124",
     14: "3012",
     18: "5411",
-    22: "051",
+    26: "12",
     32: "123456",
     37: "RRN000000001",
     41: "TERM0001",
@@ -102,37 +104,46 @@ def original(mti: str, stan: int, acquirer: str = "123456") -> str:
     return f"{mti}{stan:06d}1124160000{int(acquirer):011d}{0:011d}"
 
 
-def opening(shard_count: int) -> list[tuple[int, Entry]]:
-    """The entries that make the accounts and cards above, by shard."""
+def opening(
+    shard_count: int,
+    accounts: Mapping[str, tuple[int, int, int]] = ACCOUNTS,
+    cards: Iterable[tuple[str, str, int, int]] = tuple(CARDS.values()),
+    at: int = NOW,
+) -> list[tuple[int, Entry]]:
+    """The entries that make these accounts and cards, by shard."""
     entries: list[tuple[int, Entry]] = []
     sequences = dict.fromkeys(range(shard_count), 0)
     indices: dict[str, int] = {}
-    for name, (currency, balance, credit_limit) in ACCOUNTS.items():
+    for name, (currency, balance, credit_limit) in accounts.items():
         shard = shard_of_account(name.encode(), shard_count)
         sequences[shard] += 1
         indices[name] = sequences[shard] - 1
         entries.append(
             (shard, AccountOpened(
-                name, currency, balance, credit_limit, at=NOW, sequence=sequences[shard]
+                name, currency, balance, credit_limit, at=at, sequence=sequences[shard]
             ))
         )  # fmt: skip
-    for pan, account, expiry, status in CARDS.values():
+    for pan, account, expiry, status in cards:
         shard = shard_of_account(account.encode(), shard_count)
         sequences[shard] += 1
         entries.append(
             (shard, CardIssued(
                 KEYS.pan_hash(pan.encode()), KEYS.seal(pan.encode()), account,
                 indices[account], expiry, status, pan[-4:],
-                at=NOW, sequence=sequences[shard],
+                at=at, sequence=sequences[shard],
             ))
         )  # fmt: skip
     return entries
 
 
-def bank(shard_count: int, limits: Limits) -> list[State]:
-    """The accounts and cards above, each in the shard of its account."""
+def bank(
+    shard_count: int,
+    limits: Limits,
+    entries: Iterable[tuple[int, Entry]] | None = None,
+) -> list[State]:
+    """The accounts and cards above, or others, each in the shard of its account."""
     states = [State(shard, limits) for shard in range(shard_count)]
-    for shard, entry in opening(shard_count):
+    for shard, entry in entries or opening(shard_count):
         apply(states[shard], entry)
     return states
 
@@ -228,10 +239,10 @@ class Transport:
 class Line:
     """One connection and its peer's side of it."""
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: Switch, endpoint: Endpoint) -> None:
         self.switch = switch
         self.transport = Transport(switch.ready)
-        self.connection = Connection(switch.endpoint)
+        self.connection = Connection(endpoint)
         self.transport.connection = self.connection
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
 
@@ -277,13 +288,15 @@ class Switch:
         limits: Limits | None = None,
         pending_max: int = 65_536,
         hash_pan: Callable[[bytes], bytes] = KEYS.pan_hash,
+        entries: Iterable[tuple[int, Entry]] | None = None,
+        now: int = NOW,
         session: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.now = NOW
+        self._now = now
         self.ready: list[Callable[[], object]] = []
         self.loop = Loop()
-        self.states = bank(shard_count, limits or Limits())
+        self.states = bank(shard_count, limits or Limits(), entries)
         self.in_flight: list[ShardRecord] | None = None
         self.on_submit: Callable[[], object] = lambda: None
         self.committed: list[list[ShardRecord]] = []
@@ -296,33 +309,58 @@ class Switch:
             schedule=self.ready.append,
             released=self._released,
             clock=lambda: self.now,
+            monotonic=lambda: self.loop.now,
             pending_max=pending_max,
         )
         self.codec = Codec(load_spec(spec))
+        dialect = load_dialect(spec, self.codec.spec)
         self.dispatcher = Dispatcher(
-            self.codec, CardDirectory(self.states), self.group, hash_pan
+            self.codec,
+            CardDirectory(self.states),
+            self.group,
+            hash_pan,
+            dialect=dialect,
         )
         self.settings = LinkSettings(
             spec=spec,
             session=self._session(session or {}),
             **settings,
         )
+        self.group.deadline_ms = self.settings.answer_deadline_ms
         self.framing = Framing(
             self.settings.framing, self.settings.inclusive, self.settings.frame_size_max
         )
         self.counters = LinkCounters()
-        self._messages = NetworkMessages(self.codec, lambda: self.now)
-        self.endpoint = Endpoint(
+        self._messages = NetworkMessages(self.codec, lambda: self.now, dialect)
+        self.endpoint = self._endpoint(self.settings)
+
+    def _endpoint(self, settings: LinkSettings) -> Endpoint:
+        return Endpoint(
+            "main",
             self.framing,
             self.dispatcher,
             self.counters,
-            settings=self.settings,
+            settings=settings,
             loop=self.loop,  # type: ignore[arg-type]
             clock=lambda: self.now,
             open_management=self._open_management,
             opened=lambda connection: self.accepts,
             closed=self.closed.append,
         )
+
+    @property
+    def now(self) -> int:
+        return self._now
+
+    @now.setter
+    def now(self, value: int) -> None:
+        """Time passes: on the wall, and on the loop's clock, which never goes back."""
+        self.loop.now += max(value - self._now, 0) / 1000
+        self._now = value
+
+    def set_clock(self, value: int) -> None:
+        """Somebody sets the wall clock; no time passes by it."""
+        self._now = value
 
     @staticmethod
     def _session(values: Mapping[str, Any]) -> Any:
@@ -347,7 +385,13 @@ class Switch:
         )
 
     def connect(self) -> Line:
-        return Line(self)
+        return Line(self, self.endpoint)
+
+    def connect_by_another_link(self, answer_deadline_ms: int) -> Line:
+        """Of the same scheme, with another deadline."""
+        other = replace(self.settings, answer_deadline_ms=answer_deadline_ms)
+        self.group.deadline_ms = min(self.group.deadline_ms, answer_deadline_ms)
+        return Line(self, self._endpoint(other))
 
     def frame(self, message: Fields) -> bytes:
         return self.framing.encode(self.codec.encode(message))

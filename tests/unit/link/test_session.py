@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iso8583.dialect import FunctionCodes, NetworkCodes
 from switch.link.session import (
     TABLE,
     Answer,
@@ -20,6 +21,7 @@ from switch.link.session import (
 )
 from switch.link.settings import SessionSettings
 
+STANDARD = NetworkCodes()
 ASKING = {
     State.OPEN_TESTING,
     State.SIGNING_ON,
@@ -31,10 +33,13 @@ ASKING = {
 class Line:
     """A session and the clock it is given."""
 
-    def __init__(self, **settings):
+    def __init__(self, codes=STANDARD, **settings):
         self.now = 1000.0
         self.session = Session(
-            SessionSettings(**settings), lambda: self.now, itertools.count(1).__next__
+            SessionSettings(**settings),
+            lambda: self.now,
+            itertools.count(1).__next__,
+            codes,
         )
 
     def after(self, seconds):
@@ -53,6 +58,27 @@ def test_the_peer_signs_on_tests_the_line_and_signs_off():
     assert session.signed_on
     assert session.peer_request("002") == [Answer("00")]
     assert not session.signed_on
+
+
+def test_the_dialect_says_which_codes_are_taken_and_which_are_sent():
+    codes = NetworkCodes(
+        sign_on=FunctionCodes("071", ("001",)),
+        sign_off=FunctionCodes("072"),
+        echo=FunctionCodes("270", ("301",)),
+    )
+    line = Line(codes, sign_on="send")
+    assert line.session.opened() == [Send("071", 1)]
+    assert line.session.peer_answer(1, "00") == []
+    assert line.after(60) == [Send("270", 2)]
+    assert line.session.peer_answer(2, "00") == []
+    assert line.session.sign_off() == [Send("072", 3)]
+    assert line.session.peer_answer(3, "00") == []
+    for function, signed_on in (("001", True), ("072", False), ("071", True)):
+        assert line.session.peer_request(function) == [Answer("00")]
+        assert line.session.signed_on is signed_on
+    assert line.session.peer_request("002") == [Answer("12")]
+    assert line.session.peer_request("301") == [Answer("00")]
+    assert line.session.signed_on
 
 
 def test_an_unknown_function_is_invalid_and_a_missing_one_a_format_error():

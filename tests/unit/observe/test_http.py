@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import aiohttp
 import pytest
@@ -15,6 +17,7 @@ ACCOUNTS = {"ACC 1": {"balance": 5, "held": 1, "available": 4, "currency": "EUR"
 class Faces:
     reasons: tuple[str, ...] = ()
     sick: tuple[str, ...] = ()
+    links_down: Mapping[str, str] = MappingProxyType({})
 
     async def account(self, name):
         if name == "broken":
@@ -30,6 +33,7 @@ class Faces:
             account=self.account,
             not_ready=lambda: self.reasons,
             not_healthy=lambda: self.sick,
+            links_down=lambda: self.links_down,
         )
 
 
@@ -58,6 +62,20 @@ def run(ask, faces=None):
             await server.stop()
 
     return asyncio.run(main())
+
+
+def test_links_that_are_down_are_told_whether_or_not_it_is_ready():
+    faces = Faces()
+    faces.links_down = {"out": "connection refused"}
+
+    async def ask(get):
+        first = await get("/readyz")
+        faces.reasons = ("link out: connection refused",)
+        return first, await get("/readyz")
+
+    (well, ready), (ill, not_ready) = run(ask, faces)
+    assert (well, ready["ready"], ill, not_ready["ready"]) == (200, True, 503, False)
+    assert ready["links_down"] == not_ready["links_down"] == faces.links_down
 
 
 def test_health_readiness_and_why_not():

@@ -234,6 +234,13 @@ def test_a_port_used_again_is_another_connection():
     assert [frame.connection for frame in frames] == [0] * 4 + [1] * 4
 
 
+def test_a_syn_that_comes_late_is_still_of_its_connection():
+    syn, syn_ack, *rest = shop(Conversation()).packets
+    frames = read(pcap([syn_ack, rest[0], syn, *rest[1:]]))
+    assert [(frame.to_switch, frame.body) for frame in frames] == SHOP
+    assert {frame.connection for frame in frames} == {0}
+
+
 def test_the_switch_is_who_listens_or_has_the_port_or_dials():
     # the scheme listens on a high port, the switch dials from a low one
     talk = Conversation(1024, switch_port=60_000).open()

@@ -39,8 +39,9 @@ def test_what_is_given_is_sent_and_nothing_leaves_a_field_out():
 @pytest.mark.parametrize("spec", iso8583.spec_names())
 def test_values_are_filled_up_as_their_field_is(spec):
     message = composer(spec).compose(
-        {"mti": "0100", 4: "1500", 41: "TERM1", 49: "eur", 32: "123"}
+        {"mti": "0100", 4: "1500", 22: "051", 41: "TERM1", 49: "eur", 32: "123"}
     )
+    assert message[22] == ("0510" if spec == "visa-base1" else "051")
     assert message[4] == "000000001500"
     assert message[41] == "TERM1   "
     assert message[49] == "978"

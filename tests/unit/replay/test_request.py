@@ -6,7 +6,7 @@ from switch.link._framing import Framing
 from switch.replay.errors import RequestError
 from switch.replay.request import fill, make_template
 
-SPECS = ["iso87-ascii", "iso87-mixed", "iso87-binary", "mastercard-cis"]
+SPECS = ["iso87-ascii", "iso87-mixed", "iso87-binary", "mastercard-cis", "visa-base1"]
 
 
 @pytest.mark.parametrize("spec", SPECS)
