@@ -187,9 +187,12 @@ def _template(path: Path) -> "Fields":
 def _read(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            return file.read(FILE_SIZE_MAX)
+            text = file.read(FILE_SIZE_MAX + 1)
     except UnicodeDecodeError:
         raise exits.CommandError(f"{path}: expected UTF-8 text") from None
+    if len(text) > FILE_SIZE_MAX:
+        raise exits.CommandError(f"{path}: expected at most {FILE_SIZE_MAX} characters")
+    return text
 
 
 def _compare(composer: "Composer", expected: "Fields", answer: "Answer") -> list[str]:

@@ -102,7 +102,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_scenario(path: Path) -> Scenario:
     try:
         with path.open("rb") as file:
-            content = file.read(SCENARIO_SIZE_MAX)
+            content = file.read(SCENARIO_SIZE_MAX + 1)
+        if len(content) > SCENARIO_SIZE_MAX:
+            raise ValueError(f"expected at most {SCENARIO_SIZE_MAX} bytes")
         scenario = msgspec.toml.decode(content, type=Scenario)
         for step in all_steps(scenario.steps):
             if step.send and step.send not in scenario.messages:

@@ -263,3 +263,33 @@ def test_answers_have_faults_too():
     assert answers == [None] * 3
     assert report.faults == {"lost": 3}
     assert report.ok
+
+
+def test_two_simulators_play_both_sides():
+    """One listens and sends steps, one dials and answers by rules."""
+    steps = [
+        {"send": "purchase", "times": 3, "expect": {"39": "05"}},
+        {"send": "purchase", "set": {"4": 9}, "expect": {"39": "00"}},
+    ]
+    sender = make({"steps": steps, "session": {"sign_on": True, "sign_off": True}})
+    answerer = make({"rules": [{"name": "nine", "match": {"4": 9}}, {"answer": "05"}]})
+
+    async def run() -> None:
+        where = asyncio.get_running_loop().create_future()
+        sender.on_listening = where.set_result
+        never = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                sender.run(
+                    Address("127.0.0.1", 0), listen=True, stopping=never, seconds=None
+                )
+            )
+            group.create_task(
+                answerer.run(await where, listen=False, stopping=never, seconds=None)
+            )
+
+    asyncio.run(run())
+    assert sender.report().ok, sender.report().problems
+    assert sender.report().steps[0].sent == 4
+    assert answerer.report().ok
+    assert answerer.report().rules == {"nine": 1, "rule 2": 3}
