@@ -265,14 +265,8 @@ def test_answers_have_faults_too():
     assert report.ok
 
 
-def test_two_simulators_play_both_sides():
+def play_both(sender: Simulation, answerer: Simulation) -> None:
     """One listens and sends steps, one dials and answers by rules."""
-    steps = [
-        {"send": "purchase", "times": 3, "expect": {"39": "05"}},
-        {"send": "purchase", "set": {"4": 9}, "expect": {"39": "00"}},
-    ]
-    sender = make({"steps": steps, "session": {"sign_on": True, "sign_off": True}})
-    answerer = make({"rules": [{"name": "nine", "match": {"4": 9}}, {"answer": "05"}]})
 
     async def run() -> None:
         where = asyncio.get_running_loop().create_future()
@@ -289,3 +283,29 @@ def test_two_simulators_play_both_sides():
             )
 
     asyncio.run(run())
+
+
+def test_two_simulators_play_both_sides():
+    steps = [
+        {"send": "purchase", "times": 3, "expect": {"39": "05"}},
+        {"send": "purchase", "set": {"4": 9}, "expect": {"39": "00"}},
+    ]
+    sender = make({"steps": steps, "session": {"sign_on": True, "sign_off": True}})
+    rules = [{"name": "nine", "match": {"4": 9}}, {"answer": "05"}]
+    answerer = make({"rules": rules})
+    play_both(sender, answerer)
+    assert sender.report().ok, sender.report().problems
+    assert sender.report().steps[0].sent == 4
+    assert answerer.report().ok
+    assert answerer.report().rules == {"nine": 1, "rule 2": 3}
+
+
+def test_the_second_answer_to_what_went_out_twice_is_waited_for():
+    sender = make({"steps": [{"send": "purchase"}], "faults": {"doubled": 1}})
+    # of the two answers, this seed holds the second one back
+    faults = {"late": 0.5, "late_ms": [100, 100]}
+    answerer = make({"rules": [{"answer": "05"}], "faults": faults, "seed": 9})
+    play_both(sender, answerer)
+    assert answerer.report().faults == {"late": 1}
+    assert sender.report().unexpected == 1
+    assert sender.report().ok
