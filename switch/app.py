@@ -18,20 +18,22 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
 
 import uvloop
 
 import switch
 from iso8583 import Codec, load_spec
+from switch.admin.desk import Desk
+from switch.admin.http import Admin
+from switch.admin.imports import Importer
+from switch.admin.search import Search
+from switch.admin.tokens import TokenFile
 from switch.config import Config, ConfigError
 from switch.embedded import Store, open_store
 from switch.flow._dispatch import Dispatcher
 from switch.follower.process import Settings as FollowerSettings
 from switch.follower.supervisor import FollowerProcess
 from switch.journal.errors import JournalError
-from switch.ledger import shard_of_account
-from switch.ledger.currencies import letters_of
 from switch.link.server import LinkServer
 from switch.observe import log
 from switch.observe.http import HttpServer
@@ -125,6 +127,7 @@ class Switch:
         async with AsyncExitStack() as stack:
             self._committer.start(self._group.committed, self._journal_failed)
             stack.callback(self._committer.stop)
+            stack.callback(self._search.close)
             await self._http.start()
             stack.push_async_callback(self._http.stop)
             self._follower.start()
@@ -160,11 +163,10 @@ class Switch:
             pending_max=PENDING_ENTRIES_MAX,
             deadline_ms=config.link.answer_deadline_ms,
         )
+        directory = CardDirectory(states)
         self._link = LinkServer(
             config.link,
-            Dispatcher(
-                self._codec, CardDirectory(states), self._group, store.keys.pan_hash
-            ),
+            Dispatcher(self._codec, directory, self._group, store.keys.pan_hash),
             clock=wall_ms,
         )
         self._snapshotter = Snapshotter(
@@ -189,9 +191,21 @@ class Switch:
             config.http.listen.host,
             config.http.listen.port,
             registry=registry,
-            account=self._account,
             not_ready=self._not_ready,
             not_healthy=self._not_healthy,
+            routes=self._administration(directory).routes(),
+        )
+
+    def _administration(self, directory: CardDirectory) -> Admin:
+        store = self._store
+        behind = (self._group, directory, store.keys, wall_ms)
+        self._search = Search(store.directory.read_model)
+        return Admin(
+            Desk(*behind),
+            Importer(*behind),
+            self._search,
+            TokenFile(self._config.admin.tokens_file or store.directory.tokens),
+            switch.__version__,
         )
 
     # -- the end
@@ -240,27 +254,6 @@ class Switch:
                     await asyncio.sleep(0)
 
     # -- what operators see
-
-    async def _account(self, name: str) -> dict[str, Any] | None:
-        """The account as far as it is released: never what could still be lost."""
-        if not name.isascii():
-            return None
-        states = self._store.recovered.states
-        shard = shard_of_account(name.encode(), len(states))
-        found = states[shard].account(name)
-        if found is None:
-            return None
-        released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._group.wait(released)
-        await released
-        return {
-            "account": found.account,
-            "currency": letters_of(found.currency),
-            "balance": found.balance,
-            "held": found.held,
-            "credit_limit": found.credit_limit,
-            "available": found.available,
-        }
 
     def _not_healthy(self) -> Sequence[str]:
         return [] if self._failure is None else ["the journal cannot be written"]
