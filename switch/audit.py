@@ -325,7 +325,7 @@ class Audit:
         if expected != (count, total):
             self.report(
                 f"{what}: shard {state.shard}: expected the {expected[0]} cards that "
-                f"were issued, as changed since, got {count}, not the same"
+                f"were issued, got {count}, not the same"
             )
 
     def _compare_holds(self, what: str, state: State, names: list[str]) -> None:

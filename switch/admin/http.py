@@ -41,6 +41,9 @@ _log = logging.getLogger("switch.admin")
 BODY_SECONDS_MAX: Final = 30.0
 # Nobody, for what is open: this machine.
 LOCAL: Final = Caller("", "viewer")
+# The parameters of queries that are numbers, and no bound of theirs has more digits.
+NUMBERS: Final = {"limit", "amount"}
+NUMBER_DIGITS_MAX: Final = 18
 STATUS_OF: Final = {"invalid": 422, "missing": 404, "conflict": 409}
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
@@ -195,9 +198,17 @@ def _query(request: web.Request, kind: type[Kind]) -> Kind:
     if len(request.query) != len(set(request.query)):
         raise AdminError(400, "query: expected each parameter once")
     try:
-        return msgspec.convert(dict(request.query), kind, strict=False)
+        return msgspec.convert(
+            {name: _number(name, text) for name, text in request.query.items()}, kind
+        )
     except msgspec.ValidationError as error:
         raise AdminError(400, f"query: {_without_values(error)}") from None
+
+
+def _number(name: str, text: str) -> str | int:
+    # Not all that Python takes for a number, nor numbers where a time is expected.
+    is_number = text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX
+    return int(text) if name in NUMBERS and is_number else text
 
 
 async def _body(request: web.Request, kind: type[Kind]) -> Kind:
@@ -229,10 +240,21 @@ async def _data(request: web.Request, content_type: str, size_max: int) -> bytes
     return bytes(data)
 
 
+# What msgspec says of a value that it repeats, or says without saying what it expects.
+_SAID_BETTER: Final = (
+    ("Invalid enum value", "expected one of its values, got another"),
+    ("Invalid RFC3339", "expected an RFC 3339 time with a zone, got something else"),
+    ("Object contains unknown field", "expected no field but its own, got another"),
+    ("Object missing required field", "expected all that is required, got it without"),
+)
+
+
 def _without_values(error: msgspec.ValidationError) -> str:
     """What was wrong, and where; not what came: it may be a card number."""
-    text = str(error)
-    what, at, where = text.partition(" - at ")
-    if what.startswith(("Invalid enum value", "Object contains unknown field")):
-        what = what.partition(" '")[0].partition(" `")[0]
+    what, at, where = str(error).partition(" - at ")
+    for begin, better in _SAID_BETTER:
+        if what.startswith(begin):
+            # The name of a field of ours is told, one of theirs is not.
+            missing = what.removeprefix(begin) if begin.endswith("d field") else ""
+            what = better + ("" if "unknown" in begin else missing)
     return mask_digits(what[:1].lower() + what[1:] + at + where)
