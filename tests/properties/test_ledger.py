@@ -204,8 +204,9 @@ def test_the_ledger_and_an_auditor_agree(asked, cut):
             packed.append(entry.encode())
             apply(state, entry)
         if values["change"] is not None:
-            change = administer(state, *values["change"], now)
-            if may_be_refused(*values["change"]):
+            what, number, value = values["change"]
+            change = administer(state, what, number, value, now)
+            if may_be_refused(what, number, value):
                 assert change is None
             if change is not None:
                 packed.append(change.encode())

@@ -278,9 +278,15 @@ def changed(bank: SmallBank, make: Callable[..., Entry | None]) -> Entry:
     return entry
 
 
+def balance_of(bank: SmallBank) -> int:
+    view = bank.shard(MAIN).account(MAIN)
+    assert view is not None
+    return view.balance
+
+
 def adjusted_by_more_than_it_says(bank: SmallBank) -> tuple[bytes, list[str]]:
     entry = changed(bank, lambda state, **why: adjust(state, MAIN, 5, **why))
-    balance = bank.shard(MAIN).account(MAIN).balance
+    balance = balance_of(bank)
     return forged(entry, ("q", CHANGED_BY, 500)), [
         (
             f"entry 0-{entry.sequence}: adjusted: expected {balance + 500}, the sum "
@@ -291,7 +297,7 @@ def adjusted_by_more_than_it_says(bank: SmallBank) -> tuple[bytes, list[str]]:
 
 def adjusted_from_another_balance(bank: SmallBank) -> tuple[bytes, list[str]]:
     entry = changed(bank, lambda state, **why: adjust(state, MAIN, 5, **why))
-    balance = bank.shard(MAIN).account(MAIN).balance
+    balance = balance_of(bank)
     return forged(entry, ("q", PREVIOUS, 1)), [
         f"entry 0-{entry.sequence}: adjusted: expected {balance} before it, got 1",
         (

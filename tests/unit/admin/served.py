@@ -35,7 +35,9 @@ class Served:
         self.submitted = asyncio.Event()
         self.tokens = TokenFile(folder / "tokens.json")
         # role → token; the operator's name is that of the role
-        self.token = {role: self.tokens.add(role, role) for role in ROLES}
+        self.token: dict[str, str] = {
+            role: self.tokens.add(role, role) for role in ROLES
+        }
         self.node = Node(
             new_journal(),
             submit=self._submit,
@@ -111,8 +113,10 @@ class Client:
         token: str | None = None, **options: Any,
     ) -> Answer:  # fmt: skip
         headers = dict(options.pop("headers", {}))
-        if role is not None or token is not None:
-            headers["Authorization"] = f"Bearer {token or self.served.token[role]}"
+        if token is None and role is not None:
+            token = self.served.token[role]
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         if isinstance(body, str):
             options |= {"data": io.BytesIO(body.encode())}
             headers.setdefault("Content-Type", "text/csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 import requests
@@ -46,7 +47,7 @@ TOKENS = [KEYS.pan_hash(PANS[name].encode()).hex() for name in ("active", "lost"
 def served(tmp_path_factory):
     """(address, token): a server on a loop of its own."""
     ready = threading.Event()
-    state = {}
+    state: dict[str, Any] = {}
 
     async def serve():
         bank = Served(tmp_path_factory.mktemp("openapi"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
+from typing import Any
 
 import apsw
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from switch.admin import search as search_module
 from switch.admin.errors import AdminError
 from switch.admin.search import Search
-from switch.admin.types import TransactionsQuery
+from switch.admin.types import Transaction, TransactionsQuery
 from switch.journal.memory import MemoryJournal
 from switch.projection.readmodel import ReadModel, drop
 from tests.unit.admin.served import run
@@ -54,7 +55,8 @@ def found(path, **query):
 
     async def pages():
         search = Search(path)
-        rows, cursor = [], {}
+        rows: list[Transaction] = []
+        cursor: dict[str, Any] | None = {}
         try:
             while cursor is not None:
                 page = await search.transactions(

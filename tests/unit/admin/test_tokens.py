@@ -125,7 +125,9 @@ def test_the_commands_add_list_and_revoke(tmp_path, capsys):
     token = said.out.strip()
     assert (code, said.err) == (0, "")
     file = TokenFile(tmp_path / "data" / "tokens.json")
-    assert file.find(token).name == "maria"
+    caller = file.find(token)
+    assert caller is not None
+    assert caller.name == "maria"
     code, said = run("list", "--json")
     (listed,) = msgspec.json.decode(said.out)
     assert (listed["name"], listed["role"]) == ("maria", "operator")

@@ -1,5 +1,7 @@
 """What operators do: what each entry says, and what is refused and why."""
 
+from typing import Any
+
 import pytest
 
 from switch.ledger import (
@@ -21,8 +23,14 @@ from switch.ledger import (
 from switch.ledger._state import StateError
 from tests.unit.ledger.conftest import CARDS, NOW, STERLING
 
-WHY = {"operator": "maria", "reason": "asked for", "now": NOW + 5}
+WHY: Any = {"operator": "maria", "reason": "asked for", "now": NOW + 5}
 NEW_CARD = bytes([9]) * 16
+
+
+def made(entry: Any) -> Any:
+    """The entry, where there is to be one."""
+    assert entry is not None
+    return entry
 
 
 def unpacked(entry):
@@ -55,7 +63,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_who_and_why_are_in_the_entry_as_it_is_kept(state, kind):
-    entry = CHANGES[kind](state, WHY)
+    entry = made(CHANGES[kind](state, WHY))
     again = unpacked(entry)
     assert again.name == entry.name == kind
     assert (again.operator, again.reason) == ("maria", "asked for")
@@ -73,35 +81,35 @@ def test_a_reason_of_the_longest_kind_is_kept_whole(state, kind):
 
 
 def test_values_before_and_after(state):
-    limit = change_limit(state, "credit", 7_000, **WHY)
+    limit = made(change_limit(state, "credit", 7_000, **WHY))
     assert (limit.previous, limit.value, limit.balance_change) == (5_000, 7_000, 0)
     adjustment = adjust(state, "main", -10_500, **WHY)
     assert (adjustment.previous, adjustment.value) == (10_000, -500)
     assert adjustment.balance_change == -10_500
     assert adjustment.pan_hash == bytes(16)
     assert adjustment.card_index is None
-    status = change_card_status(state, CARDS["lost"], "active", **WHY)
+    status = made(change_card_status(state, CARDS["lost"], "active", **WHY))
     assert (status.previous, status.value, status.account) == (2, 0, "main")
     assert (status.pan_hash, status.last_four) == (CARDS["lost"], "0001")
 
 
 def test_a_card_that_is_blocked_is_declined_and_one_that_is_not_is_approved(state):
     assert code_of(state) == "00"
-    apply(state, change_card_status(state, CARDS["active"], "restricted", **WHY))
+    apply(state, made(change_card_status(state, CARDS["active"], "restricted", **WHY)))
     assert code_of(state) == "62"
-    apply(state, change_card_status(state, CARDS["active"], "active", **WHY))
+    apply(state, made(change_card_status(state, CARDS["active"], "active", **WHY)))
     assert code_of(state) == "00"
 
 
 def test_a_renewed_card_is_no_longer_expired(state):
     assert code_of(state, "expired") == "54"
-    apply(state, change_card_expiry(state, CARDS["expired"], 3012, **WHY))
+    apply(state, made(change_card_expiry(state, CARDS["expired"], 3012, **WHY)))
     assert code_of(state, "expired") == "00"
 
 
 def test_a_raised_limit_and_an_adjustment_can_be_spent(state):
     assert code_of(state, amount=10_001) == "51"
-    apply(state, change_limit(state, "main", 1, **WHY))
+    apply(state, made(change_limit(state, "main", 1, **WHY)))
     assert code_of(state, amount=10_001) == "00"
     apply(state, adjust(state, "main", -2, **WHY))
     assert code_of(state, amount=10_000) == "51"
