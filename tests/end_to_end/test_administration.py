@@ -43,7 +43,7 @@ class Operator:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {self.token}"}
-        data = None
+        data: bytes | str | None = None
         if isinstance(body, str):
             data, headers["Content-Type"] = body.encode(), "text/csv"
         elif body is not None:

@@ -18,6 +18,7 @@ _BELOW_SHARD = {"iso8583", "ledger", *PORTS}
 _BELOW_APP = {
     *(*_BELOW_SHARD, "shard", "flow", "link"),
     *("observe", "projection", "follower", "imports", "audit", "embedded", "config"),
+    *("admin", "rows"),
 }
 # Everything a package of switch/ may import of this project. A package that is not
 # listed is a package whose place nobody has thought about yet.
@@ -34,7 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "follower": {*_BELOW_SHARD, "observe", "projection"},
     # What opens a data directory, and what works on one while no daemon does.
     "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
-    "imports": {*_BELOW_SHARD, "shard", "config", "embedded"},
+    "rows": {"iso8583", "ledger", "keys"},
+    "imports": {*_BELOW_SHARD, "shard", "config", "embedded", "rows"},
+    # What operators do: beside the links, not through them.
+    "admin": {*_BELOW_SHARD, "shard", "observe", "rows"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "config": {"iso8583", "ledger", "link"},
     "app": _BELOW_APP,

@@ -69,7 +69,7 @@ def test_cards_are_found_from_then_on(tmp_path):
 
 
 BAD = [
-    (TO_ACCOUNTS, ACCOUNTS + "a,EUR,1,0\nb,XXX,1,0\nc,EUR,x,0\n", [3, 4]),
+    (TO_ACCOUNTS, ACCOUNTS + "a,EUR,1,0\nb,QQQ,1,0\nc,EUR,x,0\n", [3, 4]),
     (TO_ACCOUNTS, ACCOUNTS + "a,EUR,1,0\na,EUR,1,0\n", [3]),
     (TO_ACCOUNTS, ACCOUNTS + "a,EUR,1,0\nmain,EUR,1,0\n", [3]),
     (TO_ACCOUNTS, ACCOUNTS + "a,EUR,1\n", [2]),
