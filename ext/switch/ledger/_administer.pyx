@@ -22,7 +22,7 @@ from switch.ledger._entry cimport (
 )
 from switch.ledger._state cimport NONE, Account, Card
 
-from switch.ledger._entry import CARD_STATUSES
+from switch.ledger._entry import CARD_STATUSES as _CARD_STATUSES
 
 # of a balance, a limit or an adjustment; leaves room to add any amount of a message
 MONEY_MAX = 10**17
@@ -185,7 +185,9 @@ cdef int take_place(State state, Entry entry, int64_t now) except -1:
 
 
 cdef int _check_attribution(object operator, object reason) except -1:
-    if (operator == "") != (reason == ""):
+    if not operator and not reason:
+        return 0
+    if not operator or not reason:
         raise ChangeRefused("operator and reason: expected both, got one of them")
     if not reason.isprintable() or reason != reason.strip():
         raise ChangeRefused(
@@ -209,11 +211,11 @@ cdef int _check_money(str name, object value, object minimum) except -1:
 
 
 cdef int _status(object name) except -1:
-    if name not in CARD_STATUSES:
+    if name not in _CARD_STATUSES:
         raise ChangeRefused(
-            f"status: expected one of {', '.join(CARD_STATUSES)}, got another"
+            f"status: expected one of {', '.join(_CARD_STATUSES)}, got another"
         )
-    return CARD_STATUSES.index(name)
+    return _CARD_STATUSES.index(name)
 
 
 cdef int _expiry(object number) except -1:
