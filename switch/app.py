@@ -7,6 +7,8 @@ and behind the journal, in a process of its own, the follower: publish and proje
 
 Rule 1: when the journal fails, nothing is answered any more, and the process ends.
 Rule 2: stopping answers everything that was received before it closes the links.
+Rule 3: SIGHUP reads the configuration again. Links that it leaves as they are never
+        notice; a configuration that is wrong changes nothing.
 """
 
 from __future__ import annotations
@@ -16,25 +18,27 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import uvloop
 
 import switch
-from iso8583 import Codec, load_spec
+from iso8583 import Codec
 from switch.admin.desk import Desk
 from switch.admin.http import Admin
 from switch.admin.imports import Importer
 from switch.admin.search import Search
 from switch.admin.tokens import TokenFile
-from switch.config import Config, ConfigError
+from switch.check import load_codecs
+from switch.config import Config, ConfigError, settings_of
 from switch.embedded import Store, open_store
 from switch.flow._dispatch import Dispatcher
 from switch.follower.process import Settings as FollowerSettings
 from switch.follower.supervisor import FollowerProcess
 from switch.journal.errors import JournalError
-from switch.link.server import LinkServer
+from switch.link.errors import ListenError
+from switch.link.links import Links
 from switch.observe import log
 from switch.observe.http import HttpServer
 from switch.observe.metrics import (
@@ -62,10 +66,16 @@ FOLLOWER_DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0
 
 
-def serve(config: Config) -> int:
-    """Runs the switch until SIGTERM or SIGINT. Raises what `open_store` does."""
+def serve(load: Callable[[], Config]) -> int:
+    """Runs the switch until SIGTERM or SIGINT; `load` is called again for SIGHUP.
+
+    Raises ConfigError, and what `open_store` does.
+    """
+    config = load()
     log.set_up(config.log.level, config.log.format)
-    codec = _make_codec(config)
+    codecs = load_codecs(config)
+    # Until we can act on it: the file is read, and was just now.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     started_at = time.monotonic()
     with open_store(config, _Progress()) as store:
         recovered = store.recovered
@@ -91,15 +101,8 @@ def serve(config: Config) -> int:
         # What is here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        uvloop.run(Switch(config, codec, store).run())
+        uvloop.run(Switch(config, codecs, store, load).run())
     return 0
-
-
-def _make_codec(config: Config) -> Codec:
-    try:
-        return Codec(load_spec(config.link.spec))
-    except ValueError as error:
-        raise ConfigError(f"link.spec: {error}") from error
 
 
 def wall_ms() -> int:
@@ -110,13 +113,21 @@ def wall_ms() -> int:
 class Switch:
     """One running switch. `run` returns when it was asked to stop."""
 
-    def __init__(self, config: Config, codec: Codec, store: Store) -> None:
+    def __init__(
+        self,
+        config: Config,
+        codecs: Mapping[str, Codec],
+        store: Store,
+        load: Callable[[], Config],
+    ) -> None:
         self._config = config
-        self._codec = codec
+        self._codecs = codecs
         self._store = store
+        self._load = load
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
-        self._is_listening = False
+        self._reloading = asyncio.Event()
+        self._has_started = False
         self._woken_at = 0.0
 
     async def run(self) -> None:
@@ -124,6 +135,7 @@ class Switch:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
         async with AsyncExitStack() as stack:
             self._committer.start(self._group.committed, self._journal_failed)
             stack.callback(self._committer.stop)
@@ -132,9 +144,10 @@ class Switch:
             stack.push_async_callback(self._http.stop)
             self._follower.start()
             stack.push_async_callback(self._stop_follower)
-            await self._link.start()
-            self._is_listening = True
+            await self._links.change(self._config.links, self._codecs)
+            self._has_started = True
             work = [
+                asyncio.create_task(self._reload_when_asked()),
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(self._snapshotter.run()),
             ]
@@ -161,12 +174,13 @@ class Switch:
             clock=wall_ms,
             head=store.journal.head,
             pending_max=PENDING_ENTRIES_MAX,
-            deadline_ms=config.link.answer_deadline_ms,
         )
         directory = CardDirectory(states)
-        self._link = LinkServer(
-            config.link,
-            Dispatcher(self._codec, directory, self._group, store.keys.pan_hash),
+        self._links = Links(
+            self._group,
+            lambda codec, scheme: Dispatcher(
+                codec, directory, self._group, store.keys.pan_hash, scheme=scheme
+            ),
             clock=wall_ms,
         )
         self._snapshotter = Snapshotter(
@@ -186,12 +200,13 @@ class Switch:
         )
         registry, collector = make_registry(switch.__version__)
         collector.add(self._samples)
-        collector.add(self._link.samples)
+        collector.add(self._links.samples)
         self._http = HttpServer(
             config.http.listen.host,
             config.http.listen.port,
             registry=registry,
             not_ready=self._not_ready,
+            links_down=self._links_down,
             not_healthy=self._not_healthy,
             routes=self._administration(directory).routes(),
         )
@@ -212,9 +227,9 @@ class Switch:
 
     async def _stop_links(self) -> None:
         if self._failure is None:
-            await self._link.drain()
+            await self._links.drain()
         else:
-            await self._link.abort()
+            await self._links.abort()
 
     async def _take_snapshots(self) -> None:
         """A restart then replays nothing."""
@@ -232,6 +247,45 @@ class Switch:
         self._group.stop(error)
         log.event(_log, logging.CRITICAL, "the journal has failed", reason=error)
         self._stopping.set()
+
+    # -- a new configuration
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reloading.wait()
+            self._reloading.clear()
+            try:
+                await self._reload()
+            except ConfigError as error:
+                for problem in error.problems:
+                    _say_not_changed(problem)
+            except ListenError as error:
+                _say_not_changed(error)
+
+    async def _reload(self) -> None:
+        config = self._load()
+        change = await self._links.change(config.links, load_codecs(config))
+        has, asked = settings_of(self._config), settings_of(config)
+        for path, value in asked.items():
+            # The links have been changed.
+            if not path.startswith("links.") and value != has[path]:
+                log.event(
+                    _log,
+                    logging.WARNING,
+                    "setting is the same until the next start",
+                    setting=path,
+                    has=has[path],
+                    asked=value,
+                )
+        log.event(
+            _log,
+            logging.INFO,
+            "configuration read again",
+            started=",".join(change.started),
+            replaced=",".join(change.replaced),
+            ended=",".join(change.ended),
+            kept=",".join(change.kept),
+        )
 
     # -- what goes on beside the links
 
@@ -263,7 +317,15 @@ class Switch:
             return self._not_healthy()
         if self._stopping.is_set():
             return ["stopping"]
-        return [] if self._is_listening else ["not listening yet"]
+        if not self._has_started:
+            return ["not listening yet"]
+        down = self._links.down()
+        if len(down) == len(self._links.by_name):
+            return [f"link {name}: {reason}" for name, reason in down.items()]
+        return []
+
+    def _links_down(self) -> Mapping[str, str]:
+        return self._links.down() if self._has_started else {}
 
     def _samples(self) -> Iterator[Sample]:
         group, committer, status = self._group, self._committer, self._follower.status
@@ -292,6 +354,15 @@ class Switch:
         limits = states[0].limits
         yield Sample("transactions_remembered", limits.transactions)
         yield Sample("transactions_forgotten_early", limits.evicted_early)
+
+
+def _say_not_changed(reason: object) -> None:
+    log.event(
+        _log,
+        logging.ERROR,
+        "configuration is wrong: nothing has changed",
+        reason=reason,
+    )
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -121,6 +121,11 @@ class _Hold(msgspec.Struct, gc=False):
     remaining: int
 
 
+# Kinds that leave the balance alone, and those that post their amount.
+_NO_MONEY = frozenset({"declined", "advice_recorded", "reversal_remembered", "held"})
+_POSTINGS = frozenset({"posted", "advised_posting"})
+
+
 class Audit:
     def __init__(self) -> None:
         self.entries = 0
@@ -263,10 +268,25 @@ class Audit:
             self._holds[shard][entry.sequence] = _Hold(entry.account, change)
         elif change < 0:
             self._release(shard, entry, where)
+        self._check_amount(entry, where)
         available = account.balance + account.credit_limit - account.held
         takes = entry.balance_change < 0 or change > 0
         if entry.approved and takes and available < 0:
             self.report(f"{where}: an approval left {available} available")
+
+    def _check_amount(self, entry: Transaction, where: str) -> None:
+        """No entry moves more on the balance than its kind and its amount say."""
+        moved, amount = entry.balance_change, entry.amount
+        if entry.name in _NO_MONEY:
+            amount = 0
+        elif entry.name in _POSTINGS:
+            amount = amount if entry.credit else -amount
+        elif moved:
+            amount = -amount if entry.credit else amount  # goes back
+        else:
+            return
+        if moved != amount:
+            self.report(f"{where}: expected {entry.name} to post {amount}, got {moved}")
 
     def _release(self, shard: int, entry: Transaction, where: str) -> None:
         original = entry.original_sequence

@@ -5,22 +5,33 @@ Rule 1: everything that can be set stands here (or, for a link, in link/settings
 Rule 2: flags win over the environment, which wins over the file.
 Rule 3: no secret stands here. Keys are files of their own; the tree may be printed.
 
-`link.session.sign_on` is SWITCH_LINK_SESSION_SIGN_ON in the environment and
+`ledger.hold_lifetime_s` is SWITCH_LEDGER_HOLD_LIFETIME_S in the environment. A link is
+a table of the file,
 
-    [link.session]
+    [links.visa]
+    address = "0.0.0.0:8583"
+
+    [links.visa.session]
     sign_on = "send"
 
-in the file. What is unknown is an error, for it is a misspelling; only the environment
-may hold names that begin with SWITCH_ and belong to no section (a container platform
-puts some there).
+and its settings are `links.visa.address` and SWITCH_LINKS_VISA_ADDRESS. The file says
+which links there are; without any, the flags that name one do, and without these there
+is `main`. In the environment and in flags `link.address` is the address of the only
+link, or of `main`.
+
+What is unknown is an error, for it is a misspelling; only the environment may hold
+names that begin with SWITCH_ and belong to no section (a container platform puts some
+there).
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -28,13 +39,25 @@ import msgspec
 from msgspec import Meta, Struct
 
 from switch.link._framing import size_max_of
-from switch.link.settings import Address, LinkSettings
+from switch.link.settings import MAIN, Address, LinkSettings, scheme_of
 
 Seconds = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 
 
+# Each has metrics of its own, so there is a bound.
+LINKS_MAX = 64
+LINK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+
+
 class ConfigError(Exception):
-    """A setting is not what it must be; the message names it and where it is from."""
+    """Settings that are not what they must be: each of `problems` names one, and where
+    it is from."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        more = len(problems) - 1
+        hint = f" (and {more} more: `switch config check` names them)" if more else ""
+        super().__init__(problems[0] + hint)
 
 
 class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +106,9 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     data_directory: str = "switch-data"
-    link: LinkSettings = LinkSettings()
+    links: dict[str, LinkSettings] = msgspec.field(
+        default_factory=lambda: {MAIN: LinkSettings()}
+    )
     http: HttpSettings = HttpSettings()
     admin: AdminSettings = AdminSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -108,22 +133,151 @@ def load(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> Loaded:
-    """`flags` are by path ("link.listen"); None means that the flag was not given."""
-    leaves = dict(_leaves(Config))
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for path, value, source in (
-        *_from_file(file, leaves),
-        *_from_environment(environment or {}, leaves),
-        *_from_flags(flags or {}, leaves),
-    ):
+    """`flags` are by path ("http.listen"); None means that the flag was not given.
+
+    Raises ConfigError with all that is wrong.
+    """
+    given = {path: value for path, value in (flags or {}).items() if value is not None}
+    return _Loading(file, environment or {}, given).load()
+
+
+class _Loading:
+    """One load: what was found so far, and what was wrong with it."""
+
+    def __init__(
+        self,
+        file: str | Path | None,
+        environment: Mapping[str, str],
+        flags: Mapping[str, Any],
+    ) -> None:
+        self._file = "" if file is None else str(file)
+        self._environment = environment
+        self._flags = flags
+        self._tree = {} if file is None else _read(file)
+        self._problems: list[str] = []
+        self._links = self._link_names()
+        self._leaves = dict(_leaves(Config, self._links))
+        self._values: dict[str, Any] = {}
+        self._sources: dict[str, str] = {}
+
+    def load(self) -> Loaded:
+        self._take_tree(self._tree, "")
+        self._take_environment()
+        self._take_flags()
+        for name in self._links:
+            self._values.setdefault(f"links.{name}.scheme", scheme_of(name))
+        config: Config = _build(Config, "", self._values, self._links)
+        if not self._problems:
+            self._problems += _conflicts(config, self._sources)
+        if self._problems:
+            raise ConfigError(*self._problems)
+        return Loaded(config, self._sources)
+
+    def _link_names(self) -> tuple[str, ...]:
+        links = self._tree.get("links")
+        source = self._file
+        names = list(links) if isinstance(links, dict) else []
+        if not names:
+            source = "flag"
+            paths = (path.split(".") for path in self._flags)
+            found = (parts[1] for parts in paths if parts[0] == "links" and parts[2:])
+            names = list(dict.fromkeys(found))
+        for name in names:
+            if not LINK_NAME.fullmatch(name):
+                self._problems.append(
+                    f"links.{name}: expected a name of lower-case letters, digits and "
+                    f"hyphens, 32 at most ({source})"
+                )
+        if len(names) > LINKS_MAX:
+            self._problems.append(
+                f"links: expected at most {LINKS_MAX}, got {len(names)} ({source})"
+            )
+        return tuple(names) or (MAIN,)
+
+    def _take(self, path: str, value: Any, source: str) -> None:
         # Only the file has types; the environment and flags may give text.
-        strict = file is not None and source == str(file)
-        values[path] = _convert(path, leaves[path], value, source, strict=strict)
-        sources[path] = source
-    config: Config = _build(Config, "", values)
-    _check(config, sources)
-    return Loaded(config, sources)
+        strict = source == self._file
+        try:
+            self._values[path] = _convert(
+                path, self._leaves[path], value, source, strict=strict
+            )
+            self._sources[path] = source
+        except ConfigError as error:
+            self._problems += error.problems
+
+    def _take_tree(self, tree: Mapping[str, Any], prefix: str) -> None:
+        for name, value in tree.items():
+            path = prefix + name
+            if path in self._leaves:
+                self._take(path, value, self._file)
+            elif path == "link":
+                self._problems.append(
+                    f"link: expected a table for each link, such as "
+                    f"[links.{self._links[0]}] ({self._file})"
+                )
+            elif not any(leaf.startswith(path + ".") for leaf in self._leaves):
+                self._refuse(path, self._file, self._leaves)
+            elif isinstance(value, dict):
+                self._take_tree(value, path + ".")
+            else:
+                self._problems.append(
+                    f"{path}: expected a section, got {value!r} ({self._file})"
+                )
+
+    def _take_environment(self) -> None:
+        names = {_variable(path): path for path in self._leaves}
+        names |= {_variable(path): path for path in self._paths_of_one_link()}
+        sections = {
+            _variable(path.split(".")[0]) + "_"
+            for path in names.values()
+            if "." in path
+        }
+        for variable in sorted(self._environment):
+            value = self._environment[variable]
+            if variable in names:
+                self._take_one(names[variable], value, variable)
+            elif variable.startswith(tuple(sections)):
+                self._refuse(variable, "environment", names)
+
+    def _take_flags(self) -> None:
+        known = {*self._leaves, *self._paths_of_one_link()}
+        for path, value in self._flags.items():
+            if path in known:
+                self._take_one(path, value, "flag")
+            else:
+                self._refuse(path, "flags", known)
+
+    def _paths_of_one_link(self) -> list[str]:
+        return [path for path, _ in _leaves(LinkSettings, (), "link.")]
+
+    def _take_one(self, path: str, value: Any, source: str) -> None:
+        if path in self._leaves:
+            self._take(path, value, source)
+            return
+        setting = path.removeprefix("link.")
+        only = self._links[0] if len(self._links) == 1 else MAIN
+        if only in self._links:
+            self._take(f"links.{only}.{setting}", value, source)
+            return
+        self._problems.append(
+            f"{path}: expected one link, or one named {MAIN}, got "
+            f"{', '.join(self._links)}; name it: "
+            f"--set links.{self._links[0]}.{setting}=... ({source})"
+        )
+
+    def _refuse(self, name: str, source: str, known: Iterable[str]) -> None:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        self._problems.append(f"{name}: unknown setting ({source}){hint}")
+
+
+def _read(file: str | Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(file).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {(error.strerror or str(error)).lower()}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: expected TOML: {error}") from None
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -136,96 +290,47 @@ def to_toml(config: Config, sources: Mapping[str, str] | None = None) -> str:
     """The whole tree as a TOML file; with `sources`, saying where each came from."""
     lines: list[str] = []
     section = ""
-    for path, _ in _leaves(Config):
+    for path, value in settings_of(config).items():
         head, _, name = path.rpartition(".")
         if head != section:
             lines += ["", f"[{head}]"]
             section = head
-        value = _value(config, path)
         text = json.dumps(str(value) if isinstance(value, Address) else value)
         source = "" if sources is None else f"  # {sources.get(path, 'default')}"
         lines.append(f"{name} = {text}{source}")
     return "\n".join(lines) + "\n"
 
 
-def _leaves(struct: type[Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def settings_of(config: Config) -> dict[str, Any]:
+    """Every setting by its path."""
+    return {path: _value(config, path) for path, _ in _leaves(Config, config.links)}
+
+
+def _leaves(
+    struct: type[Struct], links: Iterable[str], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
     """(path, type) of every setting; those of a section before its sub-sections."""
     hints = get_type_hints(struct, include_extras=True)
-    sections = [n for n, hint in hints.items() if _is_section(hint)]
+    sections = [name for name, hint in hints.items() if _is_section(hint)]
     for name in hints:
         if name not in sections:
             yield prefix + name, hints[name]
     for name in sections:
-        yield from _leaves(hints[name], f"{prefix}{name}.")
+        if get_origin(hints[name]) is dict:
+            for link in links:
+                yield from _leaves(LinkSettings, links, f"{prefix}{name}.{link}.")
+        else:
+            yield from _leaves(hints[name], links, f"{prefix}{name}.")
 
 
 def _is_section(hint: Any) -> bool:
+    if get_origin(hint) is dict:
+        return True
     return isinstance(hint, type) and issubclass(hint, Struct) and hint is not Address
 
 
-def _from_file(
-    file: str | Path | None, leaves: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, str]]:
-    if file is None:
-        return
-    try:
-        tree = tomllib.loads(Path(file).read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: {(error.strerror or str(error)).lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: expected TOML: {error}") from None
-    yield from _flatten(tree, "", str(file), leaves)
-
-
-def _flatten(
-    tree: Mapping[str, Any], prefix: str, source: str, leaves: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, str]]:
-    for name, value in tree.items():
-        path = prefix + name
-        if path in leaves:
-            yield path, value, source
-        elif not any(leaf.startswith(path + ".") for leaf in leaves):
-            raise _unknown(path, source, leaves)
-        elif isinstance(value, dict):
-            yield from _flatten(value, path + ".", source, leaves)
-        else:
-            raise ConfigError(f"{path}: expected a section, got {value!r} ({source})")
-
-
-def _from_environment(
-    environment: Mapping[str, str], leaves: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, str]]:
-    names = {ENVIRONMENT_PREFIX + _variable(path): path for path in leaves}
-    sections = {
-        ENVIRONMENT_PREFIX + _variable(path.split(".")[0]) + "_"
-        for path in leaves
-        if "." in path
-    }
-    for variable in sorted(environment):
-        if variable in names:
-            yield names[variable], environment[variable], variable
-        elif variable.startswith(tuple(sections)):
-            raise _unknown(variable, "environment", names)
-
-
 def _variable(path: str) -> str:
-    return path.replace(".", "_").upper()
-
-
-def _from_flags(
-    flags: Mapping[str, Any], leaves: Mapping[str, Any]
-) -> Iterator[tuple[str, Any, str]]:
-    for path, value in flags.items():
-        if path not in leaves:
-            raise _unknown(path, "flags", leaves)
-        if value is not None:
-            yield path, value, "flag"
-
-
-def _unknown(name: str, source: str, known: Mapping[str, Any]) -> ConfigError:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return ConfigError(f"{name}: unknown setting ({source}){hint}")
+    return ENVIRONMENT_PREFIX + path.replace(".", "_").replace("-", "_").upper()
 
 
 def _convert(path: str, hint: Any, value: Any, source: str, *, strict: bool) -> Any:
@@ -253,32 +358,69 @@ def _describe(hint: Any) -> str:
     return {bool: "true or false", str: "text"}[hint]
 
 
-def _build(struct: type[Struct], prefix: str, values: Mapping[str, Any]) -> Any:
+def _build(
+    struct: type[Struct], prefix: str, values: Mapping[str, Any], links: Iterable[str]
+) -> Any:
     chosen: dict[str, Any] = {}
     for name, hint in get_type_hints(struct, include_extras=True).items():
         path = prefix + name
-        if _is_section(hint):
-            chosen[name] = _build(hint, path + ".", values)
+        if get_origin(hint) is dict:
+            chosen[name] = {
+                link: _build(LinkSettings, f"{path}.{link}.", values, links)
+                for link in links
+            }
+        elif _is_section(hint):
+            chosen[name] = _build(hint, path + ".", values, links)
         elif path in values:
             chosen[name] = values[path]
     return struct(**chosen)
 
 
-def _check(config: Config, sources: Mapping[str, str]) -> None:
+def _conflicts(config: Config, sources: Mapping[str, str]) -> Iterator[str]:
     """What no single setting can say alone."""
-    link = config.link
-    body_size_max = size_max_of(link.framing, link.inclusive)
-    if link.frame_size_max > body_size_max:
-        raise ConfigError(
-            f"link.frame_size_max: expected at most {body_size_max} bytes with "
-            f"framing {link.framing}, got {link.frame_size_max} "
-            f"({sources.get('link.frame_size_max', 'default')})"
-        )
-    if config.http.listen == link.listen and link.listen.port:
-        raise ConfigError(
-            f"http.listen: expected an address other than link.listen, got "
-            f"{config.http.listen} ({sources.get('http.listen', 'default')})"
-        )
+
+    def source(path: str) -> str:
+        return sources.get(path, "default")
+
+    for name, link in config.links.items():
+        path = f"links.{name}"
+        body_size_max = size_max_of(link.framing, link.inclusive)
+        if link.frame_size_max > body_size_max:
+            yield (
+                f"{path}.frame_size_max: expected at most {body_size_max} bytes with "
+                f"framing {link.framing}, got {link.frame_size_max} "
+                f"({source(f'{path}.frame_size_max')})"
+            )
+        if link.redial_min_ms > link.redial_max_ms:
+            yield (
+                f"{path}.redial_min_ms: expected at most redial_max_ms, "
+                f"{link.redial_max_ms}, got {link.redial_min_ms} "
+                f"({source(f'{path}.redial_min_ms')})"
+            )
+        if link.role == "dial" and link.address.port == 0:
+            yield (
+                f"{path}.address: expected a port to dial, got {link.address} "
+                f"({source(f'{path}.address')})"
+            )
+    listening = [
+        (f"links.{name}.address", link.address)
+        for name, link in config.links.items()
+        if link.role == "listen"
+    ]
+    listening.append(("http.listen", config.http.listen))
+    for (one, taken), (other, address) in combinations(listening, 2):
+        if address.overlaps(taken):
+            yield (
+                f"{other}: expected an address other than {one}, {taken}, got "
+                f"{address} ({source(other)})"
+            )
+    for (one, first), (other, second) in combinations(config.links.items(), 2):
+        paths = f"links.{one}.scheme", f"links.{other}.scheme"
+        if first.scheme == second.scheme and not sources.keys() & set(paths):
+            yield (
+                f"{paths[1]}: expected a number: by its name it is {first.scheme}, and "
+                f"so is that of {one} (default)"
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -286,11 +428,13 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, Struct):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return value
 
 
 def _value(config: Config, path: str) -> Any:
     value: Any = config
     for name in path.split("."):
-        value = getattr(value, name)
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
     return value

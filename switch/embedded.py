@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 
 from switch.config import Config, LedgerSettings
-from switch.journal.directory import DataDirectory
+from switch.journal.directory import LOCK_NAME, DataDirectory
 from switch.journal.released import Released
 from switch.journal.snapshots import SqliteSnapshots
 from switch.journal.sqlite import SqliteJournal
@@ -51,7 +51,7 @@ def open_store(
     """
     path = DataDirectory.open(config.data_directory).path
     with ExitStack() as stack:
-        lock = ProcessLock(path / "lock")
+        lock = ProcessLock(path / LOCK_NAME)
         lock.acquire()
         stack.callback(lock.release)
         # Again: another process may have initialised it before we had the lock.
@@ -65,7 +65,13 @@ def open_store(
         stack.callback(journal.close)
         snapshots = SqliteSnapshots.open(directory.path, journal=journal)
         stack.callback(snapshots.close)
-        recovered = recover(journal, snapshots, make_limits(config.ledger), progress)
+        recovered = recover(
+            journal,
+            snapshots,
+            make_limits(config.ledger, journal.shard_count),
+            progress,
+        )
+        journal.expect({s.shard: s.sequence + 1 for s in recovered.states})
         for problem in snapshots.problems:
             event(_log, logging.WARNING, "snapshot passed over", reason=problem)
         released = Released(directory.released)
@@ -75,11 +81,12 @@ def open_store(
         yield Store(directory, keys, journal, snapshots, released, recovered)
 
 
-def make_limits(settings: LedgerSettings) -> Limits:
+def make_limits(settings: LedgerSettings, shard_count: int) -> Limits:
     return Limits(
         transactions_max=settings.transactions_max,
         duplicate_window_ms=settings.duplicate_window_s * MS_PER_S,
         hold_lifetime_ms=settings.hold_lifetime_s * MS_PER_S,
+        shard_count=shard_count,
     )
 
 

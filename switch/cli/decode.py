@@ -20,7 +20,7 @@ from switch.cli.options import (
 
 if TYPE_CHECKING:
     import iso8583
-    from switch.replay.capture import CapturedFrame
+    from switch.replay.captures import Chunk
 
 AUTO: Final = "auto"
 NONE: Final = "none"
@@ -72,9 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
                 message, fault = _decode(codec, frame, arguments), ""
             except iso8583.DecodeError as error:
                 message, fault = error.message, str(error)
-                faults.append(f"line {frame.line}: {error}")
+                faults.append(f"{frame.place}: {error}")
             if arguments.json:
-                shown.append(_plain(frame.line, message, fault, arguments.unmasked))
+                shown.append(_plain(frame.place, message, fault, arguments.unmasked))
             elif message is not None:
                 _print(message, unmasked=arguments.unmasked)
     except CaptureError as error:
@@ -87,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _frames(given: str) -> "Iterator[CapturedFrame]":
-    from switch.replay.capture import HEX_DIGITS, parse_lines
+def _frames(given: str) -> "Iterator[Chunk]":
+    from switch.replay.captures.text import HEX_DIGITS, parse_lines
 
     if given == "-":
         yield from parse_lines(sys.stdin, "standard input")
@@ -107,37 +107,37 @@ def _frames(given: str) -> "Iterator[CapturedFrame]":
 
 
 def _decode(
-    codec: "iso8583.Codec", frame: "CapturedFrame", arguments: argparse.Namespace
+    codec: "iso8583.Codec", frame: "Chunk", arguments: argparse.Namespace
 ) -> "iso8583.Message":
     import iso8583
-    from switch.replay.capture import cut_header
+    from switch.replay.captures.cutting import cut_header
     from switch.replay.errors import CaptureError
 
     name = arguments.framing
     if name == NONE:
-        return codec.decode(frame.body)
+        return codec.decode(frame.data)
     framing = make_framing(AUTO_FRAMING if name == AUTO else name, arguments.inclusive)
-    body = cut_header(frame.body, framing)
+    body = cut_header(frame.data, framing)
     if name == AUTO:
         try:
-            return codec.decode(frame.body)
+            return codec.decode(frame.data)
         except iso8583.DecodeError:
             if body is None:
                 raise
     if body is None:
         raise CaptureError(
-            f"line {frame.line}: expected one whole {name} frame, got "
-            f"{len(frame.body)} bytes"
+            f"{frame.place}: expected one whole {name} frame, got "
+            f"{len(frame.data)} bytes"
         )
     return codec.decode(body)
 
 
 def _plain(
-    line: int, message: "iso8583.Message | None", fault: str, unmasked: bool
+    place: str, message: "iso8583.Message | None", fault: str, unmasked: bool
 ) -> dict[str, object]:
     from iso8583.describe import masked
 
-    plain: dict[str, object] = {"line": line}
+    plain: dict[str, object] = {"place": place}
     if fault:
         plain["error"] = fault
     if message is None:

@@ -1,7 +1,8 @@
 """What `switch` returns to the shell: the one place where exit codes are said.
 
 0    done, and the thing asked about is so
-1    done, and it is not so: verify found problems, requests stayed unanswered
+1    done, and it is not so: verify found problems, requests stayed unanswered or were
+     answered otherwise than captured
 2    usage: arguments, configuration or input that cannot be used
 70   a fault of this program (please report it; --debug shows where)
 74   input or output failed: file, socket, journal

@@ -3,7 +3,7 @@
 import argparse
 
 from switch.cli.options import Subparsers, add_command
-from switch.cli.settings import add_settings, load_settings
+from switch.cli.settings import add_settings, settings_loader
 
 
 def add(subparsers: Subparsers) -> None:
@@ -12,13 +12,14 @@ def add(subparsers: Subparsers) -> None:
         "serve",
         run,
         summary="run the switch: listen, authorise, answer",
-        example="switch serve --data bank --listen 0.0.0.0:8583",
+        example="switch serve --data bank --listen 0.0.0.0:8583\n"
+        "  switch serve --config switch.toml   (SIGHUP: reads it again)",
     )
     add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = load_settings(arguments).config
+    load = settings_loader(arguments)
     from switch import app
 
-    return app.serve(config)
+    return app.serve(lambda: load().config)

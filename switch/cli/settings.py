@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 # flag → setting
 FLAG_SETTINGS: Final = {
     "data": "data_directory",
-    "listen": "link.listen",
+    "listen": "link.address",
     "http": "http.listen",
     "spec": "link.spec",
     "framing": "link.framing",
@@ -44,7 +45,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
-        help="where schemes connect (default 127.0.0.1:8583)",
+        help="where schemes connect; with several links, of the one named main "
+        "(default 127.0.0.1:8583)",
     )
     parser.add_argument(
         "--http",
@@ -64,18 +66,22 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def load_settings(arguments: argparse.Namespace) -> "Loaded":
-    from switch.config import ConfigError, load
+    return settings_loader(arguments)()
+
+
+def settings_loader(arguments: argparse.Namespace) -> "Callable[[], Loaded]":
+    """What reads the file each time that it is called; raises ConfigError."""
+    from switch.config import load
 
     flags: dict[str, Any] = {
         setting: getattr(arguments, flag, None)
         for flag, setting in FLAG_SETTINGS.items()
     }
+    if flags["link.address"] is not None:
+        flags["link.role"] = "listen"
     for text in arguments.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise exits.CommandError(f"--set: expected NAME=VALUE, got {text!r}")
         flags[name] = value
-    try:
-        return load(arguments.config, os.environ, flags)
-    except ConfigError as error:
-        raise exits.CommandError(str(error)) from error
+    return lambda: load(arguments.config, os.environ, flags)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
@@ -249,6 +249,10 @@ class Sequences:
         self._next.update(
             [(record.shard, record.first_sequence + record.count) for record in records]
         )
+
+    def expect(self, sequences: Mapping[int, int]) -> None:
+        """`sequences`: the next one of each of these shards."""
+        self._next.update(sequences)
 
     def copy(self) -> Sequences:
         other = Sequences(self._shard_count)

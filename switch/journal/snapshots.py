@@ -1,7 +1,7 @@
 """Snapshots of shards in a SQLite file of their own, `snapshots.db`.
 
-    meta       one row: format version, identity of the journal they belong to, and the
-               commit up to which all that happened is in the newest snapshots
+    meta       one row: format version, identity of the journal they belong to, and
+               the mark: up to which commit all that happened is in the newest snapshots
     snapshots  id INTEGER PRIMARY KEY = 2 * shard + slot, record BLOB
 
 Each shard has two slots, written in turn, so that a damaged newest snapshot leaves
@@ -17,6 +17,14 @@ the one before it. Layout of a record, little-endian:
     32            the state
     end-4   4     checksum: CRC-32 (zlib) over everything before it
 
+The mark names the newest snapshot of each shard, so that one that is gone, with its row
+or behind a damaged page, is missed:
+
+    offset  size  what
+    0       8     commit
+    8       16*n  shard (8) and sequence (8) of each that has a snapshot
+    end-4   4     checksum, as above
+
 A snapshot is a cache of the journal: the file may be deleted, and a start then reads
 the journal from its beginning. But a sound snapshot that is ahead of the journal
 proves that the journal has lost commits, and is refused.
@@ -28,7 +36,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import apsw
@@ -52,15 +60,16 @@ SLOT_COUNT = 2
 
 _HEADER = struct.Struct("<4sHHQQQ")
 _CHECKSUM = struct.Struct("<I")
+_MARK_ROW = struct.Struct("<QQ")
 _SCHEMA = f"""
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     format INTEGER NOT NULL,
     identity BLOB NOT NULL,
-    complete_to INTEGER NOT NULL
+    mark BLOB NOT NULL
 );
 CREATE TABLE snapshots (id INTEGER PRIMARY KEY, record BLOB NOT NULL);
-INSERT INTO meta VALUES (1, {FORMAT_VERSION}, x'%s', 0);
+INSERT INTO meta VALUES (1, {FORMAT_VERSION}, x'%s', x'%s');
 """
 
 assert _HEADER.size == 32
@@ -130,6 +139,32 @@ def _decode_header(data: object, shard: int, path: str) -> tuple[int, int, int, 
     return stored_shard, sequence, commit, version
 
 
+def encode_mark(commit: int, sequences: Mapping[int, int]) -> bytes:
+    rows = b"".join(_MARK_ROW.pack(*item) for item in sorted(sequences.items()))
+    body = commit.to_bytes(8, "little") + rows
+    return body + _CHECKSUM.pack(zlib.crc32(body))
+
+
+def decode_mark(data: object, path: str) -> tuple[int, dict[int, int]]:
+    """The commit, and the sequence of the newest snapshot of each shard."""
+    if (
+        not isinstance(data, bytes)
+        or len(data) < 12
+        or (len(data) - 12) % _MARK_ROW.size
+        or _CHECKSUM.pack(zlib.crc32(data[:-4])) != data[-4:]
+    ):
+        raise JournalDamaged(
+            "mark of the snapshots changed since it was written",
+            path=path,
+            expected="a commit, shards and sequences, and their checksum",
+            got=f"{len(data)} bytes"
+            if isinstance(data, bytes)
+            else type(data).__name__,
+        )
+    rows = _MARK_ROW.iter_unpack(data[8:-4])
+    return int.from_bytes(data[:8], "little"), dict(rows)
+
+
 class SqliteSnapshots:
     """See `switch.journal.port.SnapshotStore`. Made by `open`."""
 
@@ -150,7 +185,10 @@ class SqliteSnapshots:
             )
             try:
                 if not read_only and db.is_empty(connection):
-                    schema = _SCHEMA % journal.identity.hex()
+                    schema = _SCHEMA % (
+                        journal.identity.hex(),
+                        encode_mark(0, {}).hex(),
+                    )
                     db.initialise(connection, path, schema, APPLICATION_ID)
                     sync_directory(directory)
                 _check_meta(connection, path, journal.identity)
@@ -176,7 +214,6 @@ class SqliteSnapshots:
         self._unreadable: list[JournalError] = []
         # The mark speaks of the newest snapshots, so it says nothing of these.
         self._damaged: set[int] = set()
-        self._complete_to = _complete_to(connection, path)
         self._newest: dict[int, tuple[int, int]] = {}  # shard → sequence, slot
         rows = connection.execute(
             "SELECT id, substr(record, 1, ?) FROM snapshots", (_HEADER.size,)
@@ -191,6 +228,7 @@ class SqliteSnapshots:
             else:
                 newest = self._newest.get(shard, (-1, 0))
                 self._newest[shard] = max(newest, (sequence, slot))
+        self._complete_to = self._read_mark()
 
     def write(self, shard: int, sequence: int, commit: int, data: bytes) -> None:
         if self.read_only:
@@ -218,8 +256,10 @@ class SqliteSnapshots:
         if self.read_only:
             raise JournalReadOnly("opened for reading only", path=self.path)
         with self._lock:
+            newest = {shard: sequence for shard, (sequence, _) in self._newest.items()}
+            mark = encode_mark(commit, newest)
             try:
-                self._connection.execute("UPDATE meta SET complete_to = ?", (commit,))
+                self._connection.execute("UPDATE meta SET mark = ?", (mark,))
             except apsw.Error as error:
                 raise db.translate(error, self.path, commit) from error
             self._complete_to = commit
@@ -227,6 +267,29 @@ class SqliteSnapshots:
     @property
     def complete_to(self) -> int:
         return 0 if self._damaged else self._complete_to
+
+    def _read_mark(self) -> int:
+        """The marked commit; 0 if nothing can be said. Shards whose newest snapshot is
+        not there any more count as damaged."""
+        data = self._connection.execute("SELECT mark FROM meta").get
+        try:
+            commit, sequences = decode_mark(data, self.path)
+        except JournalDamaged as error:
+            self._unreadable.append(error)
+            return 0
+        for shard, sequence in sequences.items():
+            found = self._newest.get(shard, (-1, 0))[0]
+            if found < sequence and shard not in self._damaged:
+                self._damaged.add(shard)
+                self._unreadable.append(
+                    JournalDamaged(
+                        f"newest snapshot of shard {shard} is gone",
+                        path=self.path,
+                        expected=f"one of entry {sequence}",
+                        got="none" if found < 0 else f"one of entry {found}",
+                    )
+                )
+        return commit
 
     def read_all(self) -> Iterator[Snapshot]:
         head = self._journal.head
@@ -277,18 +340,6 @@ class SqliteSnapshots:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
-
-
-def _complete_to(connection: apsw.Connection, path: str) -> int:
-    commit = connection.execute("SELECT complete_to FROM meta").get
-    if type(commit) is not int:
-        raise JournalDamaged(
-            "meta row is damaged",
-            path=path,
-            expected="a commit number",
-            got=type(commit).__name__,
-        )
-    return commit
 
 
 def _check_meta(connection: apsw.Connection, path: str, identity: bytes) -> None:

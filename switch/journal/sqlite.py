@@ -20,7 +20,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -306,6 +306,12 @@ class SqliteJournal:
             self._head, self._checksum = number, checksum
             self._tend()
             return number
+
+    def expect(self, sequences: Mapping[int, int]) -> None:
+        """The next sequence of shards, as the recovered states have it: what does not
+        follow them is not appended, whatever the states were made from."""
+        with self._lock:
+            self._sequences.expect(sequences)
 
     def tend(self) -> None:
         with self._lock:

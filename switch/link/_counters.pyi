@@ -1,5 +1,6 @@
 class LinkCounters:
-    accepted: int
+    opened: int
+    dials_failed: int
     refused: int
     frames_received: int
     heartbeats_received: int

@@ -28,6 +28,9 @@ NEEDED = (7, 11, 39, 70)
 class Line(Protocol):
     """What a connection does for its session."""
 
+    @property
+    def link(self) -> str: ...
+
     peer: str
     signed_on: bool
 
@@ -110,7 +113,7 @@ class Management:
         """
         trace_number = _text(message, 11)
         ours = message.mti[1] == "8" and trace_number is not None
-        if ours and trace_number is not None and trace_number.isdigit():
+        if ours and trace_number is not None and _is_number(trace_number):
             actions = self.session.peer_answer(int(trace_number), _text(message, 39))
         else:
             actions = [Drop()]
@@ -134,7 +137,7 @@ class Management:
         if line.signed_on != self.session.signed_on:
             line.signed_on = self.session.signed_on
             what = "signed on" if line.signed_on else "signed off"
-            event(_log, logging.INFO, what, peer=line.peer)
+            event(_log, logging.INFO, what, link=line.link, peer=line.peer)
         for action in actions:
             match action:
                 case Answer(response_code):
@@ -150,6 +153,7 @@ class Management:
                         _log,
                         logging.WARNING,
                         "response dropped: nobody waits for it",
+                        link=line.link,
                         peer=line.peer,
                         mti=mti,
                     )
@@ -158,6 +162,7 @@ class Management:
                         _log,
                         logging.WARNING,
                         "session",
+                        link=line.link,
                         peer=line.peer,
                         report=text,
                     )
@@ -170,3 +175,8 @@ def _text(message: Message, field: int) -> str | None:
         return message.get(field)
     except DecodeError:
         return None  # not text in the field's encoding: the same as not there
+
+
+def _is_number(text: str) -> bool:
+    # EBCDIC has superscript digits, which are digits to Python and no numbers.
+    return text.isascii() and text.isdigit()

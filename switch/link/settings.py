@@ -1,16 +1,28 @@
-"""What can be set on a link: every limit with a name, a unit and its reason."""
+"""What can be set on a link: every limit with a name, a unit and its reason.
+
+A scheme number keeps the transactions of one scheme apart from those of another: what
+is a repeat, and what a reversal names, is looked for among its own.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import zlib
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 FramingName = Literal["binary2", "binary4", "ascii4", "bcd2"]
+Role = Literal["listen", "dial"]
 SignOn = Literal["wait", "send"]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 # A day: nothing on a link waits longer.
 Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
+
+# The link that there is when none is named; its transactions are of scheme 0.
+MAIN = "main"
+# A transaction's key has seven bits for it.
+SCHEME_MAX = 127
 
 
 class Address(Struct, frozen=True):
@@ -34,6 +46,32 @@ class Address(Struct, frozen=True):
             raise ValueError(f"expected HOST:PORT, got {text!r}")
         return cls(host, int(port))
 
+    def overlaps(self, other: Address) -> bool:
+        """Whether both cannot be listened on at once. Names are not looked up."""
+        if self.port != other.port or self.port == 0:
+            return False
+        if self.host == other.host:
+            return True
+        ours, theirs = _ip_address(self.host), _ip_address(other.host)
+        return (
+            ours is not None
+            and theirs is not None
+            and ours.version == theirs.version
+            and (ours == theirs or ours.is_unspecified or theirs.is_unspecified)
+        )
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def scheme_of(name: str) -> int:
+    """The scheme number of a link that is not given one: by its name, for ever."""
+    return 0 if name == MAIN else 1 + zlib.crc32(name.encode()) % SCHEME_MAX
+
 
 class SessionSettings(Struct, frozen=True, forbid_unknown_fields=True):
     # Who signs on: schemes mostly do it themselves, so we wait.
@@ -48,7 +86,10 @@ class SessionSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    listen: Address = Address("127.0.0.1", 8583)
+    # Whether the scheme connects to us, or we to it.
+    role: Role = "listen"
+    # Where we listen, or what we dial.
+    address: Address = Address("127.0.0.1", 8583)
     # The name of a specification that is shipped, or the path of one.
     spec: str = "iso87-ascii"
     framing: FramingName = "binary2"
@@ -56,8 +97,21 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     inclusive: bool = False
     # Bytes of a body. No message of the shipped specifications comes near it.
     frame_size_max: Annotated[int, Meta(ge=1, le=65535)] = 8192
-    # Each costs a socket and a few KiB; a scheme opens a handful.
+    # True: 5 bytes before each message, an id and two addresses; in a reply the
+    # addresses have changed places. They count among the bytes of a body.
+    tpdu: bool = False
+    # Links of one scheme share it. `config.load` gives each name another.
+    scheme: Annotated[int, Meta(ge=0, le=SCHEME_MAX)] = 0
+    # Listening: each costs a socket and a few KiB; a scheme opens a handful.
     connections_max: Count = 1024
+    # Dialling: how many are kept open.
+    connections: Annotated[int, Meta(ge=1, le=64)] = 1
+    connect_timeout_ms: Milliseconds = 5_000
+    # Until the next attempt after a connection has failed or was lost; doubled with
+    # each that fails, up to the maximum. A connection that lasted for the maximum was
+    # a good one, and the next attempt is soon again.
+    redial_min_ms: Milliseconds = 500
+    redial_max_ms: Milliseconds = 30_000
     # Requests of one connection that may wait for their commit; above it we stop
     # reading from that connection until they are answered.
     outstanding_max: Count = 4096

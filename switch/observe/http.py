@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,8 @@ _log = logging.getLogger("switch.http")
 
 # Why not ready (or not healthy), in words; empty when all is well.
 Reasons = Callable[[], Sequence[str]]
+# Links by name that no message can come by, and why; the others go on.
+LinksDown = Callable[[], Mapping[str, str]]
 
 # An answer under way when we stop; the operator's tools are on this machine.
 SHUTDOWN_TIMEOUT_S = 2.0
@@ -46,11 +48,13 @@ class HttpServer:
         registry: CollectorRegistry,
         not_ready: Reasons,
         not_healthy: Reasons = _no_reasons,
+        links_down: LinksDown = dict,
         routes: Iterable[web.RouteDef] = (),
     ) -> None:
         self._host, self._port = host, port
         self._registry = registry
         self._not_ready, self._not_healthy = not_ready, not_healthy
+        self._links_down = links_down
         self._routes = tuple(routes)
         self._runner: web.AppRunner | None = None
 
@@ -106,9 +110,10 @@ class HttpServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = list(self._not_ready())
-        return json_response(
-            {"ready": not reasons, "reasons": reasons}, 503 if reasons else 200
-        )
+        content: dict[str, Any] = {"ready": not reasons, "reasons": reasons}
+        if down := self._links_down():
+            content["links_down"] = dict(down)
+        return json_response(content, 503 if reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         body = generate_latest(self._registry)

@@ -74,7 +74,8 @@ def _has_check_digit(digits: str) -> bool:
 
 
 class Sampler(logging.Filter):
-    """At most so many lines a second of each event; counts what it leaves out."""
+    """At most so many lines a second of each event, and of each text of a library;
+    counts what it leaves out."""
 
     def __init__(
         self,
@@ -84,11 +85,11 @@ class Sampler(logging.Filter):
         super().__init__()
         self._lines_max = lines_per_second_max
         self._clock = clock
-        # Event texts are constants of the program, so there is a bounded number.
+        # Event texts and formats are constants of a program: there are not many.
         self._windows: dict[tuple[str, str], list[int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not hasattr(record, _FIELDS) or record.levelno >= logging.CRITICAL:
+        if record.levelno >= logging.CRITICAL:
             return True
         second = int(self._clock())
         window = self._windows.setdefault((record.name, str(record.msg)), [second, 0])
@@ -96,7 +97,7 @@ class Sampler(logging.Filter):
             left_out = window[1] - self._lines_max
             window[:] = [second, 0]
             if left_out > 0:
-                fields = getattr(record, _FIELDS)
+                fields = _fields(record)
                 setattr(record, _FIELDS, {**fields, "left_out": left_out})
         window[1] += 1
         return window[1] <= self._lines_max
@@ -171,3 +172,5 @@ def set_up(
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger(ROOT).setLevel(level.upper())
+    # It tells what a peer sent that is no HTTP, with a traceback.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

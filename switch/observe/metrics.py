@@ -21,7 +21,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-SERIES_MAX = 500
+# Some dozens of requests' outcomes for each of some dozens of links.
+SERIES_MAX = 2000
 PREFIX = "switch_"
 
 
@@ -51,16 +52,22 @@ Source = Callable[[], Iterable[Sample]]
 SECONDS_BOUNDS = tuple((1 << power) / 1e6 for power in range(4, 25))
 SIZE_BOUNDS = tuple(float(1 << power) for power in range(17))
 
+LINK = ("link",)
 METRICS: dict[str, Definition] = {
     "build_info": Definition("gauge", "always 1; the version runs", ("version",)),
     # -- requests
     "requests": Definition(
-        "counter", "requests and advices answered", ("mti", "response_code")
+        "counter", "requests and advices answered", ("link", "mti", "response_code")
     ),
-    "requests_in_flight": Definition("gauge", "requests that wait for their commit"),
-    "duplicates": Definition("counter", "repeats that got their first answer again"),
+    "requests_in_flight": Definition(
+        "gauge", "requests that wait for their commit", LINK
+    ),
+    "duplicates": Definition(
+        "counter", "repeats that got their first answer again", LINK
+    ),
     "reply_seconds": Definition(
-        "histogram", "from the read of a request's last byte to the write of its reply"
+        "histogram", "from the read of a request's last byte to the write of its reply",
+        LINK,
     ),
     # -- journal
     "commits": Definition("counter", "commits that became durable"),
@@ -78,30 +85,66 @@ METRICS: dict[str, Definition] = {
         "counter", "transactions forgotten within the duplicate window, for room"
     ),
     # -- links
-    "connections": Definition("gauge", "open connections"),
-    "connections_signed_on": Definition("gauge", "open connections that are signed on"),
-    "connections_accepted": Definition("counter", "connections accepted"),
-    "connections_refused": Definition(
-        "counter", "connections closed at once, above the limit or while draining"
+    "link_up": Definition("gauge", "1 while messages can come by it, else 0", LINK),
+    "connections": Definition("gauge", "open connections", LINK),
+    "connections_signed_on": Definition(
+        "gauge", "open connections that are signed on", LINK
     ),
-    "connections_closed": Definition("counter", "connections ended", ("reason",)),
-    "frames_received": Definition("counter", "frames that were not heartbeats"),
-    "heartbeats_received": Definition("counter", "frames of no body"),
-    "bytes_received": Definition("counter", "bytes read from links"),
-    "bytes_sent": Definition("counter", "bytes written to links"),
+    "connections_opened": Definition("counter", "connections, either way", LINK),
+    "connections_refused": Definition(
+        "counter", "connections closed at once, above the limit or while draining", LINK
+    ),
+    "connections_closed": Definition(
+        "counter", "connections ended", ("link", "reason")
+    ),
+    "dials_failed": Definition("counter", "attempts that made no connection", LINK),
+    "frames_received": Definition("counter", "frames that were not heartbeats", LINK),
+    "heartbeats_received": Definition("counter", "frames of no body", LINK),
+    "bytes_received": Definition("counter", "bytes read from links", LINK),
+    "bytes_sent": Definition("counter", "bytes written to links", LINK),
     "frames_malformed": Definition(
-        "counter", "frames that could not be read", ("outcome",)
+        "counter", "frames that could not be read", ("link", "outcome")
     ),
     "approvals_withdrawn": Definition(
-        "counter", "approvals that were not durable by their deadline: declined"
+        "counter", "approvals that were not durable by their deadline: declined", LINK
     ),
-    "faults": Definition("counter", "requests that met an unexpected error"),
+    "faults": Definition("counter", "requests that met an unexpected error", LINK),
     "responses_dropped": Definition(
         "counter", "responses thrown away: nobody asked, or the peer is gone",
-        ("reason",),
+        ("link", "reason"),
     ),
-    "reads_paused": Definition("counter", "times a connection was not read", ("by",)),
+    "reads_paused": Definition(
+        "counter", "times a connection was not read", ("link", "by")
+    ),
 }  # fmt: skip
+
+
+class Totals:
+    """Samples summed by their series."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, dict[tuple[str, ...], float | Histogram]] = {}
+
+    def add(self, sample: Sample) -> None:
+        definition = METRICS.get(sample.name)
+        if definition is None:
+            raise ValueError(f"metric: expected a defined one, got {sample.name!r}")
+        if len(sample.labels) != len(definition.labels):
+            raise ValueError(
+                f"metric {sample.name}: expected labels {definition.labels}, "
+                f"got {sample.labels}"
+            )
+        _merge(self._by_name.setdefault(sample.name, {}), sample)
+
+    def samples(self) -> Iterator[Sample]:
+        for name, series in self._by_name.items():
+            for labels, value in series.items():
+                yield Sample(name, value, labels)
+
+    def families(self) -> Iterator[Metric]:
+        for name, definition in METRICS.items():
+            if name in self._by_name:
+                yield _family(name, definition, self._by_name[name])
 
 
 class SwitchCollector(Collector):
@@ -117,26 +160,11 @@ class SwitchCollector(Collector):
         self._sources.remove(source)
 
     def collect(self) -> Iterator[Metric]:
-        by_name: dict[str, dict[tuple[str, ...], float | Histogram]] = {}
+        totals = Totals()
         for source in self._sources:
             for sample in source():
-                self._check(sample)
-                series = by_name.setdefault(sample.name, {})
-                _merge(series, sample)
-        for name, definition in METRICS.items():
-            if name in by_name:
-                yield _family(name, definition, by_name[name])
-
-    @staticmethod
-    def _check(sample: Sample) -> None:
-        definition = METRICS.get(sample.name)
-        if definition is None:
-            raise ValueError(f"metric: expected a defined one, got {sample.name!r}")
-        if len(sample.labels) != len(definition.labels):
-            raise ValueError(
-                f"metric {sample.name}: expected labels {definition.labels}, "
-                f"got {sample.labels}"
-            )
+                totals.add(sample)
+        yield from totals.families()
 
 
 def _merge(

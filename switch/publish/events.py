@@ -27,6 +27,7 @@ from switch.ledger._entry import (
     decode_entries,
 )
 from switch.ledger.currencies import letters_of
+from switch.ledger.times import transmitted_at
 
 NO_CARD = bytes(16)
 MS_PER_S = 1000
@@ -82,6 +83,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     credit_limit: int | None = None
     expiry: str | None = None
     status: str | None = None
+    transmitted_at: str | None = None  # field 7 with its year
     previous_credit_limit: int | None = None
     previous_expiry: str | None = None
     previous_status: str | None = None
@@ -138,7 +140,24 @@ class _Times:
         return f"{self._text}.{ms:03d}Z"
 
 
+class _TransmittedTimes:
+    """The same for field 7, which tells no year; messages of one second share it."""
+
+    def __init__(self) -> None:
+        self._key = ("", -1)
+        self._text: str | None = None
+
+    def text(self, field_7: str, at_ms: int) -> str | None:
+        key = field_7, at_ms // MS_PER_S
+        if key != self._key:
+            found = transmitted_at(field_7, key[1] * MS_PER_S)
+            self._text = None if found is None else _Times().text(found)
+            self._key = key
+        return self._text
+
+
 _times = _Times()
+_transmitted_times = _TransmittedTimes()
 _expiry_times = _Times()
 
 
@@ -185,6 +204,7 @@ def _transaction(entry: Transaction, shard: int, commit: int) -> Event:
         entry.forced,
         entry.credit,
         entry.reversed_before,
+        transmitted_at=_transmitted_times.text(entry.transmitted, entry.at),
     )
 
 

@@ -1,7 +1,6 @@
 """A client that plays the scheme, in asyncio: for replays and the demo, not for load.
 
-Answers are matched by message type, STAN (field 11) and, where the answer has it,
-transmission time (field 7).
+Answers are matched as matching.py says.
 """
 
 import asyncio
@@ -16,6 +15,7 @@ import iso8583
 from switch.link._framing import FrameReader, Framing
 from switch.link.errors import FramingError
 from switch.replay.errors import SessionError
+from switch.replay.matching import Waiting
 from switch.replay.request import (
     APPROVED_CODE,
     echo_reply,
@@ -36,7 +36,6 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Pending(msgspec.Struct):
-    transmitted: str
     sent_at: float
     answer: asyncio.Future[Answer]
 
@@ -44,6 +43,10 @@ class _Pending(msgspec.Struct):
 def is_request(mti: str) -> bool:
     """Requests and advices, and their repeats: what somebody answers."""
     return mti[2] in "024"
+
+
+def is_answer(mti: str) -> bool:
+    return mti[2] in "135"
 
 
 def answer_mti(mti: str) -> str:
@@ -65,8 +68,7 @@ class Client:
         #: why the connection ended, once it has
         self.lost: str | None = None
         self.on_lost: Callable[[str], None] = lambda why: None
-        self._pending: dict[tuple[str, str], list[_Pending]] = {}
-        self._pending_count = 0
+        self._pending: Waiting[_Pending] = Waiting()
         self._echo_reply = echo_reply(codec)
 
     async def __aenter__(self) -> Self:
@@ -127,13 +129,11 @@ class Client:
 
         `message` is the body decoded, as far as it could be.
         """
-        if self.lost is not None or self._pending_count >= PENDING_COUNT_MAX:
+        if self.lost is not None or len(self._pending) >= PENDING_COUNT_MAX:
             return None
-        key = answer_mti(message.mti), _text(message, 11)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        pending = _Pending(_text(message, 7), time.perf_counter(), future)
-        self._pending.setdefault(key, []).append(pending)
-        self._pending_count += 1
+        pending = _Pending(time.perf_counter(), future)
+        entry = self._pending.add(answer_mti(message.mti), message, pending)
         try:
             async with asyncio.timeout(timeout_s):
                 self._writer.write(self.framing.encode(body))
@@ -142,11 +142,7 @@ class Client:
         except (TimeoutError, OSError):
             return None
         finally:
-            self._pending_count -= 1
-            waiting = self._pending[key]
-            waiting.remove(pending)
-            if not waiting:
-                del self._pending[key]
+            self._pending.discard(entry)
 
     async def _read(self) -> None:
         reader = FrameReader(self.framing)
@@ -160,10 +156,9 @@ class Client:
         except OSError as error:
             why = error.strerror or str(error)
         self.lost = why
-        for waiting in self._pending.values():
-            for pending in waiting:
-                if not pending.answer.done():
-                    pending.answer.set_exception(ConnectionError(why))
+        for entry in self._pending:
+            if not entry.value.answer.done():
+                entry.value.answer.set_exception(ConnectionError(why))
         self.on_lost(why)
 
     def _take(self, body: bytes) -> None:
@@ -177,18 +172,9 @@ class Client:
             reply = self._echo_reply.build(message, APPROVED_CODE)
             self._writer.write(self.framing.encode(reply))
             return
-        transmitted = _text(message, 7)
-        for pending in self._pending.get((message.mti, _text(message, 11)), ()):
-            same = not transmitted or transmitted == pending.transmitted
-            if same and not pending.answer.done():
-                elapsed_ms = (now - pending.sent_at) * 1000
-                pending.answer.set_result(Answer(message, elapsed_ms))
-                return
-        self.unexpected_count += 1
-
-
-def _text(message: iso8583.Message, field: int) -> str:
-    try:
-        return message.get(field, "")
-    except iso8583.DecodeError:
-        return ""
+        pending = self._pending.take(message)
+        if pending is None or pending.answer.done():
+            self.unexpected_count += 1
+            return
+        elapsed_ms = (now - pending.sent_at) * 1000
+        pending.answer.set_result(Answer(message, elapsed_ms))

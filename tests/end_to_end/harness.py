@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import iso8583
 from switch.link._framing import FrameReader, Framing
@@ -125,6 +125,8 @@ class Daemon:
         self.data = folder / "data"
         self.options = options
         self.starts = 0
+        # Where it is told to listen: on ports that the system chooses.
+        self.listen: tuple[str, ...] = ("--listen", f"{HOST}:0")
         self.port = 0
         self.http_port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -144,7 +146,7 @@ class Daemon:
     def command(self) -> list[str]:
         return [
             *(*SWITCH, "serve", "--data", str(self.data)),
-            *("--listen", f"{HOST}:0", "--http", f"{HOST}:0", *self.options),
+            *(*self.listen, "--http", f"{HOST}:0", *self.options),
         ]
 
     def spawn(self, prepare: Callable[[], None] | None = None) -> None:
@@ -175,17 +177,26 @@ class Daemon:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"ended with {code}: {self.log_tail()}"
-        if not self.port and not self._find_ports():
+        if not self.http_port and not self._find_ports():
             return False
         return self.get("/readyz")[0] == 200
 
     def _find_ports(self) -> bool:
+        if self.listen:
+            self.port = self.link_port("main")
         for record in self.log_records("listening"):
-            if record["logger"] == "switch.link":
-                self.port = int(record["address"].rpartition(":")[2])
-            else:
+            if record["logger"] == "switch.http" and (self.port or not self.listen):
                 self.http_port = record["port"]
-        return bool(self.port and self.http_port)
+        return bool(self.http_port)
+
+    def link_port(self, link: str) -> int:
+        """Where a link listens; 0 while it does not."""
+        ports = [
+            int(record["address"].rpartition(":")[2])
+            for record in self.log_records("listening")
+            if record.get("link") == link
+        ]
+        return ports[-1] if ports else 0
 
     @property
     def pid(self) -> int:
@@ -277,6 +288,10 @@ class Daemon:
         pairs = (line.rpartition(" ") for line in lines)
         return {name: float(value) for name, _, value in pairs}
 
+    def metrics_of(self, name: str) -> float:
+        """The sum of a metric over all its series."""
+        return sum(v for k, v in self.metrics().items() if k.partition("{")[0] == name)
+
 
 def _command_lines() -> Iterator[tuple[int, str]]:
     for path in Path("/proc").iterdir():
@@ -299,18 +314,24 @@ def _kill(pid: int) -> None:
 
 
 class Client:
-    """A blocking connection; sends and receives whole messages."""
+    """A blocking connection, made to a port or `over` one that there is; sends and
+    receives whole messages."""
 
     def __init__(
-        self, port: int, spec: str = "iso87-ascii", *, framing: str = "binary2"
+        self,
+        port: int,
+        spec: str = "iso87-ascii",
+        *,
+        framing: str = "binary2",
+        over: socket.socket | None = None,
     ) -> None:
         self.codec = iso8583.Codec(iso8583.load_spec(spec))
         self.framing = Framing(framing)
-        self.socket = socket.create_connection((HOST, port), WAIT_SECONDS_MAX)
+        self.socket = over or socket.create_connection((HOST, port), WAIT_SECONDS_MAX)
         self._reader = FrameReader(self.framing)
         self._bodies: list[bytes] = []
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

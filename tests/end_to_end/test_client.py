@@ -153,7 +153,7 @@ def test_sign_on_sign_off_and_echo_are_answered(client, function, code):
 
 
 def test_the_switch_knows_who_is_signed_on(client):
-    signed_on = "switch_connections_signed_on"
+    signed_on = 'switch_connections_signed_on{link="main"}'
     # The connection of a test before this one may still be closing.
     wait_until(lambda: client.daemon.metrics()[signed_on] == 0, "others to be gone")
     client.ask(client.network("001"))

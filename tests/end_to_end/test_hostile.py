@@ -78,7 +78,7 @@ def daemon(tmp_path_factory):
         daemon.pans = make_bank(daemon.data, ACCOUNTS, BALANCE)
         daemon.start()
         yield daemon
-        assert daemon.metrics()["switch_faults_total"] == 0
+        assert daemon.metrics()['switch_faults_total{link="main"}'] == 0
         assert not daemon.log_records("link fault")
         assert daemon.stop() == 0
 
@@ -92,7 +92,10 @@ def accounts():
 def trader(daemon, accounts):
     """Trades all through the test; every purchase is on its account at the end."""
     # Those of the test before may still be closing.
-    wait_until(lambda: daemon.metrics()["switch_connections"] == 0, "an empty link")
+    wait_until(
+        lambda: daemon.metrics()['switch_connections{link="main"}'] == 0,
+        "an empty link",
+    )
     index = next(accounts)
     trader = Trader(daemon, index)
     trader.start()
@@ -158,7 +161,7 @@ def test_random_bytes(daemon, trader, seed):
 
 def test_random_bytes_in_sound_frames_end_the_connection(daemon, trader):
     draw = random.Random(4)
-    closed = 'switch_connections_closed_total{reason="undecodable"}'
+    closed = 'switch_connections_closed_total{link="main",reason="undecodable"}'
     with counting(daemon, closed) as grown:
         for _ in range(20):
             with connect(daemon) as peer:
@@ -171,7 +174,7 @@ def test_random_bytes_in_sound_frames_end_the_connection(daemon, trader):
 
 @pytest.mark.parametrize("size", [FRAME_SIZE_MAX + 1, 0xFFFF])
 def test_a_header_that_announces_too_much_ends_the_connection(daemon, trader, size):
-    framing = 'switch_connections_closed_total{reason="framing"}'
+    framing = 'switch_connections_closed_total{link="main",reason="framing"}'
     with counting(daemon, framing) as grown, Client(daemon.port) as peer:
         # What came before it is still answered.
         peer.send(network(1, "301"))
@@ -217,7 +220,7 @@ def test_connections_that_send_nonsense_by_the_thousand_are_logged_a_few_times(
 def test_responses_that_nobody_asked_for_are_dropped(daemon, trader, mti):
     """An answer to an answer would be the beginning of a loop."""
     before = len(daemon.log_text().splitlines())
-    dropped = 'switch_responses_dropped_total{reason="nobody"}'
+    dropped = 'switch_responses_dropped_total{link="main",reason="nobody"}'
     with counting(daemon, dropped) as grown, Client(daemon.port) as peer:
         for number in range(MANY):
             message = request(mti, number, daemon.pans[0], 1, f39="00")
@@ -267,9 +270,12 @@ def test_peers_that_vanish_leave_nothing(daemon, trader):
         if number % 2:
             peer.socket.sendall(b"\x01")
         reset(peer.socket)
-    wait_until(lambda: daemon.metrics()["switch_connections"] == 1, "them to be gone")
+    wait_until(
+        lambda: daemon.metrics()['switch_connections{link="main"}'] == 1,
+        "them to be gone",
+    )
     metrics = daemon.metrics()
-    assert metrics["switch_requests_in_flight"] <= 1  # the trader's
+    assert metrics['switch_requests_in_flight{link="main"}'] <= 1  # the trader's
     # What was decided for them counts, once.
     assert daemon.figures("A31")[1] <= 20
 
@@ -280,7 +286,7 @@ def test_a_peer_that_never_reads_is_not_read_either(daemon, trader):
         codec.codec.encode(request("0100", 1, daemon.pans[32], 1))
     )
     codec.close()
-    paused = 'switch_reads_paused_total{by="peer"}'
+    paused = 'switch_reads_paused_total{by="peer",link="main"}'
     with counting(daemon, paused) as grown, connect(daemon) as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         peer.settimeout(1)
@@ -310,14 +316,15 @@ def test_connections_above_the_limit_are_closed_and_those_below_stay(daemon, tra
         kept = [stack.enter_context(Client(daemon.port)) for _ in range(30)]
         for number, peer in enumerate(kept):
             assert peer.ask(network(number, "301"))[39] == "00"
-        with counting(daemon, "switch_connections_refused_total") as grown:
+        with counting(daemon, 'switch_connections_refused_total{link="main"}') as grown:
             peers = [
                 stack.enter_context(connect(daemon)) for _ in range(3 * CONNECTIONS_MAX)
             ]
             refused = len(peers) + len(kept) + 1 - CONNECTIONS_MAX
             wait_until(
                 lambda: (
-                    daemon.metrics()["switch_connections"] == CONNECTIONS_MAX
+                    daemon.metrics()['switch_connections{link="main"}']
+                    == CONNECTIONS_MAX
                     and _refused(daemon) >= refused
                 ),
                 "the flood to be over",
@@ -327,13 +334,13 @@ def test_connections_above_the_limit_are_closed_and_those_below_stay(daemon, tra
             assert peer.ask(network(number, "301"))[39] == "00"
         for closed in peers[-refused:]:
             assert is_closed(closed)
-    wait_until(lambda: daemon.metrics()["switch_connections"] == 1, "room")
+    wait_until(lambda: daemon.metrics()['switch_connections{link="main"}'] == 1, "room")
     with Client(daemon.port) as peer:
         assert peer.ask(network(1, "301"))[39] == "00"
 
 
 def _refused(daemon: Daemon) -> float:
-    return daemon.metrics()["switch_connections_refused_total"]
+    return daemon.metrics()['switch_connections_refused_total{link="main"}']
 
 
 def limit_descriptors() -> None:

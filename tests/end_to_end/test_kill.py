@@ -133,7 +133,7 @@ def test_what_was_answered_survives_every_kill(tmp_path):
         recorder.check_bounds(daemon)
         recorder.ask_again(daemon, len(recorder.answers))
         recorder.check_exactly(daemon)
-        assert daemon.metrics()["switch_faults_total"] == 0
+        assert daemon.metrics()['switch_faults_total{link="main"}'] == 0
         assert daemon.stop() == 0
         check_journal_and_events(daemon, recorder)
         wait_until(lambda: not daemon.processes(), "all processes to end")

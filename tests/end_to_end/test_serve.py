@@ -49,10 +49,10 @@ def daemon(tmp_path):
 def test_the_defaults_are_those_that_others_lean_on():
     config = json.loads(run_switch("config", "--json").stdout)
     settings = config.get("config", config)
-    assert settings["link"]["listen"] == "127.0.0.1:8583"
+    assert settings["links"]["main"]["address"] == "127.0.0.1:8583"
     assert settings["http"]["listen"] == "127.0.0.1:8580"
-    assert settings["link"]["spec"] == "iso87-ascii"
-    assert settings["link"]["framing"] == "binary2"
+    assert settings["links"]["main"]["spec"] == "iso87-ascii"
+    assert settings["links"]["main"]["framing"] == "binary2"
 
 
 def test_serve_takes_its_flags(tmp_path, free_port):
@@ -77,7 +77,7 @@ def test_serve_takes_its_flags(tmp_path, free_port):
         (("--spec", "iso87-klingon"), "spec"),
         (("--framing", "morse"), "framing"),
         (("--listen", "nowhere"), "HOST:PORT"),
-        (("--set", "link.connections_max=0"), "link.connections_max"),
+        (("--set", "link.connections_max=0"), "links.main.connections_max"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_told_before_anything_is_made(
@@ -168,11 +168,15 @@ def test_metrics_count_what_happens(bank):
     def grown(name):
         return after[name] - before.get(name, 0)
 
-    assert grown('switch_requests_total{mti="0100",response_code="00"}') == 2
-    assert grown('switch_requests_total{mti="0100",response_code="51"}') == 1
-    assert grown("switch_duplicates_total") == 1
+    assert (
+        grown('switch_requests_total{link="main",mti="0100",response_code="00"}') == 2
+    )
+    assert (
+        grown('switch_requests_total{link="main",mti="0100",response_code="51"}') == 1
+    )
+    assert grown('switch_duplicates_total{link="main"}') == 1
     assert grown("switch_entries_total") == 2
-    assert grown("switch_frames_received_total") == 3
+    assert grown('switch_frames_received_total{link="main"}') == 3
     assert after["switch_journal_head"] == after["switch_released_head"]
     wait_until(
         lambda: bank.metrics()["switch_published_head"] >= after["switch_journal_head"],

@@ -18,7 +18,7 @@ _BELOW_SHARD = {"iso8583", "ledger", *PORTS}
 _BELOW_APP = {
     *(*_BELOW_SHARD, "shard", "flow", "link"),
     *("observe", "projection", "follower", "imports", "audit", "embedded", "config"),
-    *("admin", "rows"),
+    *("check", "admin", "rows"),
 }
 # Everything a package of switch/ may import of this project. A package that is not
 # listed is a package whose place nobody has thought about yet.
@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "admin": {*_BELOW_SHARD, "shard", "observe", "rows"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "config": {"iso8583", "ledger", "link"},
+    "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
     "cli": {*_BELOW_APP, "replay", "app"},
     "__main__": {"cli"},

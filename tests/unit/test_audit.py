@@ -181,7 +181,8 @@ def beyond_available(bank: SmallBank) -> tuple[bytes, list[str]]:
     left = view.available + 1 - 50_000
     where = f"entry 0-{entry.sequence}"
     return forged(entry, ("q", BALANCE_CHANGE, -50_000)), [
-        f"{where}: an approval left {left} available"
+        f"{where}: expected posted to post -1, got -50000",
+        f"{where}: an approval left {left} available",
     ]
 
 
@@ -404,7 +405,7 @@ def test_a_journal_full_of_faults_is_counted(tmp_path, monkeypatch):
         append(tmp_path, ShardRecord(0, entry.sequence, 1, data))
     *first, last = found(tmp_path)
     assert len(first) == 3
-    assert last == "and 2 more"
+    assert last == "and 7 more"
 
 
 def test_an_account_that_looks_like_a_card_is_masked(tmp_path):

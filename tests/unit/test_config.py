@@ -4,8 +4,9 @@ import tomllib
 
 import pytest
 
-from switch.config import Config, ConfigError, effective, load, to_toml
-from switch.link.settings import Address
+from switch.check import check
+from switch.config import LINKS_MAX, Config, ConfigError, effective, load, to_toml
+from switch.link.settings import Address, scheme_of
 
 
 @pytest.fixture
@@ -18,12 +19,20 @@ def file(tmp_path):
     return write
 
 
+def problems_of(*arguments, **more):
+    with pytest.raises(ConfigError) as caught:
+        load(*arguments, **more)
+    return caught.value.problems
+
+
 def test_the_defaults_are_the_documented_ones():
     config = load().config
     assert config == Config()
-    assert str(config.link.listen) == "127.0.0.1:8583"
+    assert list(config.links) == ["main"]
+    link = config.links["main"]
+    assert (link.role, str(link.address)) == ("listen", "127.0.0.1:8583")
+    assert (link.spec, link.framing, link.scheme) == ("iso87-ascii", "binary2", 0)
     assert str(config.http.listen) == "127.0.0.1:8580"
-    assert (config.link.spec, config.link.framing) == ("iso87-ascii", "binary2")
     assert config.ledger.hold_lifetime_s == 7 * 24 * 3600
     assert config.ledger.duplicate_window_s == 24 * 3600
     assert config.ledger.transactions_max == 8_000_000
@@ -33,67 +42,163 @@ def test_the_defaults_are_the_documented_ones():
 def test_flags_win_over_the_environment_which_wins_over_the_file(file):
     path = file(
         'data_directory = "a"\n'
-        "[link]\nlisten = '0.0.0.0:1'\nframing = 'ascii4'\n"
-        "[link.session]\nsign_on_required = true\necho_interval_ms = 5\n"
+        "[links.visa]\naddress = '0.0.0.0:1'\nframing = 'ascii4'\n"
+        "[links.visa.session]\nsign_on_required = true\necho_interval_ms = 5\n"
     )
     environment = {
         "SWITCH_DATA_DIRECTORY": "b",
-        "SWITCH_LINK_LISTEN": "0.0.0.0:2",
+        "SWITCH_LINKS_VISA_ADDRESS": "0.0.0.0:2",
         "SWITCH_LINK_SESSION_SIGN_ON_REQUIRED": "false",
         "SWITCH_PORT": "tcp://10.0.0.1:8583",
         "HOME": "/root",
     }
-    flags = {"link.listen": "[::1]:3", "link.spec": None}
+    flags = {"links.visa.address": "[::1]:3", "link.spec": None}
     loaded = load(path, environment, flags)
-    config = loaded.config
-    assert config.data_directory == "b"
-    assert config.link.listen == Address("::1", 3)
-    assert config.link.framing == "ascii4"
-    assert config.link.spec == "iso87-ascii"
-    assert config.link.session.sign_on_required is False
-    assert config.link.session.echo_interval_ms == 5
+    link = loaded.config.links["visa"]
+    assert loaded.config.data_directory == "b"
+    assert link.address == Address("::1", 3)
+    assert (link.framing, link.spec) == ("ascii4", "iso87-ascii")
+    assert link.session.sign_on_required is False
+    assert link.session.echo_interval_ms == 5
     assert loaded.sources == {
         "data_directory": "SWITCH_DATA_DIRECTORY",
-        "link.listen": "flag",
-        "link.framing": str(path),
-        "link.session.sign_on_required": "SWITCH_LINK_SESSION_SIGN_ON_REQUIRED",
-        "link.session.echo_interval_ms": str(path),
+        "links.visa.address": "flag",
+        "links.visa.framing": str(path),
+        "links.visa.session.sign_on_required": "SWITCH_LINK_SESSION_SIGN_ON_REQUIRED",
+        "links.visa.session.echo_interval_ms": str(path),
     }
+
+
+# -- which links there are, and whose a setting without a name is
+
+
+def test_the_file_says_which_links_there_are(file):
+    path = file("[links.b]\naddress = 'a:1'\n[links.a-2]\naddress = 'a:2'\n")
+    environment = {"SWITCH_LINKS_A_2_CONNECTIONS_MAX": "3"}
+    links = load(path, environment).config.links
+    assert list(links) == ["b", "a-2"]
+    assert links["a-2"].connections_max == 3
+    (problem,) = problems_of(path, flags={"links.c.tpdu": "true"})
+    assert problem.startswith("links.c.tpdu: unknown setting (flags)")
+    (problem,) = problems_of(path, {"SWITCH_LINKS_C_TPDU": "true"})
+    assert problem.startswith("SWITCH_LINKS_C_TPDU: unknown setting (environment)")
+
+
+def test_without_any_in_the_file_flags_name_them():
+    flags = {"links.a.address": "h:1", "links.b.address": "h:2", "links.a.tpdu": "true"}
+    links = load(flags=flags).config.links
+    assert {name: str(link.address) for name, link in links.items()} == {
+        "a": "h:1",
+        "b": "h:2",
+    }
+    assert links["a"].tpdu
+
+
+@pytest.mark.parametrize(
+    ("names", "whose"), [(["main"], "main"), (["a"], "a"), (["a", "main"], "main")]
+)
+def test_a_setting_without_a_name_is_the_only_links_or_that_of_main(file, names, whose):
+    tables = (f"[links.{name}]\naddress = 'h:{n + 1}'" for n, name in enumerate(names))
+    path = file("\n".join(tables))
+    links = load(path, {"SWITCH_LINK_SPEC": "s"}, {"link.address": "h:9"}).config.links
+    assert {
+        name: (link.spec, link.address.port)
+        for name, link in links.items()
+        if link.address.port == 9
+    } == {whose: ("s", 9)}
+
+
+def test_a_setting_without_a_name_is_nobodys_when_there_are_several(file):
+    path = file("[links.a]\naddress = 'h:1'\n[links.b]\naddress = 'h:2'\n")
+    (problem,) = problems_of(path, flags={"link.address": "h:3"})
+    assert problem == (
+        "link.address: expected one link, or one named main, got a, b; name it: "
+        "--set links.a.address=... (flag)"
+    )
+    (problem,) = problems_of(path, {"SWITCH_LINK_SPEC": "s"})
+    assert "--set links.a.spec=... (SWITCH_LINK_SPEC)" in problem
+
+
+def test_scheme_numbers_are_by_name_and_stay(file):
+    links = {"main": 0, "visa": 92, "mastercard": 1}
+    assert {name: scheme_of(name) for name in links} == links
+    path = file("[links.visa]\n[links.backup]\naddress = 'h:1'\nscheme = 92\n")
+    assert {n: each.scheme for n, each in load(path).config.links.items()} == {
+        "visa": 92,
+        "backup": 92,
+    }
+
+
+def test_two_names_that_happen_to_give_one_number_have_to_be_told_apart(file):
+    names: dict[int, str] = {}
+    for number in range(200):
+        name = f"n{number}"
+        if (other := names.setdefault(scheme_of(name), name)) != name:
+            break
+    tables = f"[links.{other}]\naddress = 'h:1'\n[links.{name}]\naddress = 'h:2'\n"
+    (problem,) = problems_of(file(tables))
+    assert problem.startswith(f"links.{name}.scheme: expected a number: by its name")
+    assert load(file(tables + "scheme = 5\n")).config.links[name].scheme == 5
+
+
+# -- what is wrong
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[link]\nlisten = 8583", "link.listen: expected HOST:PORT, got 8583"),
-        ("[link]\nlisten = ':1'", "link.listen: expected HOST:PORT, got ':1'"),
-        ("[link]\nlisten = '::1:1'", "link.listen: expected HOST:PORT, got '::1:1'"),
-        ("[link]\nlisten = 'a:65536'", "link.listen: expected HOST:PORT, got"),
+        ("[links.a]\naddress = 8583", "links.a.address: expected HOST:PORT, got 8583"),
+        ("[links.a]\naddress = ':1'", "links.a.address: expected HOST:PORT, got ':1'"),
+        ("[links.a]\naddress = '::1:1'", "links.a.address: expected HOST:PORT, got"),
+        ("[links.a]\naddress = 'a:65536'", "links.a.address: expected HOST:PORT, got"),
         (
-            "[link]\nframing = 'binary3'",
-            "link.framing: expected one of binary2, binary4, ascii4, bcd2, got",
+            "[links.a]\nframing = 'binary3'",
+            "links.a.framing: expected one of binary2, binary4, ascii4, bcd2, got",
+        ),
+        ("[links.a]\nrole = 'both'", "links.a.role: expected one of listen, dial, got"),
+        (
+            "[links.a.session]\nunanswered_max = 0",
+            "links.a.session.unanswered_max: expected an integer from 1 to 1000000,",
         ),
         (
-            "[link.session]\nunanswered_max = 0",
-            "link.session.unanswered_max: expected an integer from 1 to 1000000, got 0",
+            "[links.a]\nscheme = 128",
+            "links.a.scheme: expected an integer from 0 to 127",
         ),
         ("[journal]\nshards = '64'", "journal.shards: expected an integer from 1 to"),
         ("[journal]\nshards = 1.5", "journal.shards: expected an integer from 1 to"),
-        ("[link]\ninclusive = 1", "link.inclusive: expected true or false, got 1"),
-        ("[link]\nspec = 1", "link.spec: expected text, got 1"),
-        ("link = 1", "link: expected a section, got 1"),
         (
-            "[link]\nlitsen = 'a:1'",
-            "link.litsen: unknown setting (FILE); did you mean link.listen?",
+            "[links.a]\ninclusive = 1",
+            "links.a.inclusive: expected true or false, got 1",
+        ),
+        ("[links.a]\nspec = 1", "links.a.spec: expected text, got 1"),
+        ("links = 1", "links: expected a section, got 1"),
+        ("[link]\nspec = 'a'", "link: expected a table for each link, such as [links."),
+        ("[links.A_B]", "links.A_B: expected a name of lower-case letters, digits and"),
+        (
+            "[links.a]\nadress = 'a:1'",
+            "links.a.adress: unknown setting (FILE); did you mean links.a.address?",
         ),
         ("[nowhere]\na = 1", "nowhere: unknown setting"),
         ("[link", "FILE: expected TOML: "),
         (
-            "[link]\nframing = 'bcd2'\nframe_size_max = 10000",
-            "link.frame_size_max: expected at most 9999 bytes with framing bcd2, got",
+            "[links.a]\nframing = 'bcd2'\nframe_size_max = 10000",
+            "links.a.frame_size_max: expected at most 9999 bytes with framing bcd2",
+        ),
+        (
+            "[links.a]\nredial_min_ms = 40000",
+            "links.a.redial_min_ms: expected at most redial_max_ms, 30000, got 40000",
+        ),
+        (
+            "[links.a]\nrole = 'dial'\naddress = 'h:0'",
+            "links.a.address: expected a port to dial, got h:0",
         ),
         (
             "[http]\nlisten = '127.0.0.1:8583'",
-            "http.listen: expected an address other than link.listen, got 127.0.0.1:",
+            "http.listen: expected an address other than links.main.address, 127.0.0",
+        ),
+        (
+            "[links.a]\naddress = '127.0.0.1:7'\n[links.b]\naddress = '0.0.0.0:7'",
+            "links.b.address: expected an address other than links.a.address, 127.0.0",
         ),
     ],
 )
@@ -101,30 +206,98 @@ def test_an_error_names_the_key_what_was_expected_what_came_and_from_where(
     file, text, message
 ):
     path = file(text)
-    with pytest.raises(ConfigError) as error:
+    (problem,) = problems_of(path)
+    assert problem.startswith(message.replace("FILE", str(path)))
+    assert str(path) in problem
+
+
+def test_all_that_is_wrong_is_told_and_the_first_of_it_stands_for_it(file):
+    path = file("a = 1\n[links.a]\nspec = 1\n[http]\nlisten = 1\n")
+    with pytest.raises(ConfigError) as caught:
         load(path)
-    assert str(error.value).startswith(message.replace("FILE", str(path)))
-    assert str(path) in str(error.value)
+    names = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert names == ["a", "links.a.spec", "http.listen"]
+    assert str(caught.value) == (
+        f"a: unknown setting ({path}) (and 2 more: `switch config check` names them)"
+    )
+
+
+def test_addresses_that_can_be_had_at_once_are_no_clash(file):
+    text = "".join(
+        f"[links.l{number}]\n{line}\nscheme = {number}\n"
+        for number, line in enumerate(
+            [
+                *("address = '127.0.0.1:7'", "address = '127.0.0.2:7'"),
+                *("address = '[::]:7'", "address = '127.0.0.1:0'"),
+                *("address = '127.0.0.1:0'", "role = 'dial'\naddress = '127.0.0.1:7'"),
+            ]
+        )
+    )
+    assert len(load(file(text)).config.links) == 6
+
+
+def test_there_is_a_bound_on_links(file):
+    text = "".join(
+        f"[links.l{number}]\naddress = 'h:{number + 1}'\nscheme = 1\n"
+        for number in range(LINKS_MAX + 1)
+    )
+    (problem,) = problems_of(file(text))
+    assert problem.startswith(f"links: expected at most {LINKS_MAX}, got 65")
 
 
 def test_errors_of_the_other_sources_name_them():
     with pytest.raises(ConfigError, match=r"got 'x' \(SWITCH_JOURNAL_SHARDS\)"):
         load(environment={"SWITCH_JOURNAL_SHARDS": "x"})
-    with pytest.raises(ConfigError, match="did you mean SWITCH_LINK_LISTEN"):
-        load(environment={"SWITCH_LINK_LITSEN": "a:1"})
-    with pytest.raises(ConfigError, match=r"link\.listen: .* got 'a' \(flag\)"):
-        load(flags={"link.listen": "a"})
+    with pytest.raises(ConfigError, match="did you mean SWITCH_LINK_ADDRESS"):
+        load(environment={"SWITCH_LINK_ADRESS": "a:1"})
+    with pytest.raises(ConfigError, match=r"links\.main\.address: .* got 'a' \(flag\)"):
+        load(flags={"link.address": "a"})
     with pytest.raises(ConfigError, match=r"link\.x: unknown setting \(flags\)"):
-        load(flags={"link.x": None})
+        load(flags={"link.x": 1})
     with pytest.raises(ConfigError, match="no such file or directory"):
         load("nowhere.toml")
 
 
+# -- printing and checking
+
+
 def test_what_is_printed_loads_again_as_the_same(file):
-    loaded = load(flags={"link.listen": "[::1]:0", "log.format": "json"})
+    flags = {
+        "links.visa.address": "[::1]:0",
+        "links.b.role": "dial",
+        "log.format": "json",
+    }
+    loaded = load(flags=flags)
     text = to_toml(loaded.config, loaded.sources)
-    assert 'listen = "[::1]:0"  # flag' in text
+    assert 'address = "[::1]:0"  # flag' in text
     assert 'spec = "iso87-ascii"  # default' in text
+    assert "scheme = 92  # default" in text
     assert load(file(text)).config == loaded.config
     assert tomllib.loads(to_toml(loaded.config)) == effective(loaded.config)
-    assert effective(loaded.config)["link"]["session"]["sign_on"] == "wait"
+    assert effective(loaded.config)["links"]["b"]["session"]["sign_on"] == "wait"
+
+
+def test_a_check_looks_at_what_the_file_names(file, tmp_path):
+    spec, key = tmp_path / "gone.json", tmp_path / "pan.key"
+    path = file(
+        f"[links.a]\naddress = 'h:1'\nspec = '{spec}'\n"
+        "[links.b]\naddress = 'h:2'\nspec = 'klingon'\n[links.c]\naddress = 'h:3'\n"
+        f"[keys]\npan_key_file = '{key}'\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        check(path, {})
+    names = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert names == ["links.a.spec", "links.b.spec", "keys.pan_key_file"]
+
+
+def test_a_check_refuses_a_specification_without_network_messages(file, tmp_path):
+    spec = tmp_path / "small.json"
+    spec.write_text(
+        '{"name": "small", "mti": "ascii", "bitmap": "binary", "prefix_encoding":'
+        ' "ascii", "encodings": {"n": "ascii"}, "fields": {"11": {"name": "STAN",'
+        ' "content": "n", "length": 6}}}'
+    )
+    with pytest.raises(
+        ConfigError, match=r"links\.a\.spec: spec small: expected field"
+    ):
+        check(file(f"[links.a]\nspec = '{spec}'\n"), {})

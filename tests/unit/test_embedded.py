@@ -128,10 +128,11 @@ def test_the_limits_are_those_of_the_configuration(config, tmp_path):
     settings = LedgerSettings(
         hold_lifetime_s=60, duplicate_window_s=30, transactions_max=77
     )
-    limits = make_limits(settings)
+    limits = make_limits(settings, 4)
     assert limits.hold_lifetime_ms == 60_000
     assert limits.duplicate_window_ms == 30_000
     assert limits.transactions_max == 77
+    assert (limits.quiet_max, limits.money_max, limits.holds_max) == (4, 4, 11)
     with open_store(config_of(tmp_path, ledger=settings)) as store:
         for state in store.recovered.states:
             assert state.limits is store.recovered.states[0].limits

@@ -25,6 +25,7 @@ cdef enum:
     TEXT_ROOM = 64
     PAN_DIGITS_MIN = 8      # ISO/IEC 7812-1: 8 to 19
     PAN_DIGITS_MAX = 19
+    CARD_DIGITS_MIN = 13    # of what is taken for a card number in free text
     FLOWS = 8
     OTHER_FLOW = 7
 
@@ -69,7 +70,7 @@ cdef Outcome _nature(uint32_t mti) noexcept:
         return RESPONSE
     if function != 0 and function != 2:
         return UNANSWERABLE
-    return NETWORK if (mti >> 8) & 0xF == 8 else ANSWERED
+    return NETWORK if mti == 0x0800 or mti == 0x0820 else ANSWERED
 
 
 cdef list _defined(Codec codec, tuple fields):
@@ -137,7 +138,9 @@ cdef class Dispatcher:
             decision.code,
         )
         if decision.approved:
-            replies.mark_approval(shard.state.shard, decision.sequence)
+            replies.mark_approval(
+                shard.state.shard, decision.sequence, decision.repeated
+            )
         return ANSWERED
 
     cdef int refuse(
@@ -345,11 +348,37 @@ cdef void _fill_merchant(Request request, Message message) noexcept:
     if size > 0:
         memcpy(request.body.terminal, text, size)
     size = _trimmed(text, message.text(42, text, MERCHANT_SIZE_MAX))
+    _mask_cards(text, size)
     memcpy(request.merchant, text, size)
     request.body.merchant_size = <uint8_t> size
     size = _trimmed(text, message.text(43, text, MERCHANT_NAME_SIZE_MAX))
+    _mask_cards(text, size)
     memcpy(request.merchant_name, text, size)
     request.body.merchant_name_size = <uint8_t> size
+
+
+cdef void _mask_cards(uint8_t* text, Py_ssize_t size) noexcept:
+    """Free text goes into the journal and the events: a card number in it does not."""
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t count
+    while at < size:
+        count = _digits_at(text + at, size - at)
+        if CARD_DIGITS_MIN <= count <= PAN_DIGITS_MAX and _has_check_digit(
+            text + at, count
+        ):
+            memset(text + at, 42, count)
+        at += count + 1
+
+
+cdef bint _has_check_digit(const uint8_t* digits, Py_ssize_t size) noexcept:
+    """Luhn, ISO/IEC 7812-1 annex B."""
+    cdef int total = 0
+    cdef int value
+    cdef Py_ssize_t i
+    for i in range(size):
+        value = (digits[size - 1 - i] - 48) * (1 + i % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
 
 
 cdef inline Py_ssize_t _trimmed(const uint8_t* text, Py_ssize_t size) noexcept:

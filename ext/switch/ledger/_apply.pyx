@@ -16,7 +16,8 @@ from switch.ledger._entry cimport (
 )
 from switch.ledger._state cimport (
     NONE, RECORD_CLOSED, RECORD_DECLINED, RECORD_HOLD_OPEN, RECORD_POSTED,
-    RECORD_REVERSED_UNSEEN, Account, Card, Record, State, pan_prefix, record_key,
+    RECORD_REVERSED_UNSEEN, WINDOW_MONEY, WINDOW_QUIET, Account, Card, Record, State,
+    pan_prefix, record_key,
 )
 
 from switch.ledger._state import StateError
@@ -146,6 +147,7 @@ cdef int _expect_previous(State state, Change entry, int64_t got) except -1:
 cdef int _apply_transaction(State state, Transaction entry) except -1:
     cdef TransactionBody* body = &entry.body
     cdef Record record
+    state.reserve()
     _move_money(state, entry)
     if body.original_sequence:
         _settle_original(state, body)
@@ -217,6 +219,7 @@ cdef void _fill_record(Record* record, Transaction entry) noexcept:
     record.sequence = entry.sequence
     record.at = entry.at
     record.hold_expires_at = body.hold_expires_at
+    record.window = WINDOW_QUIET
     record.account = body.account
     record.card = body.card
     record.flags = body.flags
@@ -225,9 +228,11 @@ cdef void _fill_record(Record* record, Transaction entry) noexcept:
     if entry.kind == HELD or entry.kind == ADVISED_HOLD:
         record.status = RECORD_HOLD_OPEN if body.amount else RECORD_CLOSED
         record.remaining = body.amount
+        record.window = WINDOW_MONEY if body.amount else WINDOW_QUIET
     elif entry.kind == POSTED or entry.kind == ADVISED_POSTING:
         record.status = RECORD_POSTED
         record.remaining = body.amount
+        record.window = WINDOW_MONEY
     else:
         record.status = RECORD_DECLINED
 
@@ -237,10 +242,12 @@ cdef int _remember_reversal(
 ) except -1:
     """Leaves a mark where the original would be, for when it comes late."""
     cdef Record mark = reversal[0]
+    cdef int alike = 0
     cdef uint32_t index = state.find_record(
-        &entry.body.original, reversal.pan, entry.body.rrn
+        &entry.body.original, reversal.pan, entry.body.rrn, &alike
     )
-    if index != NONE:
+    # With several that field 90 could mean, a mark would decline a fourth.
+    if index != NONE or state.is_remembered(&entry.body.original, reversal.pan):
         return 0
     mark.key = record_key(&entry.body.original)
     mark.acquirer = entry.body.original.acquirer
@@ -254,7 +261,8 @@ cdef void _forget_reversal(
     State state, Record* late, TransactionBody* body
 ) noexcept:
     """The late original itself takes the place of the mark: its key matches no more."""
-    cdef uint32_t index = state.find_record(&body.trace, late.pan, body.rrn)
+    cdef int alike = 0
+    cdef uint32_t index = state.find_record(&body.trace, late.pan, body.rrn, &alike)
     if index != NONE and state.records[index].status == RECORD_REVERSED_UNSEEN:
         state.records[index].status = RECORD_DECLINED
         memset(state.records[index].rrn, 0xFF, 12)

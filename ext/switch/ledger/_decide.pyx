@@ -27,6 +27,9 @@ from switch.ledger._state cimport (
 
 cdef enum:
     EXPIRIES_MAX = 1000         # holds ended by one sweep of a shard
+    # Transactions that differ in field 37 alone: a peer that varies nothing else would
+    # make every look-up walk all of them.
+    ALIKE_MAX = 16
 
 # of a balance or of what is held; leaves room to add any amount (a signed number: an
 # enum constant this large would be unsigned in C)
@@ -93,28 +96,37 @@ def approval_code(int shard, uint64_t sequence):
 cpdef Decision decide(State state, Request request, int64_t now):
     """The decision on one request, advice or reversal, in the order of the checks."""
     cdef uint64_t pan = pan_prefix(request.body.pan_hash)
-    cdef uint32_t seen = state.find_record(&request.body.trace, pan, request.body.rrn)
+    cdef int alike = 0
+    cdef uint32_t seen = state.find_record(
+        &request.body.trace, pan, request.body.rrn, &alike
+    )
     cdef Record* record
     cdef bint reversed_before = False
+    # What a wrong clock once wrote must not make a card expire.
+    cdef int today = _year_and_month(now)
     if now < state.last_at:
         now = state.last_at
     if seen != NONE:
         record = &state.records[seen]
-        if now - record.at <= state.limits.duplicate_window_ms:
+        if (
+            now - record.at <= state.limits.duplicate_window_ms
+            # a hold that stands is not doubled, however late its repeat
+            or record.status == RECORD_HOLD_OPEN
+        ):
             if record.status != RECORD_REVERSED_UNSEEN:
                 return _repeated(state, record)
             reversed_before = True
-    if not state.has_room():
-        return undecided(b"91")
+    if alike >= ALIKE_MAX:
+        return undecided(b"94")
     if request.kind == REVERSAL:
         return _reverse(state, request, now, pan)
     if request.kind == AUTHORISATION or request.kind == FINANCIAL:
-        return _authorise(state, request, now, reversed_before)
+        return _authorise(state, request, now, today, reversed_before)
     return _take_advice(state, request, now, reversed_before)
 
 
 cdef Decision _authorise(
-    State state, Request request, int64_t now, bint reversed_before
+    State state, Request request, int64_t now, int today, bint reversed_before
 ):
     """0100 and 0200: the issuer is asked."""
     cdef Transaction entry = _entry_for(state, request, now)
@@ -134,7 +146,7 @@ cdef Decision _authorise(
         return _decline(entry, b"14")
     card = &state.cards_table[entry.body.card]
     account = &state.accounts_table[card.account]
-    refusal = _card_refusal(card, request, now)
+    refusal = _card_refusal(card, request, today)
     if refusal != NULL:
         return _decline(entry, refusal)
     amount = _amount_in(account, request)
@@ -158,6 +170,8 @@ cdef Decision _authorise(
     if request.kind == FINANCIAL:
         entry.body.balance_change = -amount
         return _approve(state, entry, POSTED)
+    if state.hold_count >= state.limits.holds_max:
+        return undecided(b"91")
     entry.body.held_change = amount
     entry.body.hold_expires_at = now + state.limits.hold_lifetime_ms
     return _approve(state, entry, HELD)
@@ -189,6 +203,8 @@ cdef Decision _take_advice(
         if direction == CREDIT:
             entry.body.flags |= FLAG_CREDIT
             entry.body.amount = 0
+        elif amount and state.hold_count >= state.limits.holds_max:
+            return undecided(b"91")
         else:
             entry.body.held_change = amount
             entry.body.hold_expires_at = now + state.limits.hold_lifetime_ms
@@ -199,7 +215,7 @@ cdef Decision _take_advice(
         entry.body.balance_change = amount
     else:
         entry.body.balance_change = -amount
-    _complete_hold(state, request, entry)
+        _complete_hold(state, request, entry)
     _mark_forced(account, entry)
     return _answer(state, entry, ADVISED_POSTING)
 
@@ -375,8 +391,8 @@ cdef inline Direction _direction(Request request) noexcept:
     return DIRECTIONS[code] if code < 100 else UNKNOWN
 
 
-cdef const char* _card_refusal(Card* card, Request request, int64_t now) noexcept:
-    """Field 39 if this card may not be used like this, else NULL."""
+cdef const char* _card_refusal(Card* card, Request request, int today) noexcept:
+    """Field 39 if this card may not be used like this, else NULL; `today` is YYMM."""
     if card.status == CARD_CLOSED:
         return b"14"
     if card.status == CARD_LOST:
@@ -387,7 +403,7 @@ cdef const char* _card_refusal(Card* card, Request request, int64_t now) noexcep
         return b"62"
     if request.expiry != ABSENT and request.expiry != card.expiry:
         return b"54"
-    if card.expiry < _year_and_month(now):
+    if card.expiry < today:
         return b"54"
     return NULL
 

@@ -12,8 +12,8 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
 from switch.ledger._state cimport (
-    NONE, RECORD_HOLD_OPEN, Account, Card, DumpHeader, Limits, Record, State,
-    empty_slots, grown_table,
+    NONE, RECORD_HOLD_OPEN, WINDOW_MONEY, WINDOW_NONE, WINDOW_QUIET, Account, Card,
+    DumpHeader, Limits, Record, State, empty_slots, grown_table,
 )
 
 from switch.ledger._state import StateError
@@ -54,18 +54,20 @@ def dump(State state not None):
 
 
 cdef void _dump_records(State state, uint8_t* at) noexcept:
-    """Oldest first: holds that have left the window, then the window."""
+    """Oldest first: holds that have left the window, then the windows."""
     cdef uint32_t index = state.hold_head
+    cdef int window
     while index != NONE:
-        if not state.records[index].in_window:
+        if state.records[index].window == WINDOW_NONE:
             memcpy(at, &state.records[index], sizeof(Record))
             at += sizeof(Record)
         index = state.records[index].next_hold
-    index = state.window_head
-    while index != NONE:
-        memcpy(at, &state.records[index], sizeof(Record))
-        at += sizeof(Record)
-        index = state.records[index].next_in_window
+    for window in (WINDOW_QUIET, WINDOW_MONEY):
+        index = state.window_head[window]
+        while index != NONE:
+            memcpy(at, &state.records[index], sizeof(Record))
+            at += sizeof(Record)
+            index = state.records[index].next_in_window
 
 
 def restore(const uint8_t[::1] data not None, Limits limits not None):
@@ -132,7 +134,9 @@ cdef int _restore_records(
     State state, DumpHeader* header, const uint8_t* at
 ) except -1:
     cdef uint32_t index
-    state._grow_records(header.record_count + 64)
+    state._grow_records(header.record_count + 1)
+    while state.bucket_mask < header.record_count:
+        state._grow_buckets()
     for index in range(header.record_count):
         memcpy(&state.records[index], at, sizeof(Record))
         at += sizeof(Record)
@@ -140,7 +144,7 @@ cdef int _restore_records(
         state.transaction_count += 1
         state.limits.transactions += 1
         state._link_bucket(index)
-        if state.records[index].in_window:
+        if state.records[index].window != WINDOW_NONE:
             state._append_window(index)
         if state.records[index].status == RECORD_HOLD_OPEN:
             state.open_hold(index)

@@ -15,6 +15,14 @@ cdef enum RecordStatus:
     RECORD_CLOSED = 4           # its money went back, or the hold ended
     RECORD_REVERSED_UNSEEN = 5  # only its reversal has been seen so far
 
+# Which list of what is remembered a record is on. Two lists with a bound each: a flood
+# of requests that are declined pushes out nothing of what moved money.
+cdef enum Window:
+    WINDOW_NONE = 0             # an open hold that has left it
+    WINDOW_QUIET = 1            # moved no money
+    WINDOW_MONEY = 2
+    WINDOWS = 3
+
 cdef enum CardStatus:
     CARD_ACTIVE = 0
     CARD_RESTRICTED = 1
@@ -60,7 +68,7 @@ cdef struct Record:
     uint8_t response_code[2]
     uint8_t status
     uint8_t flags
-    uint8_t in_window
+    uint8_t window
     uint8_t reserved[3]
 
 cdef packed struct DumpHeader:
@@ -80,6 +88,9 @@ cdef packed struct DumpHeader:
 
 cdef class Limits:
     cdef readonly int64_t transactions_max
+    cdef readonly int64_t quiet_max     # of one shard, as the two below
+    cdef readonly int64_t money_max
+    cdef readonly int64_t holds_max
     cdef readonly int64_t duplicate_window_ms
     cdef readonly int64_t hold_lifetime_ms
     cdef readonly int64_t transactions
@@ -111,22 +122,25 @@ cdef class State:
     cdef uint32_t card_slot_mask
     cdef uint32_t* buckets
     cdef uint32_t bucket_mask
-    cdef uint32_t window_head
-    cdef uint32_t window_tail
+    cdef uint32_t window_head[WINDOWS]
+    cdef uint32_t window_tail[WINDOWS]
+    cdef uint32_t window_count[WINDOWS]
+    cdef readonly uint32_t hold_count
     cdef uint32_t hold_head
     cdef uint32_t hold_tail
 
     cdef uint32_t find_account(self, const uint8_t* name, Py_ssize_t size) noexcept
     cdef uint32_t find_card(self, const uint8_t* pan_hash) noexcept
     cdef uint32_t find_record(
-        self, Trace* trace, uint64_t pan, const uint8_t* rrn) noexcept
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int* alike) noexcept
     cdef uint32_t find_original(
         self, Trace* trace, uint64_t pan, const uint8_t* rrn) noexcept
     cdef uint32_t find_sequence(
         self, Trace* trace, uint64_t pan, uint64_t sequence) noexcept
-    cdef bint has_room(self) noexcept
+    cdef bint is_remembered(self, Trace* trace, uint64_t pan) noexcept
     cdef uint32_t add_account(self, Account* account, const uint8_t* name) except NONE
     cdef uint32_t add_card(self, Card* card) except NONE
+    cdef int reserve(self) except -1
     cdef uint32_t add_record(self, Record* record) except NONE
     cdef void open_hold(self, uint32_t index) noexcept
     cdef void close_hold(self, uint32_t index, uint8_t status) noexcept
@@ -143,8 +157,9 @@ cdef class State:
     cdef int _link_bucket(self, uint32_t index) except -1
     cdef int _grow_buckets(self) except -1
     cdef void _append_window(self, uint32_t index) noexcept
-    cdef void _forget_old(self, int64_t at) noexcept
-    cdef void _leave_window(self) noexcept
+    cdef void _forget_old(self, int64_t at, int window) noexcept
+    cdef void _make_room(self, int window) noexcept
+    cdef void _leave_window(self, int window) noexcept
     cdef void _forget(self, uint32_t index) noexcept
 
 

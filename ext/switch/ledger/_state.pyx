@@ -9,10 +9,11 @@ hash tables of indices find them by account name, by PAN hash, and by what a sch
 identifies a transaction with. A million accounts with a card each cost about
 200 bytes apiece that way, and restoring them is copying memory.
 
-A remembered transaction is on up to two lists. It is in the *window* until it is older
+A remembered transaction is on up to two lists. It is in a *window* until it is older
 than the duplicate window; it is on the list of *holds* while its hold is open. It is
-forgotten when it is on neither. When the process-wide bound is reached, the oldest
-that holds nothing is forgotten early and counted; an open hold never is.
+forgotten when it is on neither. There is a window for what moved money and one for the
+rest. When one has reached its shard's bound, its oldest is forgotten early and counted;
+an open hold never is: when there are too many, no more are opened.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
@@ -23,7 +24,8 @@ from switch.ledger._entry cimport RRN_SIZE
 from switch.ledger.views import AccountView, CardView, HoldView
 
 cdef enum:
-    ROOM_SEARCH_MAX = 64        # open holds looked past for one that can be forgotten
+    FORGOTTEN_AT_ONCE_MAX = 64  # by one that comes, when a bound was made smaller
+    RECORDS_MAX = NONE - 1
     MESSAGE_TYPES = 8
     SCHEMES = 128
 
@@ -106,23 +108,34 @@ cdef uint32_t* empty_slots(uint32_t count) except NULL:
 
 
 cdef class Limits:
-    """Bounds that all shards of a process share; times in milliseconds."""
+    """Bounds of what is remembered; times in milliseconds.
+
+    `transactions_max` is for all shards together; each has its equal part of it, and of
+    that a quarter for what moved no money, a quarter for what did, half for open holds.
+    """
 
     def __init__(
         self, *, int64_t transactions_max=8_000_000,
         int64_t duplicate_window_ms=24 * 3600 * 1000,
-        int64_t hold_lifetime_ms=7 * 24 * 3600 * 1000,
+        int64_t hold_lifetime_ms=7 * 24 * 3600 * 1000, int64_t shard_count=1,
     ):
+        cdef int64_t share
         for name, value in (
             ("transactions_max", transactions_max),
             ("duplicate_window_ms", duplicate_window_ms),
             ("hold_lifetime_ms", hold_lifetime_ms),
+            ("shard_count", shard_count),
         ):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         self.transactions_max = transactions_max
         self.duplicate_window_ms = duplicate_window_ms
         self.hold_lifetime_ms = hold_lifetime_ms
+        # Two more may come with one entry: the record, and the mark of a reversal.
+        share = min(transactions_max // shard_count, RECORDS_MAX - 2)
+        self.quiet_max = max(share // 4, 1)
+        self.money_max = max(share // 4, 1)
+        self.holds_max = max(share - self.quiet_max - self.money_max, 1)
         self.transactions = 0
         self.evicted_early = 0
 
@@ -131,10 +144,12 @@ cdef class State:
     """One shard. See the module for what it holds; `_apply` for how it changes."""
 
     def __cinit__(self, int shard, Limits limits not None):
+        cdef int window
         self.shard = shard
         self.limits = limits
         self.free_record = NONE
-        self.window_head = self.window_tail = NONE
+        for window in range(WINDOWS):
+            self.window_head[window] = self.window_tail[window] = NONE
         self.hold_head = self.hold_tail = NONE
         self.account_slots = empty_slots(64)
         self.account_slot_mask = 63
@@ -181,15 +196,19 @@ cdef class State:
         return NONE
 
     cdef uint32_t find_record(
-        self, Trace* trace, uint64_t pan, const uint8_t* rrn
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int* alike
     ) noexcept:
-        """The transaction that this one would repeat, or its early reversal."""
+        """The transaction that this one would repeat, or its early reversal.
+
+        `alike` counts those on the way that differ in field 37 alone.
+        """
         cdef uint64_t key = record_key(trace)
         cdef uint32_t bucket = (
             <uint32_t> _record_hash(key, pan, trace.acquirer) & self.bucket_mask
         )
         cdef uint32_t index = self.buckets[bucket]
         cdef uint32_t unseen = NONE
+        cdef uint32_t found = NONE
         cdef Record* record
         while index != NONE:
             record = &self.records[index]
@@ -199,10 +218,32 @@ cdef class State:
             ):
                 if record.status == RECORD_REVERSED_UNSEEN:
                     unseen = index
-                elif memcmp(record.rrn, rrn, RRN_SIZE) == 0:
-                    return index
+                elif memcmp(record.rrn, rrn, RRN_SIZE) != 0:
+                    alike[0] += 1
+                elif (
+                    found == NONE or record.sequence > self.records[found].sequence
+                ):
+                    # the newest: an older one may have left the window
+                    found = index
             index = record.next_in_bucket
-        return unseen
+        return found if found != NONE else unseen
+
+    cdef bint is_remembered(self, Trace* trace, uint64_t pan) noexcept:
+        """Whether there is such a transaction, with whatever field 37."""
+        cdef uint64_t key = record_key(trace)
+        cdef uint64_t hashed = _record_hash(key, pan, trace.acquirer)
+        cdef uint32_t index = self.buckets[<uint32_t> hashed & self.bucket_mask]
+        cdef Record* record
+        while index != NONE:
+            record = &self.records[index]
+            if (
+                record.key == key and record.pan == pan
+                and record.acquirer == trace.acquirer
+                and record.status != RECORD_REVERSED_UNSEEN
+            ):
+                return True
+            index = record.next_in_bucket
+        return False
 
     cdef uint32_t find_original(
         self, Trace* trace, uint64_t pan, const uint8_t* rrn
@@ -214,6 +255,7 @@ cdef class State:
         )
         cdef uint32_t index = self.buckets[bucket]
         cdef uint32_t found = NONE
+        cdef uint32_t exact = NONE
         cdef bint several = False
         cdef Record* record
         while index != NONE:
@@ -222,11 +264,16 @@ cdef class State:
                 record.key == key and record.pan == pan
                 and record.acquirer == trace.acquirer
             ):
-                if memcmp(record.rrn, rrn, RRN_SIZE) == 0:
-                    return index
-                several = found != NONE
-                found = index
+                if memcmp(record.rrn, rrn, RRN_SIZE) != 0:
+                    several = found != NONE
+                    found = index
+                elif (
+                    exact == NONE or record.sequence > self.records[exact].sequence
+                ):
+                    exact = index
             index = record.next_in_bucket
+        if exact != NONE:
+            return exact
         return NONE if several else found
 
     cdef uint32_t find_sequence(
@@ -239,19 +286,6 @@ cdef class State:
                 return index
             index = self.records[index].next_in_bucket
         return NONE
-
-    cdef bint has_room(self) noexcept:
-        """Whether one more transaction can be remembered."""
-        cdef uint32_t index = self.window_head
-        cdef int looked = 0
-        if self.limits.transactions < self.limits.transactions_max:
-            return self.transaction_count < NONE - 1
-        while index != NONE and looked < ROOM_SEARCH_MAX:
-            if self.records[index].status != RECORD_HOLD_OPEN:
-                return True
-            index = self.records[index].next_in_window
-            looked += 1
-        return False
 
     def account(self, str name not None):
         cdef bytes encoded = name.encode("utf-8")
@@ -332,11 +366,13 @@ cdef class State:
     cdef uint32_t add_account(self, Account* account, const uint8_t* name) except NONE:
         cdef uint32_t index = self.account_count
         cdef uint32_t size = account.name_size
+        cdef uint32_t capacity
         if index == self.account_capacity:
             self._grow_accounts(_capacity_after(self.account_capacity))
         if self.names_size + size > self.names_capacity:
-            self.names_capacity = _capacity_after(self.names_size + size)
-            self.names = <uint8_t*> grown_table(self.names, self.names_capacity, 1)
+            capacity = _capacity_after(self.names_size + size)
+            self.names = <uint8_t*> grown_table(self.names, capacity, 1)
+            self.names_capacity = capacity
         memcpy(self.names + self.names_size, name, size)
         self.accounts_table[index] = account[0]
         self.accounts_table[index].name_offset = self.names_size
@@ -355,12 +391,13 @@ cdef class State:
     cdef int _slot_account(self, uint32_t index) except -1:
         cdef uint32_t count, each, slot
         cdef Account* account
+        cdef uint32_t* slots
         cdef uint32_t first = index
         if self.account_count * 4 > (self.account_slot_mask + 1) * 3:
             count = (self.account_slot_mask + 1) * 2
+            slots = empty_slots(count)
             free(self.account_slots)
-            self.account_slots = NULL
-            self.account_slots = empty_slots(count)
+            self.account_slots = slots
             self.account_slot_mask = count - 1
             first = 0
         for each in range(first, index + 1):
@@ -389,12 +426,13 @@ cdef class State:
 
     cdef int _slot_card(self, uint32_t index) except -1:
         cdef uint32_t count, each, slot
+        cdef uint32_t* slots
         cdef uint32_t first = index
         if self.card_count * 4 > (self.card_slot_mask + 1) * 3:
             count = (self.card_slot_mask + 1) * 2
+            slots = empty_slots(count)
             free(self.card_slots)
-            self.card_slots = NULL
-            self.card_slots = empty_slots(count)
+            self.card_slots = slots
             self.card_slot_mask = count - 1
             first = 0
         for each in range(first, index + 1):
@@ -410,7 +448,9 @@ cdef class State:
     cdef uint32_t add_record(self, Record* record) except NONE:
         """Remembers a transaction; forgets what has grown too old."""
         cdef uint32_t index
-        self._forget_old(record.at)
+        self._forget_old(record.at, WINDOW_QUIET)
+        self._forget_old(record.at, WINDOW_MONEY)
+        self._make_room(record.window)
         index = self._free_index()
         self.records[index] = record[0]
         self.transaction_count += 1
@@ -421,20 +461,29 @@ cdef class State:
             self.open_hold(index)
         return index
 
+    cdef int reserve(self) except -1:
+        """Memory for what one entry can add, so that applying it cannot fail midway."""
+        if self.record_end + 2 > self.record_capacity:
+            self._grow_records(
+                min(_capacity_after(self.record_capacity), <uint32_t> RECORDS_MAX)
+            )
+        while self.transaction_count + 2 > self.bucket_mask:
+            self._grow_buckets()
+        return 0
+
     cdef uint32_t _free_index(self) except NONE:
         cdef uint32_t index = self.free_record
         if index != NONE:
             self.free_record = self.records[index].next_in_bucket
             return index
-        if self.record_end == self.record_capacity:
-            self._grow_records(_capacity_after(self.record_capacity))
+        assert self.record_end < self.record_capacity
         index = self.record_end
         self.record_end += 1
         return index
 
     cdef int _grow_records(self, uint32_t capacity) except -1:
-        if capacity >= NONE:
-            raise MemoryError(f"shard {self.shard}: more than {NONE} transactions")
+        if capacity <= self.record_capacity:
+            raise MemoryError(f"shard {self.shard}: more than {capacity} transactions")
         self.records = <Record*> grown_table(self.records, capacity, sizeof(Record))
         self.record_capacity = capacity
         return 0
@@ -442,8 +491,6 @@ cdef class State:
     cdef int _link_bucket(self, uint32_t index) except -1:
         cdef Record* record = &self.records[index]
         cdef uint32_t bucket
-        if self.transaction_count > self.bucket_mask:
-            self._grow_buckets()
         bucket = <uint32_t> _record_hash(
             record.key, record.pan, record.acquirer
         ) & self.bucket_mask
@@ -473,39 +520,45 @@ cdef class State:
         return 0
 
     cdef void _append_window(self, uint32_t index) noexcept:
-        self.records[index].in_window = 1
-        self.records[index].next_in_window = NONE
-        if self.window_tail == NONE:
-            self.window_head = index
+        cdef Record* record = &self.records[index]
+        cdef int window = record.window
+        record.next_in_window = NONE
+        if self.window_tail[window] == NONE:
+            self.window_head[window] = index
         else:
-            self.records[self.window_tail].next_in_window = index
-        self.window_tail = index
+            self.records[self.window_tail[window]].next_in_window = index
+        self.window_tail[window] = index
+        self.window_count[window] += 1
 
-    cdef void _forget_old(self, int64_t at) noexcept:
+    cdef void _forget_old(self, int64_t at, int window) noexcept:
         # two for every one that comes: memory shrinks again after a peak
         cdef int64_t oldest = at - self.limits.duplicate_window_ms
         cdef int left = 2
-        while left and self.window_head != NONE and (
-            self.records[self.window_head].at < oldest
+        while left and self.window_head[window] != NONE and (
+            self.records[self.window_head[window]].at < oldest
         ):
-            self._leave_window()
-            left -= 1
-        left = ROOM_SEARCH_MAX
-        while left and self.window_head != NONE and (
-            self.limits.transactions >= self.limits.transactions_max
-        ):
-            if self.records[self.window_head].status != RECORD_HOLD_OPEN:
-                self.limits.evicted_early += 1
-            self._leave_window()
+            self._leave_window(window)
             left -= 1
 
-    cdef void _leave_window(self) noexcept:
-        cdef uint32_t index = self.window_head
+    cdef void _make_room(self, int window) noexcept:
+        cdef int left = FORGOTTEN_AT_ONCE_MAX
+        cdef int64_t count_max = (
+            self.limits.money_max if window == WINDOW_MONEY else self.limits.quiet_max
+        )
+        while left and self.window_count[window] >= count_max:
+            if self.records[self.window_head[window]].status != RECORD_HOLD_OPEN:
+                self.limits.evicted_early += 1
+            self._leave_window(window)
+            left -= 1
+
+    cdef void _leave_window(self, int window) noexcept:
+        cdef uint32_t index = self.window_head[window]
         cdef Record* record = &self.records[index]
-        self.window_head = record.next_in_window
-        if self.window_head == NONE:
-            self.window_tail = NONE
-        record.in_window = 0
+        self.window_head[window] = record.next_in_window
+        if self.window_head[window] == NONE:
+            self.window_tail[window] = NONE
+        self.window_count[window] -= 1
+        record.window = WINDOW_NONE
         if record.status != RECORD_HOLD_OPEN:
             self._forget(index)
 
@@ -529,6 +582,7 @@ cdef class State:
         """Puts a record at the end of the holds; all live equally long, so in order."""
         cdef Record* record = &self.records[index]
         record.status = RECORD_HOLD_OPEN
+        self.hold_count += 1
         record.next_hold = NONE
         record.previous_hold = self.hold_tail
         if self.hold_tail == NONE:
@@ -549,5 +603,6 @@ cdef class State:
             self.records[record.next_hold].previous_hold = record.previous_hold
         record.status = status
         record.remaining = 0
-        if not record.in_window:
+        self.hold_count -= 1
+        if record.window == WINDOW_NONE:
             self._forget(index)

@@ -10,11 +10,14 @@ from switch.shard._group cimport CommitGroup, ReplyBuffer
 
 # What all connections of one link share.
 cdef class Endpoint:
+    cdef readonly str name
     cdef readonly Framing framing
     cdef readonly Codec codec
     cdef readonly Dispatcher dispatcher
     cdef readonly CommitGroup group
     cdef readonly LinkCounters counters
+    cdef readonly int tpdu_size         # 0: messages have none before them
+    cdef readonly int deadline_ms
     cdef readonly int outstanding_max
     cdef readonly int undecodable_max
     cdef readonly bint sign_on_required
@@ -52,6 +55,7 @@ cdef class Connection(ReplyBuffer):
     cdef double heard_at
     cdef double opened_at
     cdef int answered                   # replies made in this read event
+    cdef uint8_t tpdu[5]                # of what we send next
     cdef int undecodable                # in a row
     cdef int paused                     # who wants no reading, as bits
     cdef bint reading                   # inside a read event
@@ -62,6 +66,7 @@ cdef class Connection(ReplyBuffer):
     cdef int _keep_partial(self, const uint8_t* at, Py_ssize_t size) except -1
     cdef int _receive(
         self, const uint8_t* body, Py_ssize_t size, int64_t now) except -1
+    cdef int _swap_addresses(self, const uint8_t* request) noexcept
     cdef int _dispatch(self, Message message, int64_t now) except -1
     cdef int _fault(self, Message message, object error) except -1
     cdef int _undecodable(self, object error) except -1

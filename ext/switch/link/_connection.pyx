@@ -22,7 +22,9 @@ the two kinds of protocol apart by what they inherit.
 import logging
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
@@ -46,6 +48,8 @@ cdef enum:
     # A partial frame's memory above this is given back when the frame is whole.
     PARTIAL_KEPT = 1024
     NETWORK_CLASS = 8
+    # An id and two addresses, as X.25 networks and terminals put them before a message.
+    TPDU_SIZE = 5
 
 cdef enum Pause:
     BY_PEER = 1             # it does not take what we write
@@ -84,6 +88,7 @@ cdef class Endpoint:
 
     def __init__(
         self,
+        str name not None,
         Framing framing not None,
         Dispatcher dispatcher not None,
         LinkCounters counters not None,
@@ -95,13 +100,17 @@ cdef class Endpoint:
         opened,
         closed,
     ):
-        """`clock()`: milliseconds since 1970. `opened(connection)` says whether it may
-        stay, `closed(connection)` that it is gone."""
+        """`name` is the link's. `clock()`: milliseconds since 1970.
+        `opened(connection)` says whether it may stay, `closed(connection)` that it is
+        gone."""
+        self.name = name
         self.framing = framing
         self.dispatcher = dispatcher
         self.codec = dispatcher.codec
         self.group = dispatcher.group
         self.counters = counters
+        self.tpdu_size = TPDU_SIZE if settings.tpdu else 0
+        self.deadline_ms = settings.answer_deadline_ms
         self.outstanding_max = settings.outstanding_max
         self.undecodable_max = settings.undecodable_max
         self.drain_timeout_s = settings.drain_timeout_ms / 1000
@@ -121,13 +130,25 @@ cdef class Endpoint:
 cdef class Connection(ReplyBuffer):
     def __init__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
-        self.header_size = endpoint.framing.header_size
+        self.header_size = endpoint.framing.header_size + endpoint.tpdu_size
+        self.deadline_ms = endpoint.deadline_ms
+        self.tpdu[:] = [0x60, 0, 0, 0, 0]
         self.marks = WaitingMarks()
         self.immediate = []
         self.peer = "?"
 
     def __dealloc__(self):
         free(self.partial)
+
+    @property
+    def link(self):
+        return self.endpoint.name
+
+    def _event(self, int level, str text not None, *, error=None, **fields):
+        event(
+            _log, level, text, error=error, link=self.endpoint.name, peer=self.peer,
+            **fields,
+        )
 
     # --- the transport's events ------------------------------------------------------
 
@@ -166,7 +187,7 @@ cdef class Connection(ReplyBuffer):
             self.endpoint.counters.malformed_framing += 1
             self.finish("framing", str(error))
         except Exception as error:
-            event(_log, logging.ERROR, "link fault", error=error, peer=self.peer)
+            self._event(logging.ERROR, "link fault", error=error)
             self.endpoint.counters.faults += 1
             self.finish("fault", "an unexpected error; the log has it")
         finally:
@@ -215,8 +236,8 @@ cdef class Connection(ReplyBuffer):
         self.partial = NULL
         self.partial_size = self.partial_capacity = 0
         endpoint.counters.count_closed(self.end_kind)
-        event(
-            _log, logging.INFO, "connection closed", peer=self.peer,
+        self._event(
+            logging.INFO, "connection closed",
             kind=self.end_kind, reason=self.end_reason, frames=self.frames_received,
             replies=self.replies_sent, undelivered=self.outstanding,
             seconds=round(endpoint.loop.time() - self.opened_at, 3),
@@ -263,11 +284,18 @@ cdef class Connection(ReplyBuffer):
     cdef int _receive(
         self, const uint8_t* body, Py_ssize_t size, int64_t now
     ) except -1:
+        cdef Endpoint endpoint = self.endpoint
         cdef Message message
         self.frames_received += 1
-        self.endpoint.counters.frames_received += 1
+        endpoint.counters.frames_received += 1
+        if endpoint.tpdu_size:
+            if size < TPDU_SIZE:
+                return self._drop("frame dropped: shorter than a TPDU", f"{size} bytes")
+            self._swap_addresses(body)
+            body += TPDU_SIZE
+            size -= TPDU_SIZE
         try:
-            message = self.endpoint.codec.decode_buffer(body, size)
+            message = endpoint.codec.decode_buffer(body, size)
         except DecodeError as error:
             self._undecodable(error)
             return 0
@@ -275,6 +303,13 @@ cdef class Connection(ReplyBuffer):
             self._dispatch(message, now)
         except Exception as error:
             self._fault(message, error)
+        return 0
+
+    cdef int _swap_addresses(self, const uint8_t* request) noexcept:
+        # Destination and source change places in what we send from now on.
+        self.tpdu[0] = request[0]
+        memcpy(self.tpdu + 1, request + 3, 2)
+        memcpy(self.tpdu + 3, request + 1, 2)
         return 0
 
     cdef int _dispatch(self, Message message, int64_t now) except -1:
@@ -301,17 +336,11 @@ cdef class Connection(ReplyBuffer):
         # Something may have been decided before it failed: see that it is committed.
         self.handled = True
         self.endpoint.counters.faults += 1
-        event(
-            _log, logging.ERROR, "request failed", error=error, peer=self.peer,
-            mti=message.mti,
-        )
+        self._event(logging.ERROR, "request failed", error=error, mti=message.mti)
         try:
             self.endpoint.dispatcher.refuse(message, self, b"96")
         except Exception as second:
-            event(
-                _log, logging.ERROR, "request could not be refused", error=second,
-                peer=self.peer,
-            )
+            self._event(logging.ERROR, "request could not be refused", error=second)
         return 0
 
     cdef int _undecodable(self, object error) except -1:
@@ -321,9 +350,9 @@ cdef class Connection(ReplyBuffer):
                 if self.endpoint.dispatcher.refuse(partial, self, b"30") == ANSWERED:
                     self.undecodable = 0
                     self.endpoint.counters.malformed_answered += 1
-                    event(
-                        _log, logging.WARNING, "malformed request answered 30",
-                        peer=self.peer, mti=partial.mti, fault=str(error),
+                    self._event(
+                        logging.WARNING, "malformed request answered 30",
+                        mti=partial.mti, fault=str(error),
                     )
                     return 0
             except Exception as second:
@@ -336,7 +365,7 @@ cdef class Connection(ReplyBuffer):
         cdef Endpoint endpoint = self.endpoint
         self.undecodable += 1
         endpoint.counters.malformed_dropped += 1
-        event(_log, logging.WARNING, why, peer=self.peer, fault=detail)
+        self._event(logging.WARNING, why, fault=detail)
         if self.undecodable >= endpoint.undecodable_max:
             self.finish(
                 "undecodable", f"{self.undecodable} frames in a row were no messages"
@@ -365,10 +394,13 @@ cdef class Connection(ReplyBuffer):
     # --- replies ---------------------------------------------------------------------
 
     cdef int write_header(self, uint8_t* at, Py_ssize_t body_size) except -1:
-        self.endpoint.framing.write_header(at, body_size)
+        cdef Endpoint endpoint = self.endpoint
+        endpoint.framing.write_header(at, endpoint.tpdu_size + body_size)
+        if endpoint.tpdu_size:
+            memcpy(at + endpoint.framing.header_size, self.tpdu, TPDU_SIZE)
         self.answered += 1
         self.outstanding += 1
-        self.endpoint.counters.outstanding += 1
+        endpoint.counters.outstanding += 1
         return 0
 
     cdef int decline(self, bytes frame) except -1:
@@ -376,6 +408,9 @@ cdef class Connection(ReplyBuffer):
         cdef Endpoint endpoint = self.endpoint
         cdef bytes body
         cdef uint8_t* at
+        if endpoint.tpdu_size:
+            at = <uint8_t*> PyBytes_AS_STRING(frame) + endpoint.framing.header_size
+            memcpy(self.tpdu, at, TPDU_SIZE)
         message = endpoint.codec.decode(frame[self.header_size:])
         del message[38]
         message[39] = WITHDRAWN_CODE
@@ -406,7 +441,7 @@ cdef class Connection(ReplyBuffer):
             # Other connections' replies are released by the same call.
             counters.replies_dropped += replies
             counters.faults += 1
-            event(_log, logging.ERROR, "write failed", error=error, peer=self.peer)
+            self._event(logging.ERROR, "write failed", error=error)
             self.transport.abort()
             return
         self.marks.pop(replies, _monotonic_ns(), counters)
@@ -423,7 +458,9 @@ cdef class Connection(ReplyBuffer):
 
     def send_body(self, bytes body not None):
         """A message that waits for no commit: at the end of the read event, or now."""
-        self.immediate.append(self.endpoint.framing.encode(body))
+        cdef Py_ssize_t size = self.endpoint.tpdu_size
+        cdef bytes tpdu = PyBytes_FromStringAndSize(<char*> self.tpdu, size)
+        self.immediate.append(self.endpoint.framing.encode(tpdu + body))
         if not self.reading:
             self._write_immediate()
 

@@ -7,7 +7,8 @@ cdef enum:
 
 # What the connections of one link count together: plain integers, read at scrape.
 cdef class LinkCounters:
-    cdef public int64_t accepted
+    cdef public int64_t opened                  # connections, accepted or dialled
+    cdef public int64_t dials_failed
     cdef public int64_t refused
     cdef public int64_t frames_received
     cdef public int64_t heartbeats_received

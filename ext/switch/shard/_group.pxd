@@ -13,6 +13,7 @@ cdef struct Approval:
     Py_ssize_t offset           # of its frame in `frames`
     Py_ssize_t size
     int shard
+    int deadline_ms             # 0: of a repeat, or of nobody's link
 
 
 cdef class ReplyBuffer:
@@ -26,11 +27,13 @@ cdef class ReplyBuffer:
     cdef readonly int replies           # in it, waiting for their commit
     cdef readonly Py_ssize_t header_size
     cdef bint held                      # enlisted in the commit being gathered
+    cdef int deadline_ms                # of its link; 0: the group's
 
     cdef uint8_t* open(self, Py_ssize_t capacity) except NULL
     cdef int close(self, Py_ssize_t body_size) except -1
     cdef int write_header(self, uint8_t* at, Py_ssize_t body_size) except -1
-    cdef int mark_approval(self, int shard, uint64_t sequence) except -1
+    cdef int mark_approval(
+        self, int shard, uint64_t sequence, bint repeated) except -1
     cdef bytes take(self)
     cdef bytes take_approvals(self)
     cdef int decline(self, bytes frame) except -1
@@ -60,7 +63,7 @@ cdef class CommitGroup:
     cdef readonly uint64_t entries      # released since the start
     cdef readonly uint64_t commits
     cdef readonly uint64_t withdrawn    # approvals that came too late
-    cdef readonly int64_t deadline_ms
+    cdef public int64_t deadline_ms     # the shortest of all links'
     cdef object _fault                  # what stopped the journal, if anything did
     cdef object _submit
     cdef object _schedule
@@ -82,5 +85,5 @@ cdef class CommitGroup:
     cpdef flush(self)
     cpdef seal(self)
     cpdef committed(self, uint64_t number)
-    cdef set _withdraw_late(self, list records, int64_t now)
+    cdef set _withdraw_late(self, list records, list deliveries, int64_t now)
     cdef int _deliver(self, list deliveries, list waiters) except -1

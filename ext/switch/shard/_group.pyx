@@ -75,8 +75,11 @@ cdef class ReplyBuffer:
         self.replies += 1
         return 0
 
-    cdef int mark_approval(self, int shard, uint64_t sequence) except -1:
-        """The reply that was closed last approves by this entry."""
+    cdef int mark_approval(
+        self, int shard, uint64_t sequence, bint repeated
+    ) except -1:
+        """The reply that was closed last approves by this entry, decided for it or,
+        if `repeated`, before."""
         cdef Approval* approval
         self.approvals = <Approval*> _with_room(
             <uint8_t*> self.approvals, &self.approvals_capacity,
@@ -85,6 +88,7 @@ cdef class ReplyBuffer:
         approval = &self.approvals[self.approval_count]
         approval.sequence = sequence
         approval.shard = shard
+        approval.deadline_ms = 0 if repeated else self.deadline_ms
         approval.size = self.last_frame_size
         approval.offset = self.frames_size - self.last_frame_size
         self.approval_count += 1
@@ -200,7 +204,8 @@ cdef class CommitGroup:
     `committed(number)` on the loop when it is durable. `schedule(callback)` runs a
     callback when the loop has read what has arrived. `released(number)` is told just
     before the replies go. `clock()` gives milliseconds since 1970. `deadline_ms` is
-    how long after its request was read an approval may still leave.
+    how long after its request was read an approval may still leave, on the link that
+    is the strictest: what came by another link is looked at then, and may have longer.
     """
 
     def __init__(
@@ -322,7 +327,7 @@ cdef class CommitGroup:
             self._withdrawn = set()
         if now - self._in_flight_since > self.deadline_ms:
             # What waits with the next commit may repeat such an approval.
-            self._withdrawn = self._withdraw_late(records, now)
+            self._withdrawn = self._withdraw_late(records, deliveries, now)
             withdrawn = withdrawn | self._withdrawn
         if withdrawn:
             deliveries = [_declined(delivery, withdrawn) for delivery in deliveries]
@@ -347,8 +352,9 @@ cdef class CommitGroup:
     def stopped(self):
         return self._fault is not None
 
-    cdef set _withdraw_late(self, list records, int64_t now):
+    cdef set _withdraw_late(self, list records, list deliveries, int64_t now):
         """Takes back the approvals of a commit that took too long to be durable."""
+        cdef dict deadlines = _deadlines(deliveries)
         cdef Shard shard
         cdef Entry entry
         cdef set withdrawn = set()
@@ -357,7 +363,8 @@ cdef class CommitGroup:
             for entry in decode_entries(record.payload, record.first_sequence):
                 if entry.kind != HELD and entry.kind != POSTED:
                     continue
-                if now - entry.at <= self.deadline_ms:
+                deadline_ms = deadlines.get((record.shard, entry.sequence))
+                if now - entry.at <= (deadline_ms or self.deadline_ms):
                     continue
                 withdrawal = decide_withdrawal(shard.state, entry, now)
                 if withdrawal is not None:
@@ -374,6 +381,20 @@ cdef class CommitGroup:
             if not future.done():
                 future.set_result(None)
         return 0
+
+
+cdef dict _deadlines(list deliveries):
+    """How long each approval may take on the link that its request came by."""
+    cdef Approval approval
+    cdef Py_ssize_t at
+    cdef bytes approvals
+    cdef dict deadlines = {}
+    for _, _, _, approvals in deliveries:
+        for at in range(0, len(approvals), <Py_ssize_t> sizeof(Approval)):
+            memcpy(&approval, PyBytes_AS_STRING(approvals) + at, sizeof(Approval))
+            if approval.deadline_ms:
+                deadlines[approval.shard, approval.sequence] = approval.deadline_ms
+    return deadlines
 
 
 cdef tuple _declined(tuple delivery, set withdrawn):

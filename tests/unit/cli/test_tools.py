@@ -43,12 +43,12 @@ def test_config_shows_what_is_set_and_where(run, monkeypatch, tmp_path):
     tree = json.loads(output)
     assert exit_code == exits.OK
     assert tree["ledger"]["hold_lifetime_s"] == 60
-    assert tree["link"]["framing"] == "ascii4"
-    assert tree["link"]["listen"] == "127.0.0.1:99"
-    assert tree["link"]["spec"] == "x"
+    assert tree["links"]["main"]["framing"] == "ascii4"
+    assert tree["links"]["main"]["address"] == "127.0.0.1:99"
+    assert tree["links"]["main"]["spec"] == "x"
     exit_code, output, _ = run("config", *flags)
     assert 'framing = "ascii4"  # SWITCH_LINK_FRAMING' in output
-    assert 'listen = "127.0.0.1:99"  # flag' in output
+    assert 'address = "127.0.0.1:99"  # flag' in output
 
 
 @pytest.mark.parametrize(
@@ -180,42 +180,3 @@ def test_load_refuses_what_it_cannot_do(run, respond, cards_file, words):
     exit_code, output, errors = run("load", *target, *words)
     assert (exit_code, output) == (exits.USAGE, "")
     assert "expected" in errors
-
-
-def test_replay(run, respond):
-    responder = respond(lambda request, count: "54", spec="mastercard-cis")
-    target = ["--to", f"127.0.0.1:{responder.port}", "--spec", "mastercard-cis"]
-    exit_code, output, errors = run("replay", CAPTURE, *target)
-    assert (exit_code, errors) == (exits.OK, "")
-    assert "→ 0110 54 expired card" in output
-    assert "************1010" in output
-    assert output.endswith("3 sent, 3 answered, 0 unanswered\n")
-    assert "5204740000001010" not in output
-    exit_code, output, _ = run("replay", CAPTURE, *target, "--json")
-    result = json.loads(output)
-    assert (result["sent"], result["answered"], result["unanswered"]) == (3, 3, 0)
-    assert [frame["response_mti"] for frame in result["frames"]] == [
-        *("0110", "0130", "0430")
-    ]
-
-
-def test_replay_is_not_so_when_something_stays_unanswered(run, respond):
-    responder = respond(lambda request, count: None, spec="mastercard-cis")
-    target = ["--to", f"127.0.0.1:{responder.port}", "--spec", "mastercard-cis"]
-    exit_code, output, _ = run("replay", CAPTURE, *target, "--timeout", "0.05")
-    assert exit_code == exits.NOT_SO
-    assert output.count("→ no answer") == 3
-
-
-def test_replay_refuses_what_is_no_capture(run, respond, tmp_path):
-    responder = respond()
-    target = ["--to", f"127.0.0.1:{responder.port}"]
-    file = tmp_path / "capture.hex"
-    file.write_text("zz\n")
-    exit_code, _, errors = run("replay", file, *target)
-    assert exit_code == exits.USAGE
-    assert f"{file}: line 1: expected hex digits" in errors
-    exit_code, _, errors = run("replay", tmp_path / "none.hex", *target)
-    assert exit_code == exits.INPUT_OUTPUT
-    exit_code, _, errors = run("replay", CAPTURE, "--to", "127.0.0.1:1")
-    assert exit_code in (exits.USAGE, exits.INPUT_OUTPUT)

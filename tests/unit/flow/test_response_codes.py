@@ -300,7 +300,7 @@ def test_what_a_commit_in_flight_carries_is_not_pending_any_more():
 
 
 def test_when_memory_is_full_of_holds_new_requests_get_91():
-    switch = Switch(limits=Limits(transactions_max=2))
+    switch = Switch(limits=Limits(transactions_max=4))
     line = switch.connect()
     replies = switch.ask(line, *(fields("0100", stan, amount=1) for stan in (1, 2, 3)))
     assert [reply[39] for reply in replies] == ["00", "00", "91"]

@@ -10,7 +10,7 @@ from switch.journal.errors import (
     JournalVersion,
 )
 from switch.journal.port import Snapshot, SnapshotStore
-from switch.journal.snapshots import SqliteSnapshots, decode, encode
+from switch.journal.snapshots import SqliteSnapshots, decode, encode, encode_mark
 from tests.unit.journal.build import fill
 
 
@@ -210,15 +210,52 @@ def test_the_mark_says_nothing_of_a_shard_whose_newest_is_damaged(
 
 def test_a_mark_ahead_of_the_journal_is_refused(directory, journal):
     marked(directory, journal, 8, FIRST)
-    change(directory, "UPDATE meta SET complete_to = 10")
+    change(directory, "UPDATE meta SET mark = ?", encode_mark(10, {}))
     with pytest.raises(
         JournalDamaged, match="expected a commit up to 9, got commit 10"
     ):
         read(directory, journal)
 
 
-def test_a_damaged_mark_is_refused(directory, journal):
+@pytest.mark.parametrize("mark", [b"", "x", 7, encode_mark(8, {3: 5})[:-1]])
+def test_a_damaged_mark_says_nothing(directory, journal, mark):
     marked(directory, journal, 8, FIRST)
-    change(directory, "UPDATE meta SET complete_to = 'x'")
-    with pytest.raises(JournalDamaged, match="expected a commit number, got str"):
-        read(directory, journal)
+    change(directory, "UPDATE meta SET mark = ?", mark)
+    assert positions(directory, journal) == ({3: FIRST.commit}, 0)
+    assert "mark of the snapshots" in str(read(directory, journal)[1][0])
+
+
+def test_a_newest_snapshot_that_is_gone_is_missed(directory, journal):
+    marked(directory, journal, 8, FIRST, SECOND, OTHER)
+    change(directory, "DELETE FROM snapshots WHERE id = 7")
+    assert positions(directory, journal) == ({1: 8, 3: FIRST.commit}, 0)
+    change(directory, "DELETE FROM snapshots WHERE id = 6")
+    assert positions(directory, journal) == ({1: 8}, 0)
+    assert "newest snapshot of shard 3 is gone: expected one of entry 8, got none" in (
+        str(read(directory, journal)[1][0])
+    )
+
+
+def test_every_bit_of_the_page_that_lists_them_may_flip(directory, journal):
+    """What is not missed loses nothing: a start replays from where it is sure."""
+    marked(directory, journal, 8, Snapshot(3, 8, 7, b"second"), OTHER)
+    whole = positions(directory, journal)
+    path = directory / "snapshots.db"
+    sound = path.read_bytes()
+    page = bytearray(sound)
+    (root,) = (
+        n for n in range(0, len(sound), 16_384) if sound[n] == 0x0D and b"swSN" in
+        sound[n : n + 16_384]
+    )  # fmt: skip
+    for bit in range(8 * 12, 8 * 20):
+        page[:] = sound
+        page[root + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(page)
+        try:
+            found, complete_to = positions(directory, journal)
+        except JournalError:
+            continue
+        if (found, complete_to) != whole:
+            assert complete_to == 0
+            assert all(found[shard] <= whole[0][shard] for shard in found)
+    path.write_bytes(sound)

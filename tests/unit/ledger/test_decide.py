@@ -205,17 +205,68 @@ def test_a_repeat_is_known_for_the_window_only():
 
 
 def test_when_memory_is_full_the_oldest_without_a_hold_is_forgotten(state):
-    small = restore(dump(state), Limits(transactions_max=3))
-    ask(small, stan="600001", amount=20_000)  # declined: may be forgotten
-    ask(small, stan="600002", amount=1)
-    ask(small, stan="600003", amount=1)
-    assert ask(small, stan="600004", amount=1).response_code == "00"
+    small = restore(dump(state), Limits(transactions_max=8))
+    for stan in ("600001", "600002", "600003"):
+        ask(small, FINANCIAL, stan=stan, amount=1)
     assert small.limits.evicted_early == 1
-    assert small.transaction_count == 3
-    full = ask(small, stan="600005", amount=1)
-    assert full.response_code == "91"
-    assert full.entries == ()
+    assert not ask(small, FINANCIAL, stan="600001", amount=1).repeated
+    assert ask(small, FINANCIAL, stan="600003", amount=1).repeated
+
+
+def test_a_flood_that_moves_no_money_pushes_out_nothing_that_did(state):
+    small = restore(dump(state), Limits(transactions_max=8))
+    ask(small, FINANCIAL, stan="600001", amount=1)
+    ask(small, stan="600002", amount=1)
+    for _ in range(100):
+        unknown = ask(small, FINANCIAL, amount=1, pan_hash=bytes([99]) * 16)
+        assert unknown.response_code == "14"
+    assert small.transaction_count == 4
+    assert ask(small, FINANCIAL, stan="600001", amount=1).repeated
     assert ask(small, stan="600002", amount=1).repeated
+
+
+def test_with_too_many_holds_no_more_are_opened_and_what_ends_them_is_taken(state):
+    small = restore(dump(state), Limits(transactions_max=4))
+    for stan in ("600001", "600002"):
+        assert ask(small, stan=stan, amount=1).response_code == "00"
+    full = ask(small, stan="600003", amount=1)
+    assert (full.response_code, full.entries) == ("91", ())
+    late = ask(small, AUTHORISATION_ADVICE, amount=1, advice_approved=True)
+    assert (late.response_code, late.entries) == ("91", ())
+    assert ask(small, stan="600002", amount=1).repeated
+    assert ask(small, REVERSAL, original=original("600001")).response_code == "00"
+    assert ask(small, stan="600003", amount=1).response_code == "00"
+    posting = ask(
+        small,
+        FINANCIAL_ADVICE,
+        amount=1,
+        advice_approved=True,
+        original=original("600002"),
+    )
+    assert posting.response_code == "00"
+    assert small.hold_count == 1
+
+
+def test_what_differs_in_field_37_alone_is_taken_sixteen_times(state):
+    same: dict[str, Any] = {"stan": "600009", "amount": 1}
+    for number in range(16):
+        assert ask(state, rrn=f"RRN{number}", **same).response_code == "00"
+    one_more = ask(state, rrn="RRN16", **same)
+    assert (one_more.response_code, one_more.entries) == ("94", ())
+    assert ask(state, rrn="RRN3", **same).repeated
+
+
+def test_a_reversal_that_could_mean_several_leaves_no_mark(state):
+    for rrn in ("RRN1", "RRN2"):
+        ask(state, stan="600010", amount=1, rrn=rrn)
+    ask(state, REVERSAL, original=original("600010"))
+    third = ask(state, stan="600010", amount=1, rrn="RRN3")
+    assert third.response_code == "00"
+
+
+def test_time_that_went_wrong_once_does_not_make_cards_expire(state):
+    ask(state, amount=1, now=NOW + 40 * 365 * DAY)
+    assert ask(state, amount=1, now=NOW).response_code == "00"
 
 
 # --- advices

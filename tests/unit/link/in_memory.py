@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from iso8583 import Codec, Message, load_spec
 from switch.flow._dispatch import Dispatcher
 from switch.journal.port import ShardRecord
@@ -228,10 +230,10 @@ class Transport:
 class Line:
     """One connection and its peer's side of it."""
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: Switch, endpoint: Endpoint) -> None:
         self.switch = switch
         self.transport = Transport(switch.ready)
-        self.connection = Connection(switch.endpoint)
+        self.connection = Connection(endpoint)
         self.transport.connection = self.connection
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
 
@@ -307,16 +309,21 @@ class Switch:
             session=self._session(session or {}),
             **settings,
         )
+        self.group.deadline_ms = self.settings.answer_deadline_ms
         self.framing = Framing(
             self.settings.framing, self.settings.inclusive, self.settings.frame_size_max
         )
         self.counters = LinkCounters()
         self._messages = NetworkMessages(self.codec, lambda: self.now)
-        self.endpoint = Endpoint(
+        self.endpoint = self._endpoint(self.settings)
+
+    def _endpoint(self, settings: LinkSettings) -> Endpoint:
+        return Endpoint(
+            "main",
             self.framing,
             self.dispatcher,
             self.counters,
-            settings=self.settings,
+            settings=settings,
             loop=self.loop,  # type: ignore[arg-type]
             clock=lambda: self.now,
             open_management=self._open_management,
@@ -347,7 +354,13 @@ class Switch:
         )
 
     def connect(self) -> Line:
-        return Line(self)
+        return Line(self, self.endpoint)
+
+    def connect_by_another_link(self, answer_deadline_ms: int) -> Line:
+        """Of the same scheme, with another deadline."""
+        other = replace(self.settings, answer_deadline_ms=answer_deadline_ms)
+        self.group.deadline_ms = min(self.group.deadline_ms, answer_deadline_ms)
+        return Line(self, self._endpoint(other))
 
     def frame(self, message: Fields) -> bytes:
         return self.framing.encode(self.codec.encode(message))

@@ -9,103 +9,30 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from iso8583 import Codec, Message, load_spec
-from switch.flow._dispatch import Dispatcher
-from switch.ledger import Limits
-from switch.link._framing import FrameReader, Framing
 from switch.link.errors import ListenError
 from switch.link.server import LinkServer
 from switch.link.settings import Address, LinkSettings
 from switch.observe.metrics import SwitchCollector
-from switch.shard._directory import CardDirectory
-from switch.shard._group import CommitGroup
-from tests.unit.link.in_memory import KEYS, NOW, bank, fields
+from tests.unit.link.in_memory import NOW, fields
+from tests.unit.link.running import Node, until
 
 ANY_PORT = Address("127.0.0.1", 0)
-WAIT_S = 30  # for what comes at once; never reached
 
 
-class Journal:
-    """Commits are durable at the loop's next turn, or while held back: never."""
-
-    group: CommitGroup
-
-    def __init__(self):
-        self.is_held_back = False
-        self.number = 0
-
-    def submit(self, at, records):
-        if not self.is_held_back:
-            self.let_go()
-
-    def let_go(self):
-        self.is_held_back = False
-        self.number += 1
-        asyncio.get_running_loop().call_soon(self.group.committed, self.number)
-
-
-class Daemon:
+class Daemon(Node):
     """A server, and what it needs."""
 
     def __init__(self, **settings):
-        states = bank(4, Limits())
-        self.codec = Codec(load_spec("iso87-ascii"))
-        self.framing = Framing("binary2")
-        self.journal = Journal()
-        self.group = self.journal.group = CommitGroup(
-            states,
-            submit=self.journal.submit,
-            schedule=lambda callback: asyncio.get_running_loop().call_soon(callback),
-            released=lambda number: None,
-            clock=lambda: NOW,
-        )
+        super().__init__()
         self.server = LinkServer(
-            LinkSettings(**{"listen": ANY_PORT, **settings}),
-            Dispatcher(self.codec, CardDirectory(states), self.group, KEYS.pan_hash),
+            "main",
+            LinkSettings(**{"address": ANY_PORT, **settings}),
+            self.dispatcher(self.codec),
             clock=lambda: NOW,
         )
 
     async def connect(self):
-        address = self.server.address
-        reader, writer = await asyncio.open_connection(address.host, address.port)
-        return Peer(self, reader, writer)
-
-    async def until(self, condition):
-        async with asyncio.timeout(WAIT_S):
-            while not condition():  # noqa: ASYNC110 -- nothing signals it
-                await asyncio.sleep(0.001)
-
-
-class Peer:
-    def __init__(self, daemon, reader, writer):
-        self._daemon = daemon
-        self._frames = FrameReader(daemon.framing)
-        self._reader = reader
-        self.writer = writer
-
-    def send(self, *messages):
-        encode = self._daemon.codec.encode
-        for message in messages:
-            self.writer.write(self._daemon.framing.encode(encode(message)))
-
-    async def replies(self, count):
-        """So many; fewer when the connection ends before."""
-        messages: list[Message] = []
-        async with asyncio.timeout(WAIT_S):
-            while len(messages) < count:
-                data = await self._reader.read(65_536)
-                if not data:
-                    break
-                messages += map(self._daemon.codec.decode, self._frames.feed(data))
-        return messages
-
-    async def is_closed(self):
-        """Whether the switch closes without another word."""
-        try:
-            async with asyncio.timeout(WAIT_S):
-                return await self._reader.read(1) == b""
-        except ConnectionResetError:
-            return True
+        return await self.connect_to(self.server.address)
 
 
 Scenario = Callable[[Daemon], Awaitable[None]]
@@ -152,7 +79,7 @@ def test_requests_of_several_connections_are_answered(run):
 def test_above_connections_max_a_connection_is_refused_and_the_others_stay(run):
     async def scenario(daemon):
         peers = [await daemon.connect() for _ in range(2)]
-        await daemon.until(lambda: len(daemon.server.connections) == 2)
+        await until(lambda: len(daemon.server.connections) == 2)
         refused = await daemon.connect()
         assert await refused.is_closed()
         refused.writer.close()
@@ -161,7 +88,7 @@ def test_above_connections_max_a_connection_is_refused_and_the_others_stay(run):
             peer.send(fields("0100", stan))
             assert [reply[39] for reply in await peer.replies(1)] == ["00"]
         peers[0].writer.close()
-        await daemon.until(lambda: len(daemon.server.connections) == 1)
+        await until(lambda: len(daemon.server.connections) == 1)
         again = await daemon.connect()
         again.send(fields("0100", 9))
         assert [reply[39] for reply in await again.replies(1)] == ["00"]
@@ -177,8 +104,8 @@ def test_draining_answers_what_was_received_and_then_closes(run):
         peer, idle = await daemon.connect(), await daemon.connect()
         daemon.journal.is_held_back = True
         peer.send(fields("0100", 1), fields("0100", 2))
-        await daemon.until(lambda: daemon.server.counters.frames_received == 2)
-        await daemon.until(lambda: len(daemon.server.connections) == 2)
+        await until(lambda: daemon.server.counters.frames_received == 2)
+        await until(lambda: len(daemon.server.connections) == 2)
         draining = asyncio.create_task(daemon.server.drain())
         assert await idle.is_closed()
         assert not draining.done()
@@ -200,7 +127,7 @@ def test_draining_cuts_off_what_takes_too_long(run):
         peer = await daemon.connect()
         daemon.journal.is_held_back = True
         peer.send(fields("0100", 1))
-        await daemon.until(lambda: daemon.server.counters.frames_received == 1)
+        await until(lambda: daemon.server.counters.frames_received == 1)
         await daemon.server.drain()
         assert await peer.is_closed()
         assert daemon.server.counters.closed == {"timeout": 1}
@@ -221,7 +148,7 @@ def test_aborting_sends_nothing_more(run):
         peer = await daemon.connect()
         daemon.journal.is_held_back = True
         peer.send(fields("0100", 1))
-        await daemon.until(lambda: daemon.server.counters.frames_received == 1)
+        await until(lambda: daemon.server.counters.frames_received == 1)
         daemon.group.stop(OSError("no disk"))
         await daemon.server.abort()
         assert await peer.is_closed()
@@ -237,12 +164,10 @@ def test_half_a_close_still_gets_its_answers(run):
         daemon.journal.is_held_back = True
         peer.send(fields("0100", 1))
         peer.writer.write_eof()
-        await daemon.until(
-            lambda: any(each.ending for each in daemon.server.connections)
-        )
+        await until(lambda: any(each.ending for each in daemon.server.connections))
         daemon.journal.let_go()
         assert [reply[39] for reply in await peer.replies(2)] == ["00"]
-        await daemon.until(lambda: not daemon.server.connections)
+        await until(lambda: not daemon.server.connections)
         assert daemon.server.counters.closed == {"peer": 1}
         peer.writer.close()
 
@@ -261,7 +186,7 @@ def test_a_peer_that_does_not_read_its_replies_is_not_read_from(run):
             peer.send(*[message] * 200)
             sent += 200
             await asyncio.sleep(0)
-        await daemon.until(lambda: counters.outstanding == 0)
+        await until(lambda: counters.outstanding == 0)
         received = 0
         while received < sent:
             received += len(await peer.replies(1))
@@ -277,7 +202,7 @@ def test_a_taken_address_is_said_so(host):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as taken:
         port = taken.getsockname()[1]
-        daemon = Daemon(listen=Address(host, port))
+        daemon = Daemon(address=Address(host, port))
         with pytest.raises(ListenError) as caught:
             asyncio.run(daemon.server.start())
     shown = f"[{host}]" if ":" in host else host
@@ -287,7 +212,7 @@ def test_a_taken_address_is_said_so(host):
 
 
 def test_an_address_that_is_not_ours_is_said_so():
-    daemon = Daemon(listen=Address("192.0.2.1", 8583))
+    daemon = Daemon(address=Address("192.0.2.1", 8583))
     with pytest.raises(ListenError, match=r"^192\.0\.2\.1:8583: cannot be listened on"):
         asyncio.run(daemon.server.start())
 
@@ -305,14 +230,14 @@ def test_what_is_counted_are_metrics_that_there_are(run):
         collector = SwitchCollector()
         collector.add(daemon.server.samples)
         values = {
-            (sample.name, *sample.labels.values()): sample.value
+            (sample.name, *list(sample.labels.values())[1:]): sample.value
             for family in collector.collect()
             for sample in family.samples
         }
         expected = {
             ("switch_connections",): 1,
             ("switch_connections_signed_on",): 1,
-            ("switch_connections_accepted_total",): 1,
+            ("switch_connections_opened_total",): 1,
             ("switch_frames_received_total",): 6,
             ("switch_heartbeats_received_total",): 1,
             ("switch_frames_malformed_total", "answered"): 1,

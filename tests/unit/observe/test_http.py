@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import aiohttp
 import pytest
@@ -19,6 +21,7 @@ from switch.observe.metrics import make_registry
 class Faces:
     reasons: tuple[str, ...] = ()
     sick: tuple[str, ...] = ()
+    links_down: Mapping[str, str] = MappingProxyType({})
 
     async def local(self, request):
         local = is_from_this_machine(request)
@@ -36,6 +39,7 @@ class Faces:
             routes=[web.get("/local", self.local), web.get("/broken", self.broken)],
             not_ready=lambda: self.reasons,
             not_healthy=lambda: self.sick,
+            links_down=lambda: self.links_down,
         )
 
 
@@ -64,6 +68,20 @@ def run(ask, faces=None):
             await server.stop()
 
     return asyncio.run(main())
+
+
+def test_links_that_are_down_are_told_whether_or_not_it_is_ready():
+    faces = Faces()
+    faces.links_down = {"out": "connection refused"}
+
+    async def ask(get):
+        first = await get("/readyz")
+        faces.reasons = ("link out: connection refused",)
+        return first, await get("/readyz")
+
+    (well, ready), (ill, not_ready) = run(ask, faces)
+    assert (well, ready["ready"], ill, not_ready["ready"]) == (200, True, 503, False)
+    assert ready["links_down"] == not_ready["links_down"] == faces.links_down
 
 
 def test_health_readiness_and_why_not():

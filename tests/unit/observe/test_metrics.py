@@ -26,15 +26,15 @@ def scrape(*samples):
 
 def test_counters_and_gauges_show_with_their_labels():
     shown = scrape(
-        Sample("requests", 3, ("0100", "00")),
-        Sample("requests", 2, ("0100", "51")),
-        Sample("connections", 4),
+        Sample("requests", 3, ("a", "0100", "00")),
+        Sample("requests", 2, ("a", "0100", "51")),
+        Sample("connections", 4, ("a",)),
     )
-    labels = [("mti", "0100")]
+    labels = [("link", "a"), ("mti", "0100")]
     key = "switch_requests_total"
     assert shown[key, *labels, ("response_code", "00")] == 3
     assert shown[key, *labels, ("response_code", "51")] == 2
-    assert shown["switch_connections",] == 4
+    assert shown["switch_connections", ("link", "a")] == 4
     assert shown["switch_build_info", ("version", "1.2")] == 1
 
 
@@ -43,20 +43,20 @@ def test_the_same_series_of_two_sources_is_summed():
     shown = scrape(
         Sample("entries", 1),
         Sample("entries", 2),
-        Sample("reply_seconds", half),
-        Sample("reply_seconds", half),
+        Sample("reply_seconds", half, ("a",)),
+        Sample("reply_seconds", half, ("a",)),
     )
     assert shown["switch_entries_total",] == 3
-    assert shown["switch_reply_seconds_bucket", ("le", "1.0")] == 2
-    assert shown["switch_reply_seconds_bucket", ("le", "2.0")] == 6
-    assert shown["switch_reply_seconds_bucket", ("le", "+Inf")] == 12
-    assert shown["switch_reply_seconds_count",] == 12
-    assert shown["switch_reply_seconds_sum",] == 19
+    assert shown["switch_reply_seconds_bucket", ("le", "1.0"), ("link", "a")] == 2
+    assert shown["switch_reply_seconds_bucket", ("le", "2.0"), ("link", "a")] == 6
+    assert shown["switch_reply_seconds_bucket", ("le", "+Inf"), ("link", "a")] == 12
+    assert shown["switch_reply_seconds_count", ("link", "a")] == 12
+    assert shown["switch_reply_seconds_sum", ("link", "a")] == 19
 
 
 def test_label_sets_are_bounded():
     shown = scrape(
-        *(Sample("requests", 1, (str(i), "00")) for i in range(SERIES_MAX + 10))
+        *(Sample("requests", 1, ("a", str(i), "00")) for i in range(SERIES_MAX + 10))
     )
     series = {key: value for key, value in shown.items() if "requests" in key[0]}
     assert len(series) == SERIES_MAX + 1

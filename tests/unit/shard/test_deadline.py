@@ -136,3 +136,44 @@ def test_a_peer_that_is_gone_costs_nothing():
     switch.settle()
     assert switch.account().held == 0
     assert switch.counters.replies_dropped == 1
+
+
+# -- links with deadlines of their own
+
+
+def test_each_link_has_its_own_deadline():
+    switch = Switch()
+    patient, strict = switch.connect(), switch.connect_by_another_link(1_000)
+    patient.send(fields(stan=1))
+    strict.send(fields(stan=2, card="other"))
+    switch.turn()
+    switch.now = NOW + 1_001
+    switch.settle()
+    assert (patient.codes, strict.codes) == (["00"], ["91"])
+    assert switch.account("main").held == 1_000
+    assert switch.account("other").held == 0
+    assert switch.group.withdrawn == 1
+
+
+def test_the_link_with_the_longer_one_is_held_to_it_too():
+    switch = Switch()
+    patient, strict = switch.connect(), switch.connect_by_another_link(1_000)
+    patient.send(fields(stan=1))
+    strict.send(fields(stan=2, card="other"))
+    switch.turn()
+    switch.now = NOW + DEADLINE_MS + 1
+    switch.settle()
+    assert (patient.codes, strict.codes) == (["91"], ["91"])
+
+
+def test_a_repeat_by_a_stricter_link_does_not_shorten_it():
+    """Who asked first has been promised an answer by a deadline; and both get one."""
+    switch = Switch()
+    patient, strict = switch.connect(), switch.connect_by_another_link(1_000)
+    patient.send(fields(stan=1))
+    strict.send(fields("0101", stan=1))
+    switch.turn()
+    switch.now = NOW + 1_001
+    switch.settle()
+    assert (patient.codes, strict.codes) == (["00"], ["00"])
+    assert patient.replies[0][38] == strict.replies[0][38]
