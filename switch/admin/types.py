@@ -26,12 +26,15 @@ AccountName = Annotated[
         max_length=ACCOUNT_NAME_SIZE_MAX,
         pattern=r"^[!-~]([ -~]*[!-~])?\Z",
         description="printable ASCII",
+        examples=["ACC0001"],
     ),
 ]
 CardToken = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217")]
-Balance = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX)]
-Limit = Annotated[int, Meta(ge=0, le=MONEY_MAX)]
+Currency = Annotated[
+    str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217", examples=["EUR"])
+]
+Balance = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, examples=[2_500])]
+Limit = Annotated[int, Meta(ge=0, le=MONEY_MAX, examples=[50_000])]
 Expiry = Annotated[str, Meta(pattern=r"^[0-9]{2}(0[1-9]|1[0-2])\Z", description="YYMM")]
 CardStatusName = Literal["active", "restricted", "lost", "stolen", "closed"]
 Reason = Annotated[
@@ -41,6 +44,7 @@ Reason = Annotated[
         max_length=REASON_SIZE_MAX,
         description="why; at most 200 bytes of UTF-8, all printable, and nothing that "
         "looks like a card number. It is in the journal and the events.",
+        examples=["customer called"],
     ),
 ]
 Pan = Annotated[
@@ -48,6 +52,7 @@ Pan = Annotated[
     Meta(
         pattern=rf"^[0-9]{{{PAN_DIGITS_MIN},{PAN_DIGITS_MAX}}}\Z",
         description="the card number; no answer ever has it",
+        examples=["9999990000000014"],
     ),
 ]
 Stan = Annotated[str, Meta(pattern=r"^[0-9]{6}\Z")]
