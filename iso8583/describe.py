@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from iso8583._codec import Message
     from iso8583.spec import Sensitive
 
-__all__ = ["describe", "masked"]
+__all__ = ["describe", "mask", "masked"]
 
 # -- PCI DSS 3.4: the last four digits of a PAN may be shown. Of anything shorter than
 # a PAN can be (ISO/IEC 7812: 8 digits and more), four would be too much.
@@ -18,7 +18,8 @@ PAN_DIGITS_SHOWN: Final = 4
 PAN_LENGTH_MIN: Final = 12
 
 
-def _mask(value: str, sensitive: Sensitive) -> str:
+def mask(value: str, sensitive: Sensitive) -> str:
+    """What may be shown of one value of this kind."""
     if sensitive == "pan" and len(value) >= PAN_LENGTH_MIN:
         hidden = len(value) - PAN_DIGITS_SHOWN
         return "*" * hidden + value[hidden:]
@@ -44,7 +45,7 @@ def masked(message: Message, *, unmasked: bool = False) -> dict[int | str, str]:
             value = f"<unreadable: expected {error.expected}>"
         else:
             if sensitive is not None and not unmasked:
-                value = _mask(value, sensitive)
+                value = mask(value, sensitive)
         shown[number] = value
     return shown
 

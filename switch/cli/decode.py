@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from switch.cli import exits
 from switch.cli.options import (
@@ -12,20 +11,23 @@ from switch.cli.options import (
     add_command,
     add_inclusive,
     add_json,
-    add_spec,
     load_codec,
     make_framing,
     print_json,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import iso8583
-    from switch.replay.captures import Chunk
+    from switch.link._framing import Framing
+    from switch.replay.guess import Candidate, Guess
+    from switch.replay.inputs import Reading
 
 AUTO: Final = "auto"
 NONE: Final = "none"
-# what captures mostly have, tried when the bytes are no message by themselves
-AUTO_FRAMING: Final = "binary2"
+FORMS: Final = ("hex", "base64", "binary", "pcap", "pcapng", "jpos")
+WARNING: Final = "warning: card data in clear; keep it off disks, logs and tickets"
 
 
 def add(subparsers: Subparsers) -> None:
@@ -34,22 +36,36 @@ def add(subparsers: Subparsers) -> None:
         "decode",
         run,
         summary="show the fields of messages, card data masked",
-        example="switch decode --spec mastercard-cis capture.hex",
+        example="switch decode capture.hex\n"
+        "  switch decode --spec mastercard-cis --framing binary2 capture.hex",
     )
     parser.add_argument(
         "input",
         nargs="?",
         default="-",
-        metavar="HEX|FILE|-",
-        help="a message in hex, a file with one a line, or standard input (default)",
+        metavar="HEX|BASE64|FILE|-",
+        help="a message, a file of them, or standard input (default)",
     )
-    add_spec(parser)
+    parser.add_argument(
+        "--format",
+        choices=(AUTO, *FORMS),
+        default=AUTO,
+        help="how the input is written: hex or base64, a record a line; binary, the "
+        "bytes themselves; a network capture, or a log of jPOS (default: what makes "
+        "messages)",
+    )
+    parser.add_argument(
+        "--spec",
+        default=AUTO,
+        metavar="NAME",
+        help="message specification: a shipped name or a file (default: guessed)",
+    )
     parser.add_argument(
         "--framing",
         default=AUTO,
         metavar="NAME",
-        help="length header before each message: binary2, binary4, ascii4, bcd2, none "
-        "or auto (default: none, or binary2 where that fits)",
+        help="length header before each message: binary2, binary4, ascii4, bcd2 or "
+        "none (default: guessed)",
     )
     add_inclusive(parser)
     parser.add_argument(
@@ -59,115 +75,185 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import iso8583
     from switch.replay.errors import CaptureError
 
-    codec = load_codec(arguments.spec)
-    shown: list[dict[str, object]] = []
-    faults: list[str] = []
+    codecs, framings = _codecs(arguments.spec), _framings(arguments)
     try:
-        for frame in _frames(arguments.input):
-            message: iso8583.Message | None
-            try:
-                message, fault = _decode(codec, frame, arguments), ""
-            except iso8583.DecodeError as error:
-                message, fault = error.message, str(error)
-                faults.append(f"{frame.place}: {error}")
-            if arguments.json:
-                shown.append(_plain(frame.place, message, fault, arguments.unmasked))
-            elif message is not None:
-                _print(message, unmasked=arguments.unmasked)
+        found, reason = _readings(arguments, codecs[0])
+        reading, guess = _choose(found, codecs, framings)
     except CaptureError as error:
         raise exits.CommandError(str(error)) from error
+    if reason and not guess.best.whole:
+        raise exits.CommandError(reason)
+    if arguments.unmasked:
+        print(f"switch: {WARNING}", file=sys.stderr)
+    guessed = len(codecs) > 1 or len(framings) > 1
+    decoded = list(_decode(reading, guess.best))
     if arguments.json:
-        print_json({"messages": shown})
+        print_json(_plain(reading, guess, decoded, arguments.unmasked))
+    else:
+        _print(reading, guess if guessed else None, decoded, arguments.unmasked)
+    faults = [f"{one.place}: {one.fault}" for one in decoded if one.fault]
     if faults:
         sys.stdout.flush()
         raise exits.CommandError("; ".join(faults))
     return exits.OK
 
 
-def _frames(given: str) -> "Iterator[Chunk]":
-    from switch.replay.captures.text import HEX_DIGITS, parse_lines
+class Decoded(NamedTuple):
+    """One message of the input, as far as it could be read."""
 
-    if given == "-":
-        yield from parse_lines(sys.stdin, "standard input")
-    elif HEX_DIGITS.issuperset(given):
-        yield from parse_lines([given], "message")
-    else:
-        # the argument may be mistyped hex, with a card in it: it isn't repeated
-        try:
-            lines = Path(given).read_text("utf-8", "replace").splitlines()
-        except OSError as error:
-            raise exits.CommandError(
-                "input: expected hex digits, a file or -, got neither "
-                f"({(error.strerror or str(error)).lower()})"
-            ) from None
-        yield from parse_lines(lines, given)
+    place: str
+    message: "iso8583.Message | None"
+    fault: str
 
 
-def _decode(
-    codec: "iso8583.Codec", frame: "Chunk", arguments: argparse.Namespace
-) -> "iso8583.Message":
+def _codecs(name: str) -> "list[iso8583.Codec]":
     import iso8583
-    from switch.replay.captures.cutting import cut_header
-    from switch.replay.errors import CaptureError
 
-    name = arguments.framing
-    if name == NONE:
-        return codec.decode(frame.data)
-    framing = make_framing(AUTO_FRAMING if name == AUTO else name, arguments.inclusive)
-    body = cut_header(frame.data, framing)
-    if name == AUTO:
+    names = iso8583.spec_names() if name == AUTO else [name]
+    return [load_codec(one) for one in names]
+
+
+def _framings(arguments: argparse.Namespace) -> "Sequence[Framing | None]":
+    from switch.replay.guess import all_framings
+
+    if arguments.framing == NONE:
+        return [None]
+    if arguments.framing != AUTO:
+        return [make_framing(arguments.framing, arguments.inclusive)]
+    return [
+        framing
+        for framing in all_framings()
+        if framing is None or framing.inclusive or not arguments.inclusive
+    ]
+
+
+def _readings(
+    arguments: argparse.Namespace, codec: "iso8583.Codec"
+) -> "tuple[list[Reading], str]":
+    """And what to say if it makes no message: the argument may be anything then."""
+    from switch.replay.captures.text import BASE64, HEX, HEX_DIGITS
+    from switch.replay.inputs import readings
+
+    given: str = arguments.input
+    form = None if arguments.format == AUTO else arguments.format
+    if given == "-":
+        return readings(sys.stdin.buffer.read(), "standard input", codec, form), ""
+    if HEX_DIGITS.issuperset(given):
+        return readings(given.encode(), "message", codec, form or HEX.name), ""
+    try:
+        return readings(Path(given).read_bytes(), given, codec, form), ""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    # it may be mistyped hex, with a card in it: it isn't repeated
+    nothing = (
+        f"input: expected hex, base64, a file or -, got none of them ({reason.lower()})"
+    )
+    data = given.encode("utf-8", "replace")
+    found = readings(data, "message", codec, form or BASE64.name)
+    if found[0].fault:
+        raise exits.CommandError(nothing)
+    # many a misspelt file name is good base64, and means nothing
+    return found, nothing
+
+
+def _choose(
+    found: "list[Reading]",
+    codecs: "Sequence[iso8583.Codec]",
+    framings: "Sequence[Framing | None]",
+) -> "tuple[Reading, Guess]":
+    """The reading that makes messages; if none does, the likeliest."""
+    from switch.replay.errors import CaptureError
+    from switch.replay.guess import guess
+
+    made: list[tuple[Reading, Guess]] = []
+    faults = []
+    for reading in found:
+        if reading.fault:
+            faults.append(reading.fault)
+            continue
         try:
-            return codec.decode(frame.data)
-        except iso8583.DecodeError:
-            if body is None:
-                raise
-    if body is None:
-        raise CaptureError(
-            f"{frame.place}: expected one whole {name} frame, got "
-            f"{len(frame.data)} bytes"
-        )
-    return codec.decode(body)
+            guessed = guess(
+                reading.records,
+                codecs[:1] if reading.is_bare else codecs,
+                [None] if reading.is_bare else _framings_of(reading, framings),
+                is_torn=reading.is_torn,
+            )
+        except CaptureError as error:
+            faults.append(f"{reading.form}: {error}")
+            continue
+        if guessed.best.whole:
+            return reading, guessed
+        made.append((reading, guessed))
+    if found[0].fault or not made:
+        raise CaptureError(faults[0])
+    return max(made, key=lambda pair: pair[1].best.score)
+
+
+def _framings_of(
+    reading: "Reading", framings: "Sequence[Framing | None]"
+) -> "list[Framing | None]":
+    """A stream has headers: nothing else says where its messages end."""
+    return [one for one in framings if one is not None or not reading.is_torn]
+
+
+def _decode(reading: "Reading", best: "Candidate") -> "Iterator[Decoded]":
+    import iso8583
+
+    for frame in reading.frames(best.framing):
+        if not frame.body:
+            fault = f"expected whole {best.framing_name} frames, got other bytes"
+            yield Decoded(frame.place, None, fault)
+            continue
+        try:
+            yield Decoded(frame.place, best.codec.decode(frame.body), "")
+        except iso8583.DecodeError as error:
+            yield Decoded(frame.place, error.message, str(error))
 
 
 def _plain(
-    place: str, message: "iso8583.Message | None", fault: str, unmasked: bool
+    reading: "Reading", guess: "Guess", decoded: list[Decoded], unmasked: bool
 ) -> dict[str, object]:
-    from iso8583.describe import masked
+    from switch.cli.tree import message_plain
 
-    plain: dict[str, object] = {"place": place}
-    if fault:
-        plain["error"] = fault
-    if message is None:
-        return plain
-    specified = message.codec.spec.fields
-    shown = masked(message, unmasked=unmasked)
-    if shown.pop("header", None) is not None:
-        plain["header"] = message.header
-    plain["mti"] = shown.pop("mti")
-    plain["fields"] = {
-        str(number): {"name": specified[int(number)].name, "value": value}
-        for number, value in shown.items()
+    messages: list[dict[str, object]] = []
+    for one in decoded:
+        plain: dict[str, object] = {"place": one.place}
+        if one.fault:
+            plain["error"] = one.fault
+        if one.message is not None:
+            plain |= message_plain(one.message, unmasked=unmasked)
+        messages.append(plain)
+    return {
+        "format": reading.form,
+        "framing": guess.best.framing_name,
+        "spec": guess.best.spec,
+        "why": guess.why(),
+        "ambiguous": [
+            {"framing": other.framing_name, "spec": other.spec}
+            for other in guess.ambiguous
+        ],
+        "messages": messages,
+        "notes": dict(reading.capture.notes) if reading.capture else {},
     }
-    return plain
 
 
-def _print(message: "iso8583.Message", *, unmasked: bool) -> None:
-    import iso8583
+def _print(
+    reading: "Reading",
+    guess: "Guess | None",
+    decoded: list[Decoded],
+    unmasked: bool,
+) -> None:
+    from switch.cli.tree import print_message
 
-    text = iso8583.describe(message, unmasked=unmasked)
-    if not sys.stdout.isatty():
-        print(text)
-        return
-    from rich.console import Console
-    from rich.text import Text
-    from rich.tree import Tree
-
-    head, *fields = text.splitlines()
-    tree = Tree(Text(head, style="bold"), guide_style="dim")
-    for line in fields:
-        name, _, value = line.partition(": ")
-        tree.add(Text.assemble((f"{name}: ", "cyan"), value))
-    Console(highlight=False).print(tree)
+    shown = [one for one in decoded if one.message is not None]
+    if guess is not None and shown:
+        print(f"{reading.form}; {guess.why()}")
+    for one in shown:
+        assert one.message is not None
+        title = one.place if len(shown) > 1 else ""
+        print_message(one.message, unmasked=unmasked, title=title)
+    if reading.capture is not None:
+        for note, count in reading.capture.notes.items():
+            print(f"{note}: {count}", file=sys.stderr)

@@ -17,6 +17,8 @@ COMMAND_MODULES: Final = (
     "serve",
     "demo",
     "load",
+    "send",
+    "simulate",
     "replay",
     "decode",
     "accounts",

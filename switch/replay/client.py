@@ -55,10 +55,18 @@ def answer_mti(mti: str) -> str:
 
 
 class Client:
-    """One connection; use it as `async with Client(...) as client`."""
+    """One connection; use it as `async with Client(...) as client`.
+
+    `streams` is one that somebody else made; without it, it dials.
+    """
 
     def __init__(
-        self, host: str, port: int, codec: iso8583.Codec, framing: Framing
+        self,
+        host: str,
+        port: int,
+        codec: iso8583.Codec,
+        framing: Framing,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -68,15 +76,23 @@ class Client:
         #: why the connection ended, once it has
         self.lost: str | None = None
         self.on_lost: Callable[[str], None] = lambda why: None
+        #: takes a request of theirs; it says whether it did
+        self.on_request: Callable[[iso8583.Message], bool] = self.answer_network
+        #: takes an answer that nobody waits for
+        self.on_unexpected: Callable[[iso8583.Message], None] = lambda answer: None
+        self._streams = streams
         self._pending: Waiting[_Pending] = Waiting()
         self._echo_reply = echo_reply(codec)
 
     async def __aenter__(self) -> Self:
+        self._reader, self._writer = self._streams or await self._dial()
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                self._reader, self._writer = await asyncio.open_connection(
-                    self.host, self.port
-                )
+                return await asyncio.open_connection(self.host, self.port)
         except TimeoutError:
             raise SessionError(
                 f"connection to {self.host} port {self.port}: "
@@ -86,8 +102,6 @@ class Client:
             raise SessionError(
                 f"connection to {self.host} port {self.port}: {error.strerror or error}"
             ) from error
-        self._reading = asyncio.create_task(self._read())
-        return self
 
     async def __aexit__(
         self,
@@ -124,10 +138,12 @@ class Client:
         body: bytes,
         message: iso8583.Message,
         timeout_s: float = ANSWER_TIMEOUT_S,
+        send: Callable[[bytes], None] | None = None,
     ) -> Answer | None:
         """Sends a request and waits for its answer; None when none comes in time.
 
-        `message` is the body decoded, as far as it could be.
+        `message` is the body decoded, as far as it could be. `send` is how it goes
+        out, if not as it is.
         """
         if self.lost is not None or len(self._pending) >= PENDING_COUNT_MAX:
             return None
@@ -136,13 +152,23 @@ class Client:
         entry = self._pending.add(answer_mti(message.mti), message, pending)
         try:
             async with asyncio.timeout(timeout_s):
-                self._writer.write(self.framing.encode(body))
+                (send or self.write)(body)
                 await self._writer.drain()
                 return await future
         except (TimeoutError, OSError):
             return None
         finally:
             self._pending.discard(entry)
+
+    def write(self, body: bytes) -> None:
+        if self.lost is None:
+            self._writer.write(self.framing.encode(body))
+
+    def answer_network(self, message: iso8583.Message) -> bool:
+        if message.mti != "0800":
+            return False
+        self.write(self._echo_reply.build(message, APPROVED_CODE))
+        return True
 
     async def _read(self) -> None:
         reader = FrameReader(self.framing)
@@ -168,13 +194,12 @@ class Client:
         except iso8583.DecodeError:
             self.unexpected_count += 1
             return
-        if message.mti == "0800":
-            reply = self._echo_reply.build(message, APPROVED_CODE)
-            self._writer.write(self.framing.encode(reply))
+        if is_request(message.mti) and self.on_request(message):
             return
         pending = self._pending.take(message)
         if pending is None or pending.answer.done():
             self.unexpected_count += 1
+            self.on_unexpected(message)
             return
         elapsed_ms = (now - pending.sent_at) * 1000
         pending.answer.set_result(Answer(message, elapsed_ms))

@@ -4,6 +4,7 @@ TrafficError
 ├── CardFileError     the card file cannot be used (says which line)
 ├── CaptureError      the capture file cannot be used (says which line)
 ├── RequestError      the specification cannot carry our request
+├── ScenarioError     the scenario file cannot be used
 └── SessionError      the switch could not be reached, or refused the sign-on
 """
 
@@ -22,6 +23,10 @@ class CaptureError(TrafficError):
 
 class RequestError(TrafficError):
     """A specification that cannot encode, or does not show, what we send."""
+
+
+class ScenarioError(TrafficError):
+    """A scenario that isn't TOML, or has something that none has."""
 
 
 class SessionError(TrafficError):

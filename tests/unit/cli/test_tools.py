@@ -1,11 +1,13 @@
 """The commands around the daemon, each as a user calls it."""
 
+import base64
 import io
 import json
 from pathlib import Path
 
 import pytest
 
+import iso8583
 import switch
 from switch.cli import exits
 from switch.cli.main import main
@@ -63,13 +65,66 @@ def test_a_setting_that_is_not_one_is_exit_2(run, words):
 def test_decode_masks(run):
     exit_code, output, _ = run("decode", "--spec", "mastercard-cis", CAPTURE)
     assert exit_code == exits.OK
-    assert output.count("MTI ") == 3
+    assert output.count("\nMTI ") == 3
     assert "************1010" in output
     assert "5204740000001010" not in output
-    exit_code, output, _ = run(
+    exit_code, output, errors = run(
         "decode", "--spec", "mastercard-cis", CAPTURE, "--unmasked"
     )
     assert "5204740000001010" in output
+    assert "warning: card data in clear" in errors
+
+
+def test_decode_guesses_and_says_why(run):
+    line = Path(CAPTURE).read_text().splitlines()[0]
+    for given in (line, base64.b64encode(bytes.fromhex(line)).decode()):
+        exit_code, output, errors = run("decode", given)
+        assert (exit_code, errors) == (exits.OK, "")
+        said, head, *_ = output.splitlines()
+        assert "framing binary2: the length fits; spec mastercard-cis: EBCDIC" in said
+        assert "all fields walked to the end; next best " in said
+        assert head == "MTI 0100"
+    exit_code, output, _ = run("decode", line, "--json")
+    shown = json.loads(output)
+    assert (shown["format"], shown["spec"]) == ("hex", "mastercard-cis")
+    assert (shown["framing"], shown["ambiguous"]) == ("binary2", [])
+    # told both, it has nothing to say
+    told = ["--spec", "mastercard-cis", "--framing", "binary2"]
+    assert run("decode", line, *told)[1].startswith("MTI 0100\n")
+
+
+def test_decode_takes_the_bytes_themselves(run, tmp_path):
+    data = b"".join(map(bytes.fromhex, Path(CAPTURE).read_text().split()))
+    file = tmp_path / "stream.bin"
+    file.write_bytes(data)
+    exit_code, output, _ = run("decode", file)
+    assert exit_code == exits.OK
+    assert output.startswith("binary; framing binary2")
+    assert output.count("\nMTI ") == 3
+    exit_code, _, errors = run("decode", file, "--format", "hex")
+    assert exit_code == exits.USAGE
+    assert "expected hex digits" in errors
+
+
+def test_decode_opens_chip_data_up(run):
+    _, output, _ = run("decode", CAPTURE)
+    assert "\n       9F02  Amount, authorised: 000000001500\n" in output
+    assert "9F26  Application cryptogram: <chip, 16 characters>" in output
+    _, output, _ = run("decode", CAPTURE, "--json")
+    field = json.loads(output)["messages"][0]["fields"]["55"]
+    tags = {tag["tag"]: tag["value"] for tag in field["tags"]}
+    assert field["value"].startswith("<chip, ")
+    assert tags["9F1A"] == "0840"
+    assert tags["9F26"] == "<chip, 16 characters>"
+    assert "error" not in field
+
+
+def test_decode_tells_where_chip_data_is_damaged(run):
+    codec = iso8583.Codec(iso8583.load_spec("iso87-binary"))
+    body = codec.encode({"mti": "0100", 55: "9C0100" + "70039A0326" + "1124"})
+    _, output, _ = run("decode", body.hex())
+    assert "9C  Transaction type: 00\n" in output
+    assert "!: tag 9A at offset 7: expected 3 bytes, got 1\n" in output
 
 
 def test_decode_as_json(run):
@@ -101,7 +156,8 @@ def test_decode_takes_hex_with_and_without_a_header(run, monkeypatch):
         exit_code, output, _ = run("decode", "--spec", "mastercard-cis", *words)
         assert exit_code == exits.OK
         assert "MTI 0420" in output
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"# piped\n{line}\n"))
+    piped = io.BytesIO(f"# piped\n{line}\n".encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(piped))
     exit_code, output, _ = run("decode", "--spec", "mastercard-cis")
     assert exit_code == exits.OK
     assert "MTI 0420" in output
@@ -112,8 +168,8 @@ def test_decode_takes_hex_with_and_without_a_header(run, monkeypatch):
     [
         (["30313030"], "line 1: bitmap at offset 4: expected 16 bytes, got 0"),
         (["313"], "even number of hex digits, got 3"),
-        (["nonsense"], "expected hex digits, a file or -, got neither"),
-        (["--framing", "ascii4", "3031"], "expected one whole ascii4 frame"),
+        (["nonsense"], "expected hex, base64, a file or -, got none of them"),
+        (["--framing", "ascii4", "3031"], "expected whole ascii4 frames"),
         (["--framing", "morse", "3031"], "expected one of binary2"),
         (["--spec", "none", "3031"], "--spec: expected one of"),
     ],
