@@ -10,6 +10,7 @@ NATIVE_MODULES = [
     "iso8583._encode",
     "iso8583._layout",
     "switch.flow._dispatch",
+    "switch.ledger._administer",
     "switch.ledger._apply",
     "switch.ledger._decide",
     "switch.ledger._dump",

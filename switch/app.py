@@ -20,11 +20,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
 
 import uvloop
 
 import switch
+from switch.admin.desk import Desk
+from switch.admin.http import Admin
+from switch.admin.imports import Importer
+from switch.admin.search import Search
+from switch.admin.tokens import TokenFile
 from switch.check import load_languages
 from switch.clock import WallClock
 from switch.config import Config, ConfigError, settings_of
@@ -33,8 +37,6 @@ from switch.flow._dispatch import Dispatcher
 from switch.follower.process import Settings as FollowerSettings
 from switch.follower.supervisor import FollowerProcess
 from switch.journal.errors import JournalError
-from switch.ledger import shard_of_account
-from switch.ledger.currencies import letters_of
 from switch.link.errors import ListenError
 from switch.link.links import Language, Links
 from switch.observe import log
@@ -133,6 +135,7 @@ class Switch:
         async with AsyncExitStack() as stack:
             self._committer.start(self._committed, self._journal_failed)
             stack.callback(self._committer.stop)
+            stack.callback(self._search.close)
             await self._http.start()
             stack.push_async_callback(self._http.stop)
             self._follower.start()
@@ -206,10 +209,22 @@ class Switch:
             config.http.listen.host,
             config.http.listen.port,
             registry=registry,
-            account=self._account,
             not_ready=self._not_ready,
             links_down=self._links_down,
             not_healthy=self._not_healthy,
+            routes=self._administration(directory).routes(),
+        )
+
+    def _administration(self, directory: CardDirectory) -> Admin:
+        store = self._store
+        behind = (self._group, directory, store.keys, self._clock)
+        self._search = Search(store.directory.read_model)
+        return Admin(
+            Desk(*behind),
+            Importer(*behind),
+            self._search,
+            TokenFile(self._config.admin.tokens_file or store.directory.tokens),
+            switch.__version__,
         )
 
     # -- the end
@@ -314,27 +329,6 @@ class Switch:
                     await asyncio.sleep(0)
 
     # -- what operators see
-
-    async def _account(self, name: str) -> dict[str, Any] | None:
-        """The account as far as it is released: never what could still be lost."""
-        if not name.isascii():
-            return None
-        states = self._store.recovered.states
-        shard = shard_of_account(name.encode(), len(states))
-        found = states[shard].account(name)
-        if found is None:
-            return None
-        released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._group.wait(released)
-        await released
-        return {
-            "account": found.account,
-            "currency": letters_of(found.currency),
-            "balance": found.balance,
-            "held": found.held,
-            "credit_limit": found.credit_limit,
-            "available": found.available,
-        }
 
     def _not_healthy(self) -> Sequence[str]:
         return [] if self._failure is None else ["the journal cannot be written"]

@@ -33,6 +33,7 @@ from switch.ledger import (
     AccountView,
     CardIssued,
     CardView,
+    Change,
     Entry,
     EntryError,
     Limits,
@@ -207,6 +208,8 @@ class Audit:
         elif isinstance(entry, CardIssued):
             count, total = self._cards[shard]
             self._cards[shard] = count + 1, total + _card_hash(entry.pan_hash, entry)
+        elif isinstance(entry, Change):
+            self._change(shard, entry)
         elif isinstance(entry, Transaction) and entry.account:
             self._add_transaction(shard, entry)
 
@@ -220,6 +223,36 @@ class Audit:
         if entry.account not in self._accounts:
             self._accounts[entry.account] = _Account(
                 shard, entry.balance, entry.credit_limit
+            )
+
+    def _change(self, shard: int, entry: Change) -> None:
+        where = f"entry {shard}-{entry.sequence}"
+        account = self._accounts.get(entry.account)
+        if account is None:
+            self.report(f"{where}: account {entry.account} was never opened")
+        elif entry.name == "limit_changed":
+            self._compare_previous(where, entry, account.credit_limit)
+            account.credit_limit = entry.value
+        elif entry.name == "adjusted":
+            self._compare_previous(where, entry, account.balance)
+            account.balance += entry.balance_change
+            if entry.value != account.balance:
+                self.report(
+                    f"{where}: adjusted: expected {account.balance}, the sum of the "
+                    f"account's entries, got {entry.value}"
+                )
+        else:
+            # What it was before is held against the cards at the end.
+            count, total = self._cards[shard]
+            total -= _value_hash(entry.pan_hash, entry.name, entry.previous)
+            total += _value_hash(entry.pan_hash, entry.name, entry.value)
+            self._cards[shard] = count, total
+
+    def _compare_previous(self, where: str, entry: Change, expected: int) -> None:
+        if entry.previous != expected:
+            self.report(
+                f"{where}: {entry.name}: expected {expected} before it, got "
+                f"{entry.previous}"
             )
 
     def _add_transaction(self, shard: int, entry: Transaction) -> None:
@@ -334,8 +367,13 @@ class Audit:
 
 
 def _card_hash(pan_hash: bytes, card: CardIssued | CardView) -> int:
-    """The same for the same card, in this process."""
-    return hash(
-        (pan_hash, card.account, card.expiry, card.status, card.last_four,
-         card.sealed_pan)
-    )  # fmt: skip
+    """The same for the same card, in this process; what can be changed apart."""
+    return (
+        hash((pan_hash, card.account, card.last_four, card.sealed_pan))
+        + _value_hash(pan_hash, "card_status_changed", card.status)
+        + _value_hash(pan_hash, "card_expiry_changed", card.expiry)
+    )
+
+
+def _value_hash(pan_hash: bytes, kind: str, value: int) -> int:
+    return hash((pan_hash, kind, value))

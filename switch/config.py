@@ -64,6 +64,12 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     listen: Address = Address("127.0.0.1", 8580)
 
 
+class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    # Who may administer, as `switch tokens` writes it; empty: `tokens.json` in the
+    # data directory.
+    tokens_file: str = ""
+
+
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     # How long an approved hold waits for its posting before it expires.
     hold_lifetime_s: Seconds = 7 * 86_400
@@ -104,6 +110,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         default_factory=lambda: {MAIN: LinkSettings()}
     )
     http: HttpSettings = HttpSettings()
+    admin: AdminSettings = AdminSettings()
     ledger: LedgerSettings = LedgerSettings()
     keys: KeysSettings = KeysSettings()
     journal: JournalSettings = JournalSettings()

@@ -134,7 +134,8 @@ async def _show(daemon: "Daemon", play: Play, tally: "Tally", view: "View") -> N
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # SIGHUP: the terminal was closed, and the daemon has a session of its own.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     async with aiohttp.ClientSession(timeout=HTTP_TIMEOUT) as session:
         await _until_first(daemon.wait_ready(session), stopping.wait())

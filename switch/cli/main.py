@@ -23,6 +23,8 @@ COMMAND_MODULES: Final = (
     "decode",
     "accounts",
     "cards",
+    "transactions",
+    "tokens",
     "journal",
     "config",
     "version",
@@ -30,6 +32,7 @@ COMMAND_MODULES: Final = (
 
 # Whose errors are the user's to mend, and how: their own text says it all.
 EXIT_CODES: Final = {
+    "switch.admin": exits.INPUT_OUTPUT,
     "switch.config": exits.USAGE,
     "switch.imports": exits.USAGE,
     "switch.replay": exits.USAGE,

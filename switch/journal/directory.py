@@ -6,6 +6,7 @@
     snapshots.db   states of the shards; can be deleted, costs a longer start
     readmodel.db   accounts and transactions as rows; can be deleted and rebuilt
     released       the last answered commit, a lower bound
+    tokens.json    who may administer, unless that is kept elsewhere
     events/        published entries
 
 Rule 1: only an empty directory, or one whose initialisation was interrupted, is
@@ -34,9 +35,13 @@ RELEASED_NAME = "released"
 PAN_KEY_NAME = "pan.key"
 LOCK_NAME = "lock"
 EVENTS_NAME = "events"
+TOKENS_NAME = "tokens.json"
 
 # What an interrupted initialisation may leave behind, and a mount point begins with.
-_BEFORE_JOURNAL = {LOCK_NAME, PAN_KEY_NAME, PAN_KEY_NAME + ".new", "lost+found"}
+_BEFORE_JOURNAL = {
+    *(LOCK_NAME, PAN_KEY_NAME, PAN_KEY_NAME + ".new"),
+    *(TOKENS_NAME, TOKENS_NAME + ".new", "lost+found"),
+}
 # What exists only when there was a journal.
 _AFTER_JOURNAL = {SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME}
 
@@ -118,6 +123,10 @@ class DataDirectory:
     @property
     def lock(self) -> Path:
         return self.path / LOCK_NAME
+
+    @property
+    def tokens(self) -> Path:
+        return self.path / TOKENS_NAME
 
     @property
     def events(self) -> Path:

@@ -3,10 +3,23 @@
     decide(state, request, now) -> Decision     looks, and says what has to be written
     apply(state, entry)                         the only thing that changes a state
 
+What operators do has functions of its own, in `_administer`, that look and return the
+entry.
+
 An account's `available` is balance + credit limit - held, in minor units of its
 currency. An approval never makes it negative; advices may, and say so.
 """
 
+from switch.ledger._administer import (
+    MONEY_MAX,
+    ChangeRefused,
+    adjust,
+    change_card_expiry,
+    change_card_status,
+    change_limit,
+    issue_card,
+    open_account,
+)
 from switch.ledger._apply import apply, apply_payload
 from switch.ledger._decide import (
     Decision,
@@ -20,7 +33,9 @@ from switch.ledger._entry import (
     CARD_STATUSES,
     KIND_NAMES,
     AccountOpened,
+    Attributed,
     CardIssued,
+    Change,
     Entry,
     EntryError,
     Transaction,
@@ -34,10 +49,14 @@ from switch.ledger.views import AccountView, CardView, HoldView
 __all__ = [
     "CARD_STATUSES",
     "KIND_NAMES",
+    "MONEY_MAX",
     "AccountOpened",
     "AccountView",
+    "Attributed",
     "CardIssued",
     "CardView",
+    "Change",
+    "ChangeRefused",
     "Decision",
     "Entry",
     "EntryError",
@@ -47,14 +66,20 @@ __all__ = [
     "State",
     "StateError",
     "Transaction",
+    "adjust",
     "apply",
     "apply_payload",
     "approval_code",
+    "change_card_expiry",
+    "change_card_status",
+    "change_limit",
     "decide",
     "decide_expiries",
     "decide_withdrawal",
     "decode_entries",
     "dump",
+    "issue_card",
+    "open_account",
     "restore",
     "shard_of_account",
 ]

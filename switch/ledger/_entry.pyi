@@ -18,7 +18,15 @@ class Entry:
     def name(self) -> str: ...
     def encode(self) -> bytes: ...
 
-class AccountOpened(Entry):
+class Attributed(Entry):
+    @property
+    def account(self) -> str: ...
+    @property
+    def operator(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+class AccountOpened(Attributed):
     def __init__(
         self,
         account: str | bytes,
@@ -28,9 +36,9 @@ class AccountOpened(Entry):
         *,
         at: int,
         sequence: int = 0,
+        operator: str = "",
+        reason: str = "",
     ) -> None: ...
-    @property
-    def account(self) -> str: ...
     @property
     def currency(self) -> int: ...
     @property
@@ -38,7 +46,7 @@ class AccountOpened(Entry):
     @property
     def credit_limit(self) -> int: ...
 
-class CardIssued(Entry):
+class CardIssued(Attributed):
     def __init__(
         self,
         pan_hash: bytes,
@@ -51,9 +59,9 @@ class CardIssued(Entry):
         *,
         at: int,
         sequence: int = 0,
+        operator: str = "",
+        reason: str = "",
     ) -> None: ...
-    @property
-    def account(self) -> str: ...
     @property
     def account_index(self) -> int: ...
     @property
@@ -66,6 +74,24 @@ class CardIssued(Entry):
     def status(self) -> int: ...
     @property
     def last_four(self) -> str: ...
+
+class Change(Attributed):
+    @property
+    def account_index(self) -> int: ...
+    @property
+    def card_index(self) -> int | None: ...
+    @property
+    def pan_hash(self) -> bytes: ...
+    @property
+    def last_four(self) -> str: ...
+    @property
+    def currency(self) -> int: ...
+    @property
+    def balance_change(self) -> int: ...
+    @property
+    def value(self) -> int: ...
+    @property
+    def previous(self) -> int: ...
 
 class Transaction(Entry):
     @property

@@ -1,8 +1,7 @@
-"""The HTTP face for operators: health, readiness, metrics, and an account's figures.
+"""The HTTP server: health, readiness and metrics, and the routes that it is given.
 
-There is no authentication yet, so what is about accounts is given to this machine
-only, whatever address is listened on, and only under a loopback name: a web page that
-points a name of its own at this machine gets nothing.
+What is given to this machine only is so whatever address is listened on, and only under
+a loopback name: a web page that points a name of its own at this machine gets nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,14 +22,11 @@ from switch.observe.log import event
 
 _log = logging.getLogger("switch.http")
 
-ReadAccount = Callable[[str], Awaitable[dict[str, Any] | None]]
 # Why not ready (or not healthy), in words; empty when all is well.
 Reasons = Callable[[], Sequence[str]]
 # Links by name that no message can come by, and why; the others go on.
 LinksDown = Callable[[], Mapping[str, str]]
 
-# Longer than any account's name can be: refused before it is looked up.
-ACCOUNT_NAME_SIZE_MAX = 64
 # An answer under way when we stop; the operator's tools are on this machine.
 SHUTDOWN_TIMEOUT_S = 2.0
 
@@ -49,16 +46,16 @@ class HttpServer:
         port: int,
         *,
         registry: CollectorRegistry,
-        account: ReadAccount,
         not_ready: Reasons,
         not_healthy: Reasons = _no_reasons,
         links_down: LinksDown = dict,
+        routes: Iterable[web.RouteDef] = (),
     ) -> None:
         self._host, self._port = host, port
         self._registry = registry
-        self._account = account
         self._not_ready, self._not_healthy = not_ready, not_healthy
         self._links_down = links_down
+        self._routes = tuple(routes)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -102,12 +99,12 @@ class HttpServer:
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics)
-        application.router.add_get("/api/accounts/{account}", self._get_account)
+        application.router.add_routes(self._routes)
         return application
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         reasons = list(self._not_healthy())
-        return _json(
+        return json_response(
             {"healthy": not reasons, "reasons": reasons}, 503 if reasons else 200
         )
 
@@ -116,7 +113,7 @@ class HttpServer:
         content: dict[str, Any] = {"ready": not reasons, "reasons": reasons}
         if down := self._links_down():
             content["links_down"] = dict(down)
-        return _json(content, 503 if reasons else 200)
+        return json_response(content, 503 if reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         body = generate_latest(self._registry)
@@ -124,27 +121,23 @@ class HttpServer:
             body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         )
 
-    async def _get_account(self, request: web.Request) -> web.Response:
-        if not (_is_loopback(request.remote) and _is_loopback(_host_name(request))):
-            return _error(403, "expected a request from this machine, by its address")
-        name = request.match_info["account"]
-        found = None
-        if len(name) <= ACCOUNT_NAME_SIZE_MAX:
-            found = await self._account(name)
-        if found is None:
-            # The name is not repeated: it may be a card number, pasted by mistake.
-            return _error(404, "expected an account that exists, got another name")
-        return _json(found)
 
-
-def _json(content: dict[str, Any], status: int = 200) -> web.Response:
+def json_response(content: dict[str, Any], status: int = 200) -> web.Response:
     return web.json_response(
         content, status=status, headers={"Cache-Control": "no-store"}
     )
 
 
-def _error(status: int, message: str) -> web.Response:
-    return _json({"error": {"status": status, "message": message}}, status)
+def error_response(status: int, message: str, **more: Any) -> web.Response:
+    content = {"error": {"status": status, "message": message, **more}}
+    response = json_response(content, status)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def is_from_this_machine(request: web.Request) -> bool:
+    return _is_loopback(request.remote) and _is_loopback(_host_name(request))
 
 
 def _host_name(request: web.Request) -> str | None:
@@ -173,10 +166,10 @@ async def _errors_as_json(
     try:
         return await handler(request)
     except web.HTTPException as error:
-        response = _error(error.status, error.reason.lower())
+        response = error_response(error.status, error.reason.lower())
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets JSON
         event(_log, logging.ERROR, "request failed", error=error)
-        return _error(500, "an unexpected error; the log has it")
+        return error_response(500, "an unexpected error; the log has it")

@@ -21,6 +21,7 @@ from switch.ledger._entry import (
     CARD_STATUSES,
     AccountOpened,
     CardIssued,
+    Change,
     Transaction,
     decode_entries,
 )
@@ -119,6 +120,10 @@ class ReadModel:
         connection.executemany(schema.INSERT_ACCOUNT, batch.accounts)
         connection.executemany(schema.INSERT_CARD, batch.cards)
         connection.executemany(schema.INSERT_TRANSACTION, batch.transactions)
+        connection.executemany(schema.INSERT_ADJUSTMENT, batch.adjustments)
+        connection.executemany(schema.CHANGE_LIMIT, batch.limits)
+        connection.executemany(schema.CHANGE_STATUS, batch.statuses)
+        connection.executemany(schema.CHANGE_EXPIRY, batch.expiries)
         before = connection.total_changes()
         connection.executemany(schema.MOVE_MONEY, batch.moves())
         moved = connection.total_changes() - before
@@ -234,6 +239,10 @@ class _Batch:
         self.accounts: list[Row] = []
         self.cards: list[Row] = []
         self.transactions: list[Row] = []
+        self.adjustments: list[Row] = []
+        self.limits: list[Row] = []
+        self.statuses: list[Row] = []
+        self.expiries: list[Row] = []
         self.changes: dict[str, tuple[int, int]] = {}
 
     def add(self, commit: int, record: ShardRecord) -> None:
@@ -242,6 +251,8 @@ class _Batch:
                 self._add_transaction(commit, record.shard, entry)
             elif isinstance(entry, CardIssued):
                 self.cards.append(_card_row(entry))
+            elif isinstance(entry, Change):
+                self._add_change(commit, record.shard, entry)
             else:
                 assert isinstance(entry, AccountOpened), entry
                 self.accounts.append(_account_row(record.shard, entry))
@@ -252,11 +263,26 @@ class _Batch:
 
     def _add_transaction(self, commit: int, shard: int, entry: Transaction) -> None:
         account = entry.account
-        balance, held = entry.balance_change, entry.held_change
+        self._move(account, entry.balance_change, entry.held_change)
+        self.transactions.append(_transaction_row(commit, shard, entry, account))
+
+    def _add_change(self, commit: int, shard: int, entry: Change) -> None:
+        value, token = entry.value, entry.pan_hash.hex()
+        if entry.name == "limit_changed":
+            self.limits.append((value, entry.account))
+        elif entry.name == "card_status_changed":
+            self.statuses.append((CARD_STATUSES[value], token))
+        elif entry.name == "card_expiry_changed":
+            self.expiries.append((f"{value:04d}", token))
+        else:
+            assert entry.name == "adjusted", entry.name
+            self._move(entry.account, entry.balance_change, 0)
+            self.adjustments.append(_adjustment_row(commit, shard, entry))
+
+    def _move(self, account: str, balance: int, held: int) -> None:
         if balance or held:
             before = self.changes.get(account, (0, 0))
             self.changes[account] = (before[0] + balance, before[1] + held)
-        self.transactions.append(_transaction_row(commit, shard, entry, account))
 
 
 def _account_row(shard: int, entry: AccountOpened) -> Row:
@@ -311,4 +337,19 @@ def _transaction_row(commit: int, shard: int, entry: Transaction, account: str) 
         entry.transaction_amount,
         letters_of(currency) if currency else None,
         original << PLACE_SHARD_BITS | shard if original else None,
+    )
+
+
+def _adjustment_row(commit: int, shard: int, entry: Change) -> Row:
+    return (
+        entry.sequence << PLACE_SHARD_BITS | shard,
+        commit,
+        entry.at,
+        entry.name,
+        entry.account,
+        abs(entry.balance_change),
+        letters_of(entry.currency),
+        entry.balance_change,
+        entry.operator,
+        entry.reason,
     )

@@ -44,8 +44,8 @@ CREATE TABLE transactions (
     held_change INTEGER NOT NULL,
     approved INTEGER,
     response_code TEXT,
-    mti TEXT NOT NULL,
-    stan TEXT NOT NULL,
+    mti TEXT,
+    stan TEXT,
     rrn TEXT,
     merchant TEXT,
     merchant_name TEXT,
@@ -53,7 +53,10 @@ CREATE TABLE transactions (
     terminal TEXT,
     transaction_amount INTEGER,
     transaction_currency TEXT,
-    original_place INTEGER
+    original_place INTEGER,
+    -- of an adjustment: who and why
+    operator TEXT,
+    reason TEXT
 ) STRICT;
 CREATE TABLE position (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -94,4 +97,14 @@ INSERT INTO transactions (
 MOVE_MONEY = """
 UPDATE accounts SET balance = balance + ?, held = held + ? WHERE account = ?
 """
+INSERT_ADJUSTMENT = """
+INSERT INTO transactions (
+    place, commit_number, at, kind, account, amount, currency, balance_change,
+    held_change, operator, reason
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)
+"""
+# Of the accounts and cards as they were changed, in order.
+CHANGE_LIMIT = "UPDATE accounts SET credit_limit = ? WHERE account = ?"
+CHANGE_STATUS = "UPDATE cards SET status = ? WHERE token = ?"
+CHANGE_EXPIRY = "UPDATE cards SET expiry = ? WHERE token = ?"
 ADVANCE = "UPDATE position SET commit_number = ?"

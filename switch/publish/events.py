@@ -11,6 +11,7 @@ Rule 4: fields are only ever added. A field that says nothing of a kind of entry
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from switch.ledger._entry import (
     CARD_STATUSES,
     AccountOpened,
     CardIssued,
+    Change,
     Entry,
     Transaction,
     decode_entries,
@@ -82,6 +84,11 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     expiry: str | None = None
     status: str | None = None
     transmitted_at: str | None = None  # field 7 with its year
+    previous_credit_limit: int | None = None
+    previous_expiry: str | None = None
+    previous_status: str | None = None
+    operator: str | None = None
+    reason: str | None = None
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -110,6 +117,8 @@ def record_events(commit: int, record: ShardRecord) -> Iterator[Event]:
             yield _transaction(entry, shard, commit)
         elif isinstance(entry, CardIssued):
             yield _card(entry, shard, commit)
+        elif isinstance(entry, Change):
+            yield _change(entry, shard, commit)
         else:
             yield _account(entry, shard, commit)
 
@@ -215,6 +224,8 @@ def _account(entry: Entry, shard: int, commit: int) -> Event:
         commit=commit,
         balance_change=entry.balance,
         credit_limit=entry.credit_limit,
+        operator=entry.operator or None,
+        reason=entry.reason or None,
     )
 
 
@@ -235,4 +246,46 @@ def _card(entry: CardIssued, shard: int, commit: int) -> Event:
         last_four=entry.last_four,
         expiry=f"{entry.expiry:04d}",
         status=CARD_STATUSES[entry.status],
+        operator=entry.operator or None,
+        reason=entry.reason or None,
     )
+
+
+def _change(entry: Change, shard: int, commit: int) -> Event:
+    is_of_card = entry.card_index is not None
+    changed = entry.balance_change
+    return Event(
+        id=f"{shard}-{entry.sequence}",
+        kind=entry.name,
+        account=entry.account,
+        amount=abs(changed) if changed else None,
+        currency=None if is_of_card else letters_of(entry.currency),
+        approved=None,
+        response_code=None,
+        stan=None,
+        rrn=None,
+        at=_times.text(entry.at),
+        commit=commit,
+        balance_change=changed,
+        card_token=entry.pan_hash.hex() if is_of_card else None,
+        last_four=entry.last_four or None,
+        operator=entry.operator,
+        reason=entry.reason,
+        **_values(entry),
+    )
+
+
+def _values(entry: Change) -> dict[str, Any]:
+    """What it is now, and what it was before."""
+    value, previous = entry.value, entry.previous
+    if entry.name == "limit_changed":
+        return {"credit_limit": value, "previous_credit_limit": previous}
+    if entry.name == "card_expiry_changed":
+        return {"expiry": f"{value:04d}", "previous_expiry": f"{previous:04d}"}
+    if entry.name == "card_status_changed":
+        return {
+            "status": CARD_STATUSES[value],
+            "previous_status": CARD_STATUSES[previous],
+        }
+    assert entry.name == "adjusted", entry.name
+    return {}

@@ -4,6 +4,7 @@ Invariant: whatever is asked, in whatever order and however often,
 - the same request gets the same answer, or 91 once an approval was withdrawn;
 - an approval never makes available funds negative;
 - balance and holds are the sums of what the entries say, and of what was answered;
+- what an operator did is what the entry says, and nothing else is changed by it;
 - replaying the packed entries, from anywhere, leads to the same state.
 """
 
@@ -14,14 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switch.ledger import (
+    CARD_STATUSES,
     AccountOpened,
     CardIssued,
+    Change,
+    ChangeRefused,
     Limits,
     Request,
     State,
     Transaction,
+    adjust,
     apply,
     apply_payload,
+    change_card_expiry,
+    change_card_status,
+    change_limit,
     decide,
     decide_expiries,
     decide_withdrawal,
@@ -31,6 +39,8 @@ from switch.ledger import (
 )
 
 NOW = 1_764_000_000_000
+# when, response code, approval code
+Answer = tuple[int, str, str | None]
 CURRENCIES = (826, 978)
 MTIS = {1: "0100", 2: "0200", 3: "0120", 4: "0220", 5: "0400"}
 CARDS = [bytes([number]) * 16 for number in range(4)]  # the last is nobody's
@@ -48,6 +58,16 @@ requests = st.fixed_dictionaries(
         "original": st.tuples(st.integers(1, 4), st.integers(1, 6)),
         "replacement": st.sampled_from([None, None, 50]),
         "minutes": st.sampled_from([0, 0, 1, 30]),
+        # before it, by an operator: what, of which account and its card, and to what
+        "change": st.one_of(
+            st.none(),
+            st.none(),
+            st.tuples(
+                st.sampled_from(["limit", "adjust", "status", "expiry"]),
+                st.integers(0, 3),
+                st.integers(-300, 300),
+            ),
+        ),
         # of an earlier approval, by its number: the answer came too late
         "withdrawn": st.sampled_from([None, None, None, 0, 1, 2]),
     }
@@ -90,6 +110,33 @@ def build(values: dict[str, Any]) -> Request:
     )
 
 
+def administer(
+    state: State, what: str, number: int, value: int, now: int
+) -> Change | None:
+    """One change; None where it is refused, or the value is that already."""
+    account, card = f"account-{number}", CARDS[number]
+    why: Any = {"operator": "maria", "reason": "because", "now": now}
+    try:
+        if what == "limit":
+            return change_limit(state, account, value, **why)
+        if what == "adjust":
+            return adjust(state, account, value, **why)
+        if what == "status":
+            return change_card_status(state, card, CARD_STATUSES[value % 5], **why)
+        return change_card_expiry(state, card, 9900 + value % 12 + 1, **why)
+    except ChangeRefused:
+        return None
+
+
+def may_be_refused(what: str, number: int, value: int) -> bool:
+    is_known = number < 3
+    return (
+        not is_known
+        or (what, value) == ("adjust", 0)
+        or (what == "limit" and value < 0)
+    )
+
+
 class Auditor:
     """Sums what the entries say; knows nothing of how they came about."""
 
@@ -97,11 +144,16 @@ class Auditor:
         self.balance: dict[str, int] = {}
         self.credit_limit: dict[str, int] = {}
         self.holds: dict[str, dict[int, int]] = defaultdict(dict)
+        self.cards: dict[bytes, tuple[int, int]] = {}
 
     def see(self, entry: object) -> None:
         if isinstance(entry, AccountOpened):
             self.balance[entry.account] = entry.balance
             self.credit_limit[entry.account] = entry.credit_limit
+        elif isinstance(entry, CardIssued):
+            self.cards[entry.pan_hash] = entry.status, entry.expiry
+        elif isinstance(entry, Change):
+            self.see_change(entry)
         elif isinstance(entry, Transaction) and entry.account:
             before = self.available(entry.account)
             self.balance[entry.account] += entry.balance_change
@@ -116,18 +168,41 @@ class Auditor:
             if entry.approved:
                 assert self.available(entry.account) >= min(0, before), entry.name
 
+    def see_change(self, entry: Change) -> None:
+        assert (entry.operator, entry.reason) == ("maria", "because")
+        if entry.name == "limit_changed":
+            assert entry.previous == self.credit_limit[entry.account]
+            self.credit_limit[entry.account] = entry.value
+        elif entry.name == "adjusted":
+            assert entry.previous == self.balance[entry.account]
+            self.balance[entry.account] += entry.balance_change
+            assert entry.value == self.balance[entry.account]
+        else:
+            status, expiry = self.cards[entry.pan_hash]
+            if entry.name == "card_status_changed":
+                assert entry.previous == status
+                self.cards[entry.pan_hash] = entry.value, expiry
+            else:
+                assert entry.previous == expiry
+                self.cards[entry.pan_hash] = status, entry.value
+
     def available(self, account: str) -> int:
         held = sum(self.holds[account].values())
         return self.balance[account] + self.credit_limit[account] - held
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(requests, max_size=40), st.integers(0, 40))
-def test_the_ledger_and_an_auditor_agree(asked, cut):
-    limits = Limits(hold_lifetime_ms=3_600_000, duplicate_window_ms=7_200_000)
+@given(st.lists(requests, max_size=40), st.integers(0, 40), st.booleans())
+def test_the_ledger_and_an_auditor_agree(asked, cut, holds_outlive_the_window):
+    lifetimes_ms = (7_200_000, 3_600_000) if holds_outlive_the_window else (
+        3_600_000, 7_200_000,
+    )  # fmt: skip
+    limits = Limits(
+        hold_lifetime_ms=lifetimes_ms[0], duplicate_window_ms=lifetimes_ms[1]
+    )
     state, packed = bank(limits)
-    first_answers: dict[tuple[object, ...], tuple[int, str, str | None]] = {}
-    approvals: list[tuple[tuple[object, ...], Transaction]] = []
+    first_answers: dict[tuple[object, ...], Answer] = {}
+    approvals: list[tuple[tuple[object, ...], Transaction, Answer]] = []
     restored = None
     now = NOW
     for step, values in enumerate(asked):
@@ -135,6 +210,14 @@ def test_the_ledger_and_an_auditor_agree(asked, cut):
         for entry in decide_expiries(state, now):
             packed.append(entry.encode())
             apply(state, entry)
+        if values["change"] is not None:
+            what, number, value = values["change"]
+            change = administer(state, what, number, value, now)
+            if may_be_refused(what, number, value):
+                assert change is None
+            if change is not None:
+                packed.append(change.encode())
+                apply(state, change)
         decision = decide(state, build(values), now)
         answer = (now, decision.response_code, decision.approval_code)
         key = (values["kind"], values["card"], values["stan"], values["rrn"])
@@ -148,15 +231,16 @@ def test_the_ledger_and_an_auditor_agree(asked, cut):
             packed.append(entry.encode())
             apply(state, entry)
             if decision.approved:
-                approvals.append((key, entry))
+                approvals.append((key, entry, answer))
         if values["withdrawn"] is not None and values["withdrawn"] < len(approvals):
-            late_key, approval = approvals.pop(values["withdrawn"])
+            late_key, approval, told = approvals.pop(values["withdrawn"])
             withdrawal = decide_withdrawal(state, approval, now)
             if withdrawal is not None:
                 packed.append(withdrawal.encode())
                 apply(state, withdrawal)
-                answered_at, *_ = first_answers[late_key]
-                first_answers[late_key] = (answered_at, "91", None)
+                # an older one of the same key is nobody's first answer any more
+                if first_answers[late_key] is told:
+                    first_answers[late_key] = (told[0], "91", None)
         if step == cut:
             restored = (restore(dump(state), Limits()), state.sequence)
     check_books(state, packed)
@@ -171,6 +255,10 @@ def check_books(state: State, packed: list[bytes]) -> None:
         assert view.balance == auditor.balance[view.account]
         assert view.held == sum(auditor.holds[view.account].values())
         assert view.available == auditor.available(view.account)
+    for pan_hash, (status, expiry) in auditor.cards.items():
+        card = state.card(pan_hash)
+        assert card is not None
+        assert (card.status, card.expiry) == (status, expiry)
     open_holds = {hold.sequence: hold.remaining for hold in state.holds()}
     audited = {}
     for holds in auditor.holds.values():
@@ -194,4 +282,5 @@ def check_replay(state: State, packed: list[bytes], restored) -> None:
         # entries that a snapshot has already are skipped, not applied again
         assert apply_payload(later, b"".join(packed), 1) == len(packed) - sequence
         assert list(later.accounts()) == list(state.accounts())
+        assert list(map(later.card, CARDS)) == list(map(state.card, CARDS))
         assert later.sequence == state.sequence

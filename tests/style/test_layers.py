@@ -27,6 +27,8 @@ _BELOW_APP = {
         "config",
         "clock",
         "check",
+        "admin",
+        "rows",
     ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
@@ -45,7 +47,10 @@ ALLOWED: dict[str, set[str]] = {
     "follower": {*_BELOW_SHARD, "observe", "projection"},
     # What opens a data directory, and what works on one while no daemon does.
     "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
-    "imports": {*_BELOW_SHARD, "shard", "config", "embedded"},
+    "rows": {"iso8583", "ledger", "keys"},
+    "imports": {*_BELOW_SHARD, "shard", "config", "embedded", "rows"},
+    # What operators do: beside the links, not through them.
+    "admin": {*_BELOW_SHARD, "shard", "observe", "rows"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "config": {"iso8583", "ledger", "link"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},

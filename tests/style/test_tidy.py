@@ -44,7 +44,13 @@ BANS = [
     Ban(r"\bos\.path\b", "os.path", "pathlib.Path", (".py",)),
     Ban(r"\bget_event_loop\(", "get_event_loop", "get_running_loop", (".py", ".pyx")),
     Ban(r"\bfloat\(.*(amount|balance|held)", "money as float", "integer minor units"),
-    Ban(r"(?i)\bauthoriz", "American spelling", "`authoris…`", (*CODE, ".md")),
+    # but for the header of HTTP, in quotes or with its colon
+    Ban(
+        r'(?i)\bauthoriz(?!ation"|ation: )',
+        "American spelling",
+        "`authoris…`",
+        (*CODE, ".md"),
+    ),
     Ban(r"\bpickle\b", "pickle", "msgspec or struct", (".py", ".pyx"), SHIPPED),
 ]
 

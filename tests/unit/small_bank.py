@@ -16,7 +16,11 @@ from switch.ledger import (
     Limits,
     Request,
     State,
+    adjust,
     apply,
+    change_card_expiry,
+    change_card_status,
+    change_limit,
     decide,
     decide_expiries,
     decide_withdrawal,
@@ -101,6 +105,22 @@ class SmallBank:
         assert entry is not None
         self.take(state, entry)
 
+    def administer(self, account: str, pan: str, now: int = NOW) -> None:
+        """A change of each kind; the card is as it was when it is over."""
+        state = self.shard(account)
+        pan_hash = SEALED[pan][0]
+        why: dict[str, Any] = {"operator": "maria", "reason": "asked for", "now": now}
+        for change in (
+            lambda: change_limit(state, account, 2_500, **why),
+            lambda: adjust(state, account, -125, **why),
+            lambda: change_card_status(state, pan_hash, "lost", **why),
+            lambda: change_card_expiry(state, pan_hash, 5_012, **why),
+            lambda: change_card_status(state, pan_hash, "active", **why),
+        ):
+            entry = change()
+            assert entry is not None
+            self.take(state, entry)
+
     def take(self, state: State, entry: Entry) -> None:
         apply(state, entry)
         self._pending[state.shard].append(entry)
@@ -161,6 +181,7 @@ def ask_everything(bank: SmallBank, account: str = MAIN) -> None:
     too_late = bank.ask(FINANCIAL, amount=90, **common)
     bank.withdraw(too_late, account)
     bank.end_holds(NOW + 8 * 86_400_000)
+    bank.administer(account, MAIN_PAN, NOW + 8 * 86_400_000)
 
 
 def opened_bank(shard_count: int = SHARD_COUNT) -> SmallBank:

@@ -6,6 +6,7 @@ sum of the open ones. Here each entry that breaks it is forged, with right check
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -26,7 +27,9 @@ from switch.ledger import (
     Limits,
     Request,
     State,
+    adjust,
     apply,
+    change_card_status,
     decide,
     dump,
 )
@@ -37,8 +40,10 @@ from tests.unit.small_bank import (
     FINANCIAL_ADVICE,
     JOINT,
     MAIN,
+    MAIN_PAN,
     NOW,
     PANS,
+    SEALED,
     SHARD_COUNT,
     SPARE_PAN,
     STERLING,
@@ -52,6 +57,8 @@ from tests.unit.small_bank import (
 # Where in a packed transaction (see _entry.pxd): header, PAN hash, account, card,
 # amount, then these.
 ACCOUNT, BALANCE_CHANGE, HELD_CHANGE, ORIGINAL = 28, 44, 52, 76
+# and in a packed change: header, PAN hash, account, card, balance change, value.
+CHANGED_BY, PREVIOUS = 36, 52
 
 
 def make(directory: Path, *, snapshots: bool = False) -> SmallBank:
@@ -266,7 +273,58 @@ def unknown_kind(bank: SmallBank) -> tuple[bytes, list[str]]:
     ]
 
 
+def changed(bank: SmallBank, make: Callable[..., Entry | None]) -> Entry:
+    entry = make(bank.shard(MAIN), operator="maria", reason="because", now=NOW)
+    assert entry is not None
+    return entry
+
+
+def balance_of(bank: SmallBank) -> int:
+    view = bank.shard(MAIN).account(MAIN)
+    assert view is not None
+    return view.balance
+
+
+def adjusted_by_more_than_it_says(bank: SmallBank) -> tuple[bytes, list[str]]:
+    entry = changed(bank, lambda state, **why: adjust(state, MAIN, 5, **why))
+    balance = balance_of(bank)
+    return forged(entry, ("q", CHANGED_BY, 500)), [
+        (
+            f"entry 0-{entry.sequence}: adjusted: expected {balance + 500}, the sum "
+            f"of the account's entries, got {balance + 5}"
+        )
+    ]
+
+
+def adjusted_from_another_balance(bank: SmallBank) -> tuple[bytes, list[str]]:
+    entry = changed(bank, lambda state, **why: adjust(state, MAIN, 5, **why))
+    balance = balance_of(bank)
+    return forged(entry, ("q", PREVIOUS, 1)), [
+        f"entry 0-{entry.sequence}: adjusted: expected {balance} before it, got 1",
+        (
+            f"commit 5, shard 0: shard 0 entry {entry.sequence}: adjusted: expected to "
+            f"find 1, got {balance}"
+        ),
+    ]
+
+
+def another_status_before(bank: SmallBank) -> tuple[bytes, list[str]]:
+    pan_hash = SEALED[MAIN_PAN][0]
+    entry = changed(
+        bank, lambda state, **why: change_card_status(state, pan_hash, "lost", **why)
+    )
+    return forged(entry, ("q", PREVIOUS, 3)), [
+        (
+            f"commit 5, shard 0: shard 0 entry {entry.sequence}: card_status_changed: "
+            "expected to find 3, got 0"
+        ),
+    ]
+
+
 FORGERIES = [
+    adjusted_by_more_than_it_says,
+    adjusted_from_another_balance,
+    another_status_before,
     beyond_available,
     hold_beyond_available,
     no_such_hold,

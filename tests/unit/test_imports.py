@@ -11,13 +11,9 @@ import pytest
 from switch.cli import exits
 from switch.cli.imports import PROBLEMS_SHOWN_MAX
 from switch.cli.main import main
-from switch.imports import (
-    BATCH_ROWS,
-    MONEY_MAX,
-    PROBLEMS_MAX,
-    ImportRefused,
-    import_accounts,
-)
+from switch.imports import BATCH_ROWS, import_accounts
+from switch.ledger import MONEY_MAX
+from switch.rows import PROBLEMS_MAX, ImportRefused
 from tests.unit.import_files import (
     ACCOUNTS,
     CARDS,

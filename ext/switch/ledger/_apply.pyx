@@ -4,14 +4,15 @@
 Pure: what it does follows from the state and the entry alone, so that replaying the
 journal leads to the same state again.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from switch.ledger._entry cimport (
-    ACCOUNT_OPENED, ADVISED_HOLD, ADVISED_POSTING, CARD_ISSUED, FLAG_REVERSED_BEFORE,
-    FLAG_APPROVED, HELD, HOLD_EXPIRED, NO_INDEX, POSTED, REVERSAL_REMEMBERED,
-    WITHDRAWN, AccountOpened, CardIssued, Entry, EntryHeader, Transaction,
-    TransactionBody, unpack_entry,
+    ACCOUNT_OPENED, ADJUSTED, ADVISED_HOLD, ADVISED_POSTING, CARD_ISSUED,
+    CARD_STATUS_CHANGED, FLAG_APPROVED, FLAG_REVERSED_BEFORE, HELD, HOLD_EXPIRED,
+    LIMIT_CHANGED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, WITHDRAWN, AccountOpened,
+    CardIssued, Change, ChangeBody, Entry, EntryHeader, Transaction, TransactionBody,
+    unpack_entry,
 )
 from switch.ledger._state cimport (
     NONE, RECORD_CLOSED, RECORD_DECLINED, RECORD_HOLD_OPEN, RECORD_POSTED,
@@ -33,6 +34,8 @@ cpdef int apply(State state, Entry entry) except -1:
         _open_account(state, <AccountOpened> entry)
     elif entry.kind == CARD_ISSUED:
         _issue_card(state, <CardIssued> entry)
+    elif entry.kind >= LIMIT_CHANGED:
+        _change(state, <Change> entry)
     else:
         _apply_transaction(state, <Transaction> entry)
     state.advance(entry.sequence, entry.at)
@@ -65,7 +68,7 @@ def apply_payload(
 
 cdef int _open_account(State state, AccountOpened entry) except -1:
     cdef Account account
-    if state.find_account(entry.name, entry.body.name_size) != NONE:
+    if state.find_account(entry.text, entry.sizes.name) != NONE:
         raise StateError(
             f"shard {state.shard} entry {entry.sequence}: account is open already"
         )
@@ -73,8 +76,8 @@ cdef int _open_account(State state, AccountOpened entry) except -1:
     account.balance = entry.body.balance
     account.credit_limit = entry.body.credit_limit
     account.currency = entry.body.currency
-    account.name_size = entry.body.name_size
-    state.add_account(&account, entry.name)
+    account.name_size = entry.sizes.name
+    state.add_account(&account, entry.text)
     return 0
 
 
@@ -98,6 +101,46 @@ cdef int _issue_card(State state, CardIssued entry) except -1:
     card.status = entry.body.status
     card.sealed_pan_size = entry.body.sealed_pan_size
     state.add_card(&card)
+    return 0
+
+
+cdef int _change(State state, Change entry) except -1:
+    cdef ChangeBody* body = &entry.body
+    cdef Account* account
+    cdef Card* card
+    if body.account >= state.account_count:
+        raise StateError(
+            f"shard {state.shard} entry {entry.sequence}: no account {body.account}"
+        )
+    account = &state.accounts_table[body.account]
+    if entry.kind == LIMIT_CHANGED:
+        _expect_previous(state, entry, account.credit_limit)
+        account.credit_limit = body.value
+        return 0
+    if entry.kind == ADJUSTED:
+        _expect_previous(state, entry, account.balance)
+        account.balance += body.balance_change
+        return 0
+    if body.card >= state.card_count:
+        raise StateError(
+            f"shard {state.shard} entry {entry.sequence}: no card {body.card}"
+        )
+    card = &state.cards_table[body.card]
+    if entry.kind == CARD_STATUS_CHANGED:
+        _expect_previous(state, entry, card.status)
+        card.status = <uint8_t> body.value
+    else:
+        _expect_previous(state, entry, card.expiry)
+        card.expiry = <uint16_t> body.value
+    return 0
+
+
+cdef int _expect_previous(State state, Change entry, int64_t got) except -1:
+    if entry.body.previous != got:
+        raise StateError(
+            f"shard {state.shard} entry {entry.sequence}: {entry.name}: expected to "
+            f"find {entry.body.previous}, got {got}"
+        )
     return 0
 
 

@@ -10,6 +10,9 @@ cdef enum:
     TEXT_SIZE_MAX = 87          # the three above, one after the other
     PAN_HASH_SIZE = 16
     SEALED_PAN_SIZE_MAX = 40
+    OPERATOR_SIZE_MAX = 32
+    REASON_SIZE_MAX = 200
+    CHANGE_TEXT_SIZE_MAX = 264  # account name, operator, reason
     RRN_SIZE = 12
     NO_INDEX = 0x7FFFFFFF       # no account, no card: the PAN is not one of ours
 
@@ -26,6 +29,10 @@ cdef enum Kind:
     REVERSAL_REMEMBERED = 10
     HOLD_EXPIRED = 11
     WITHDRAWN = 12
+    LIMIT_CHANGED = 13
+    ADJUSTED = 14
+    CARD_STATUS_CHANGED = 15
+    CARD_EXPIRY_CHANGED = 16
 
 cdef enum Flag:
     FLAG_APPROVED = 1           # answered so: a repeat carries field 38 again
@@ -43,7 +50,6 @@ cdef packed struct AccountBody:
     int64_t balance
     int64_t credit_limit
     uint16_t currency
-    uint8_t name_size
 
 cdef packed struct CardBody:
     uint8_t pan_hash[16]
@@ -52,7 +58,22 @@ cdef packed struct CardBody:
     uint8_t status
     uint8_t last_four[4]
     uint8_t sealed_pan_size
-    uint8_t name_size
+
+cdef packed struct ChangeBody:
+    uint8_t pan_hash[16]        # zeros: it is about the account
+    uint32_t account
+    uint32_t card
+    int64_t balance_change
+    int64_t value               # credit limit, balance, status or YYMM, as it is now
+    int64_t previous            # and as it was
+    uint16_t currency
+    uint8_t last_four[4]
+
+# Of the texts of an account, a card or a change; they follow one after the other.
+cdef packed struct TextSizes:
+    uint8_t name
+    uint8_t operator_name
+    uint8_t reason
 
 cdef packed struct Trace:
     uint64_t transmitted        # field 7, MMDDhhmmss as a number
@@ -96,15 +117,27 @@ cdef class Entry:
     cdef int unpack(self, const uint8_t* data, Py_ssize_t size) except -1
 
 
-cdef class AccountOpened(Entry):
+cdef class Attributed(Entry):
+    cdef TextSizes sizes
+    cdef uint8_t text[CHANGE_TEXT_SIZE_MAX]     # account name, operator, reason
+    cdef int put_texts(self, object account, object operator, object reason) except -1
+    # Where the body of the kind is, and its size.
+    cdef uint8_t* body_start(self) noexcept
+    cdef Py_ssize_t body_size(self) noexcept
+    cdef Py_ssize_t unpack_start(self, const uint8_t* data, Py_ssize_t size) except -1
+
+
+cdef class AccountOpened(Attributed):
     cdef AccountBody body
-    cdef uint8_t name[ACCOUNT_NAME_SIZE_MAX]
 
 
-cdef class CardIssued(Entry):
+cdef class CardIssued(Attributed):
     cdef CardBody body
-    cdef uint8_t name[ACCOUNT_NAME_SIZE_MAX]
     cdef uint8_t sealed[SEALED_PAN_SIZE_MAX]
+
+
+cdef class Change(Attributed):
+    cdef ChangeBody body
 
 
 cdef class Transaction(Entry):

@@ -8,9 +8,13 @@ ISO 4217 number. The place of an entry in its shard (its *sequence*) is not pack
 a shard record says the first one and the rest follow.
 
     header        kind u8 | version u8 | size u16 (header included) | at i64
-    account       balance i64 | credit limit i64 | currency u16 | name size u8 | name
+    account       balance i64 | credit limit i64 | currency u16 | texts
     card          PAN hash 16 | account u32 | expiry YYMM u16 | status u8
-                  | last four digits 4 | sealed size u8 | name size u8 | name | sealed
+                  | last four digits 4 | sealed size u8 | texts | sealed
+    change        PAN hash 16 | account u32 | card u32 | balance change i64 | value i64
+                  | previous value i64 | currency u16 | last four digits 4 | texts
+    texts         sizes of account name, operator and reason u8 each; then these three:
+                  operator and reason are empty in an import
     transaction   see TransactionBody in _entry.pxd; then account name, merchant
                   (field 42), merchant name and location (field 43)
 
@@ -38,6 +42,10 @@ KIND_NAMES = {
     REVERSAL_REMEMBERED: "reversal_remembered",
     HOLD_EXPIRED: "hold_expired",
     WITHDRAWN: "withdrawn",
+    LIMIT_CHANGED: "limit_changed",
+    ADJUSTED: "adjusted",
+    CARD_STATUS_CHANGED: "card_status_changed",
+    CARD_EXPIRY_CHANGED: "card_expiry_changed",
 }
 CARD_STATUSES = ("active", "restricted", "lost", "stolen", "closed")
 
@@ -95,26 +103,102 @@ cdef int _expect_size(Py_ssize_t expected, Py_ssize_t got, str what) except -1:
     return 0
 
 
-cdef class AccountOpened(Entry):
+cdef class Attributed(Entry):
+    """What is done to an account or a card: of which account, by whom, and why."""
+
+    @property
+    def account(self):
+        return _text(self.text, self.sizes.name)
+
+    @property
+    def operator(self):
+        return _text(self.text + self.sizes.name, self.sizes.operator_name)
+
+    @property
+    def reason(self):
+        cdef Py_ssize_t start = <Py_ssize_t> self.sizes.name + self.sizes.operator_name
+        return PyBytes_FromStringAndSize(
+            <const char*> self.text + start, self.sizes.reason
+        ).decode("utf-8", "replace")
+
+    cdef int put_texts(
+        self, object account, object operator, object reason
+    ) except -1:
+        cdef bytes name = _fitting(account, "account", 1, ACCOUNT_NAME_SIZE_MAX)
+        cdef bytes who = _fitting(operator, "operator", 0, OPERATOR_SIZE_MAX)
+        cdef bytes why = _fitting(
+            reason.encode("utf-8"), "reason", 0, REASON_SIZE_MAX
+        )
+        self.sizes.name = <uint8_t> len(name)
+        self.sizes.operator_name = <uint8_t> len(who)
+        self.sizes.reason = <uint8_t> len(why)
+        memcpy(self.text, <const char*> name, len(name))
+        memcpy(self.text + len(name), <const char*> who, len(who))
+        memcpy(self.text + len(name) + len(who), <const char*> why, len(why))
+        return 0
+
+    cdef uint8_t* body_start(self) noexcept:
+        return NULL
+
+    cdef Py_ssize_t body_size(self) noexcept:
+        return 0
+
+    cdef Py_ssize_t pack(self, uint8_t* out) except -1:
+        cdef uint8_t* at = out + sizeof(EntryHeader)
+        cdef Py_ssize_t texts = _texts_size(&self.sizes)
+        memcpy(at, self.body_start(), self.body_size())
+        at += self.body_size()
+        memcpy(at, &self.sizes, sizeof(TextSizes))
+        at += sizeof(TextSizes)
+        memcpy(at, self.text, texts)
+        at += texts
+        _put_header(self, at - out, out)
+        return at - out
+
+    cdef int unpack(self, const uint8_t* data, Py_ssize_t size) except -1:
+        """Takes what all have; raises unless the data ends there."""
+        cdef Py_ssize_t used = self.unpack_start(data, size)
+        _expect_size(used, size, self.name)
+        return 0
+
+    cdef Py_ssize_t unpack_start(self, const uint8_t* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t head = self.body_size() + <Py_ssize_t> sizeof(TextSizes)
+        cdef Py_ssize_t texts
+        if size < head:
+            _expect_size(head, size, self.name)
+        memcpy(self.body_start(), data, self.body_size())
+        memcpy(&self.sizes, data + self.body_size(), sizeof(TextSizes))
+        texts = _texts_size(&self.sizes)
+        if size < head + texts:
+            _expect_size(head + texts, size, self.name)
+        if not 1 <= self.sizes.name <= ACCOUNT_NAME_SIZE_MAX:
+            raise EntryError(
+                f"{self.name} entry: account name of {self.sizes.name} bytes"
+            )
+        if texts > CHANGE_TEXT_SIZE_MAX:
+            raise EntryError(f"{self.name} entry: texts of {texts} bytes")
+        memcpy(self.text, data + head, texts)
+        return head + texts
+
+
+cdef inline Py_ssize_t _texts_size(TextSizes* sizes) noexcept:
+    return <Py_ssize_t> sizes.name + sizes.operator_name + sizes.reason
+
+
+cdef class AccountOpened(Attributed):
     """An account with its first balance and its credit limit (minor units)."""
 
     def __init__(
         self, account, int currency, int64_t balance, int64_t credit_limit,
-        *, int64_t at, uint64_t sequence=0,
+        *, int64_t at, uint64_t sequence=0, operator="", reason="",
     ):
-        cdef bytes name = _fitting(account, "account", 1, ACCOUNT_NAME_SIZE_MAX)
+        self.put_texts(account, operator, reason)
         self.kind = ACCOUNT_OPENED
         self.at = at
         self.sequence = sequence
         self.body.balance = balance
         self.body.credit_limit = credit_limit
         self.body.currency = <uint16_t> currency
-        self.body.name_size = <uint8_t> len(name)
-        memcpy(self.name, <const char*> name, len(name))
-
-    @property
-    def account(self):
-        return _text(self.name, self.body.name_size)
 
     @property
     def currency(self):
@@ -128,55 +212,37 @@ cdef class AccountOpened(Entry):
     def credit_limit(self):
         return self.body.credit_limit
 
-    cdef Py_ssize_t pack(self, uint8_t* out) except -1:
-        cdef Py_ssize_t head = sizeof(EntryHeader) + sizeof(AccountBody)
-        cdef Py_ssize_t size = head + self.body.name_size
-        _put_header(self, size, out)
-        memcpy(out + sizeof(EntryHeader), &self.body, sizeof(AccountBody))
-        memcpy(out + head, self.name, self.body.name_size)
-        return size
+    cdef uint8_t* body_start(self) noexcept:
+        return <uint8_t*> &self.body
 
-    cdef int unpack(self, const uint8_t* data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t head = sizeof(AccountBody)
-        if size < head:
-            _expect_size(head, size, "account")
-        memcpy(&self.body, data, head)
-        _expect_size(head + self.body.name_size, size, "account")
-        if not 1 <= self.body.name_size <= ACCOUNT_NAME_SIZE_MAX:
-            raise EntryError(f"account entry: name of {self.body.name_size} bytes")
-        memcpy(self.name, data + head, self.body.name_size)
-        return 0
+    cdef Py_ssize_t body_size(self) noexcept:
+        return sizeof(AccountBody)
 
 
-cdef class CardIssued(Entry):
+cdef class CardIssued(Attributed):
     """A card of an account. The PAN is there twice: as a keyed hash, and sealed."""
 
     def __init__(
         self, bytes pan_hash, bytes sealed_pan, account, uint32_t account_index,
         int expiry, int status, str last_four, *, int64_t at, uint64_t sequence=0,
+        operator="", reason="",
     ):
-        cdef bytes name = _fitting(account, "account", 1, ACCOUNT_NAME_SIZE_MAX)
         cdef bytes hashed = _fitting(pan_hash, "pan_hash", PAN_HASH_SIZE, PAN_HASH_SIZE)
         cdef bytes sealed = _fitting(sealed_pan, "sealed_pan", 0, SEALED_PAN_SIZE_MAX)
         cdef bytes four = _fitting(last_four, "last_four", 4, 4)
         if not 0 <= status < len(CARD_STATUSES):
             raise ValueError(f"status: expected 0 to 4, got {status}")
+        self.put_texts(account, operator, reason)
         self.kind = CARD_ISSUED
         self.at = at
         self.sequence = sequence
         self.body.account = account_index
         self.body.expiry = <uint16_t> expiry
         self.body.status = <uint8_t> status
-        self.body.name_size = <uint8_t> len(name)
         self.body.sealed_pan_size = <uint8_t> len(sealed)
         memcpy(self.body.pan_hash, <const char*> hashed, PAN_HASH_SIZE)
         memcpy(self.body.last_four, <const char*> four, 4)
-        memcpy(self.name, <const char*> name, len(name))
         memcpy(self.sealed, <const char*> sealed, len(sealed))
-
-    @property
-    def account(self):
-        return _text(self.name, self.body.name_size)
 
     @property
     def account_index(self):
@@ -206,33 +272,76 @@ cdef class CardIssued(Entry):
     def last_four(self):
         return _text(self.body.last_four, 4)
 
+    cdef uint8_t* body_start(self) noexcept:
+        return <uint8_t*> &self.body
+
+    cdef Py_ssize_t body_size(self) noexcept:
+        return sizeof(CardBody)
+
     cdef Py_ssize_t pack(self, uint8_t* out) except -1:
-        cdef Py_ssize_t head = sizeof(EntryHeader) + sizeof(CardBody)
-        cdef Py_ssize_t name_size = self.body.name_size
-        cdef Py_ssize_t size = head + name_size + self.body.sealed_pan_size
-        _put_header(self, size, out)
-        memcpy(out + sizeof(EntryHeader), &self.body, sizeof(CardBody))
-        memcpy(out + head, self.name, name_size)
-        memcpy(out + head + name_size, self.sealed, self.body.sealed_pan_size)
-        return size
+        cdef Py_ssize_t start = Attributed.pack(self, out)
+        memcpy(out + start, self.sealed, self.body.sealed_pan_size)
+        _put_header(self, start + self.body.sealed_pan_size, out)
+        return start + self.body.sealed_pan_size
 
     cdef int unpack(self, const uint8_t* data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t head = sizeof(CardBody)
-        if size < head:
-            _expect_size(head, size, "card")
-        memcpy(&self.body, data, head)
-        _expect_size(
-            head + self.body.name_size + self.body.sealed_pan_size, size, "card"
-        )
-        if not 1 <= self.body.name_size <= ACCOUNT_NAME_SIZE_MAX:
-            raise EntryError(f"card entry: name of {self.body.name_size} bytes")
+        cdef Py_ssize_t start = self.unpack_start(data, size)
+        _expect_size(start + self.body.sealed_pan_size, size, self.name)
         if self.body.sealed_pan_size > SEALED_PAN_SIZE_MAX:
-            raise EntryError(f"card entry: seal of {self.body.sealed_pan_size} bytes")
-        memcpy(self.name, data + head, self.body.name_size)
-        memcpy(
-            self.sealed, data + head + self.body.name_size, self.body.sealed_pan_size
-        )
+            raise EntryError(
+                f"{self.name} entry: seal of {self.body.sealed_pan_size} bytes"
+            )
+        memcpy(self.sealed, data + start, self.body.sealed_pan_size)
         return 0
+
+
+cdef class Change(Attributed):
+    """What an operator changed: one value of an account or a card, before and after.
+
+    Made by `switch.ledger._administer`.
+    """
+
+    @property
+    def account_index(self):
+        return self.body.account
+
+    @property
+    def card_index(self):
+        return None if self.body.card == NO_INDEX else self.body.card
+
+    @property
+    def pan_hash(self):
+        """Of the card; sixteen zeros when it is about the account."""
+        return PyBytes_FromStringAndSize(
+            <const char*> self.body.pan_hash, PAN_HASH_SIZE
+        )
+
+    @property
+    def last_four(self):
+        return _text(self.body.last_four, 4).rstrip("\0")
+
+    @property
+    def currency(self):
+        return self.body.currency
+
+    @property
+    def balance_change(self):
+        return self.body.balance_change
+
+    @property
+    def value(self):
+        """Credit limit, balance, number of the status or expiry, as the kind says."""
+        return self.body.value
+
+    @property
+    def previous(self):
+        return self.body.previous
+
+    cdef uint8_t* body_start(self) noexcept:
+        return <uint8_t*> &self.body
+
+    cdef Py_ssize_t body_size(self) noexcept:
+        return sizeof(ChangeBody)
 
 
 cdef class Transaction(Entry):
@@ -411,6 +520,8 @@ cdef Entry unpack_entry(const uint8_t* data, Py_ssize_t size, uint64_t sequence)
         entry = CardIssued.__new__(CardIssued)
     elif HELD <= header.kind <= WITHDRAWN:
         entry = Transaction.__new__(Transaction)
+    elif LIMIT_CHANGED <= header.kind <= CARD_EXPIRY_CHANGED:
+        entry = Change.__new__(Change)
     else:
         raise EntryError(f"entry {sequence}: unknown kind {header.kind}")
     entry.kind = header.kind

@@ -10,4 +10,6 @@ cdef class CardDirectory:
 
     cdef int shard_of(self, const uint8_t* pan_hash) noexcept
     cdef int add(self, const uint8_t* pan_hash, int shard) except -1
+    cdef void _put(self, uint64_t slot) noexcept
+    cdef int _grow(self) except -1
     cdef int _allocate(self, uint64_t count) except -1

@@ -71,11 +71,37 @@ cdef class CardDirectory:
             raise ValueError(f"pan_hash: expected 16 bytes, got {len(pan_hash)}")
         return self.shard_of(<const uint8_t*> PyBytes_AS_STRING(pan_hash))
 
+    def learn(self, bytes pan_hash not None, int shard):
+        """A card that was issued since, and is in that shard's state."""
+        if len(pan_hash) != 16:
+            raise ValueError(f"pan_hash: expected 16 bytes, got {len(pan_hash)}")
+        self.add(<const uint8_t*> PyBytes_AS_STRING(pan_hash), shard)
+
     cdef int add(self, const uint8_t* pan_hash, int shard) except -1:
-        cdef uint64_t tag = _tag(pan_hash)
-        cdef uint64_t at = tag & self.mask
+        if (self.count + 1) * 4 > (self.mask + 1) * 3:
+            self._grow()
+        self._put((_tag(pan_hash) << SHARD_BITS) | <uint64_t> shard)
+        self.count += 1
+        return 0
+
+    cdef void _put(self, uint64_t slot) noexcept:
+        cdef uint64_t at = (slot >> SHARD_BITS) & self.mask
         while self.slots[at]:
             at = (at + 1) & self.mask
-        self.slots[at] = (tag << SHARD_BITS) | <uint64_t> shard
-        self.count += 1
+        self.slots[at] = slot
+
+    cdef int _grow(self) except -1:
+        # A million cards move in some tens of milliseconds, once in a million issues.
+        cdef uint64_t* old = self.slots
+        cdef uint64_t size = self.mask + 1
+        cdef uint64_t at
+        self.slots = <uint64_t*> calloc(size * 2, sizeof(uint64_t))
+        if self.slots == NULL:
+            self.slots = old
+            raise MemoryError(f"card directory: no memory for {size * 2} slots")
+        self.mask = size * 2 - 1
+        for at in range(size):
+            if old[at]:
+                self._put(old[at])
+        free(old)
         return 0

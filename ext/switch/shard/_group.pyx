@@ -17,6 +17,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
+from switch.ledger._administer cimport check_fits, take_place
 from switch.ledger._apply cimport apply
 from switch.ledger._decide cimport decide, undecided
 from switch.ledger._entry cimport ENTRY_SIZE_MAX
@@ -29,6 +30,10 @@ cdef enum:
     CAPACITY_FIRST = 4096
     CAPACITY_KEPT = 1 << 20     # a buffer that grew beyond gives its memory back
     READ_MS_MAX = 100           # from a read to its first entry; more makes no harm
+
+
+class OverCapacity(Exception):  # noqa: N818 -- what happened, not what is wrong
+    """Too many entries wait for their commit: nothing was written, try again."""
 
 
 cdef uint8_t* _with_room(
@@ -228,6 +233,32 @@ cdef class CommitGroup:
         self._waiters_in_flight = []
         self._records = []
         self._withdrawn = set()
+
+    def administer(self, list changes not None, int64_t now):
+        """Writes what operators change, (shard, entry) each, as one: they are in the
+        same commit, or none of them is anywhere.
+
+        An entry may have been made a while ago: it gets its place here. Raises
+        ChangeRefused if one does not fit any more, OverCapacity, or what stopped the
+        journal.
+        """
+        cdef Shard shard
+        cdef Entry entry
+        if self._fault is not None:
+            raise self._fault
+        if self.pending + <uint64_t> len(changes) > self.pending_max:
+            raise OverCapacity(
+                f"expected at most {self.pending_max} entries that wait for their "
+                f"commit, got {self.pending} and {len(changes)} more: try again"
+            )
+        for number, entry in changes:
+            shard = self.shards[number]
+            check_fits(shard.state, entry)
+        for number, entry in changes:
+            shard = self.shards[number]
+            take_place(shard.state, entry, now)
+            shard.write(entry)
+        self.flush()
 
     cdef int hold(self, ReplyBuffer buffer) except -1:
         """Keeps the replies of `buffer` until what is pending now is durable."""

@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import pytest
 
-from switch.cli import demo_daemon, exits
+from switch.cli import demo_daemon, demo_view, exits
+from switch.cli.demo_view import PlainView
 from switch.cli.main import main
 
 VERDICT = {"ok": True, "entries": 7, "accounts": 300, "problems": []}
@@ -50,12 +50,21 @@ def test_it_shows_traffic_and_leaves_nothing(temporary, tmp_path, capsys):
     assert not daemon_runs(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_it_well(temporary, tmp_path, capsys, number):
-    timer = threading.Timer(2.0, os.kill, (os.getpid(), number))
-    timer.start()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_ends_it_well(temporary, tmp_path, capsys, monkeypatch, number):
+    played: list[str] = []
+
+    class Interrupted(PlainView):
+        """Somebody who has seen enough after a few lines."""
+
+        def show(self, exchange):
+            super().show(exchange)
+            played.append(exchange.what)
+            if len(played) == 5:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(demo_view, "make_view", Interrupted)
     assert main(["demo", "--rate", "50"]) == exits.OK
-    timer.join()
     assert "journal verify: ok" in capsys.readouterr().out
     assert [*temporary.iterdir()] == []
     assert not daemon_runs(tmp_path)

@@ -7,11 +7,15 @@ from types import MappingProxyType
 
 import aiohttp
 import pytest
+from aiohttp import web
 
-from switch.observe.http import HttpError, HttpServer
+from switch.observe.http import (
+    HttpError,
+    HttpServer,
+    is_from_this_machine,
+    json_response,
+)
 from switch.observe.metrics import make_registry
-
-ACCOUNTS = {"ACC 1": {"balance": 5, "held": 1, "available": 4, "currency": "EUR"}}
 
 
 class Faces:
@@ -19,10 +23,12 @@ class Faces:
     sick: tuple[str, ...] = ()
     links_down: Mapping[str, str] = MappingProxyType({})
 
-    async def account(self, name):
-        if name == "broken":
-            raise RuntimeError("4000001234567899")
-        return ACCOUNTS.get(name)
+    async def local(self, request):
+        local = is_from_this_machine(request)
+        return json_response({"local": local}, 200 if local else 403)
+
+    async def broken(self, _request):
+        raise RuntimeError("4000001234567899")
 
     def server(self, port=0):
         registry, _ = make_registry("1")
@@ -30,7 +36,7 @@ class Faces:
             "127.0.0.1",
             port,
             registry=registry,
-            account=self.account,
+            routes=[web.get("/local", self.local), web.get("/broken", self.broken)],
             not_ready=lambda: self.reasons,
             not_healthy=lambda: self.sick,
             links_down=lambda: self.links_down,
@@ -104,26 +110,18 @@ def test_metrics_are_prometheus_text():
     assert 'switch_build_info{version="1"} 1.0' in body
 
 
-def test_an_account_is_shown_and_another_is_not_found():
+def test_what_is_not_there_is_said_as_json():
     async def ask(get):
-        return [
-            await get("/api/accounts/ACC%201"),
-            await get("/api/accounts/nobody"),
-            await get("/api/accounts/" + "x" * 65),
-            await get("/nowhere"),
-            await get("/healthz", method="POST"),
-        ]
+        return [await get("/nowhere"), await get("/healthz", method="POST")]
 
     answers = run(ask)
-    assert answers[0] == (200, ACCOUNTS["ACC 1"])
-    assert [status for status, _ in answers[1:]] == [404, 404, 404, 405]
-    for status, body in answers[1:]:
+    assert [status for status, _ in answers] == [404, 405]
+    for status, body in answers:
         assert body["error"]["status"] == status
-        assert "nobody" not in str(body)
 
 
 def test_an_unexpected_error_is_json_and_tells_nothing(caplog):
-    status, body = run(lambda get: get("/api/accounts/broken"))
+    status, body = run(lambda get: get("/broken"))
     assert status == 500
     assert body == {
         "error": {"status": 500, "message": "an unexpected error; the log has it"}
@@ -141,8 +139,8 @@ def test_an_unexpected_error_is_json_and_tells_nothing(caplog):
         ("10.0.0.1", 403),
     ],
 )
-def test_an_account_is_shown_under_a_loopback_name_only(host, status):
-    answer = run(lambda get: get("/api/accounts/ACC%201", headers={"Host": host}))
+def test_this_machine_is_known_under_a_loopback_name_only(host, status):
+    answer = run(lambda get: get("/local", headers={"Host": host}))
     assert answer[0] == status
 
 

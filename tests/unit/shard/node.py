@@ -71,6 +71,7 @@ class Node:
         *,
         limits: Limits | None = None,
         submit: Callable[[int, list[ShardRecord]], object] | None = None,
+        schedule: Callable[[Callable[[], object]], object] | None = None,
     ) -> None:
         self.journal = journal
         self.snapshots = MemorySnapshots(journal) if snapshots is None else snapshots
@@ -83,7 +84,7 @@ class Node:
         self.group = CommitGroup(
             self.states,
             submit=submit or (lambda at, records: self.submitted.append((at, records))),
-            schedule=self.ready.append,
+            schedule=schedule or self.ready.append,
             released=self.released.append,
             clock=lambda: self.now,
             head=journal.head,

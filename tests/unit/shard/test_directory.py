@@ -95,3 +95,30 @@ def test_a_hash_has_sixteen_bytes(size):
     directory = CardDirectory(shards(1))
     with pytest.raises(ValueError, match=f"expected 16 bytes, got {size}"):
         directory.shard(bytes(size))
+
+
+@pytest.mark.parametrize("card_count", [0, 766, 767, 768, 5_000])
+def test_a_card_that_is_issued_later_is_learnt(card_count):
+    states = shards(3)
+    directory = CardDirectory(states)
+    for number in range(card_count):
+        issue(states[number % 3], hash_of(number))
+        directory.learn(hash_of(number), number % 3)
+    assert directory.count == card_count
+    for number in range(card_count):
+        assert directory.shard(hash_of(number)) == number % 3
+    unknown = hash_of(card_count)
+    assert directory.shard(unknown) == default_shard(unknown, 3)
+    with pytest.raises(ValueError, match="expected 16 bytes, got 3"):
+        directory.learn(b"abc", 0)
+
+
+def test_it_grows_before_it_is_full():
+    """Else looking for a card that is not there would go round for ever."""
+    states = shards(1)
+    directory = CardDirectory(states)
+    for number in range(4_096):
+        directory.learn(hash_of(number), 0)
+        if number & (number - 1) == 0:
+            assert directory.shard(b"\xff" * 16) == 0
+    assert directory.count == 4_096
