@@ -41,7 +41,10 @@ def test_every_request_is_answered_and_counted(respond, cards_file):
     assert result.declined == result.response_codes["51"]
     assert result.declined == pytest.approx(result.answered / 4, abs=1)
     assert 0 < result.latency_ms.p50 <= result.latency_ms.p99 <= result.latency_ms.max
-    assert result.answered_per_second == pytest.approx(result.answered / 0.3, rel=0.3)
+    # at most a window a connection of answers came after the time was up
+    assert result.answered_per_second == pytest.approx(
+        result.answered / result.seconds, rel=0.01, abs=2 * 8 / result.seconds
+    )
 
 
 def test_requests_are_unique_and_well_formed(respond, cards_file):
