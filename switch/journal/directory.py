@@ -41,6 +41,8 @@ TOKENS_NAME = "tokens.json"
 _BEFORE_JOURNAL = {
     *(LOCK_NAME, PAN_KEY_NAME, PAN_KEY_NAME + ".new"),
     *(TOKENS_NAME, TOKENS_NAME + ".new", "lost+found"),
+    # SQLite's, of a journal whose own name a power loss has taken
+    JOURNAL_NAME + "-journal",
 }
 # What exists only when there was a journal.
 _AFTER_JOURNAL = {SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME}
