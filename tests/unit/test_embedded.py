@@ -33,9 +33,6 @@ from tests.unit.small_bank import STERLING, record
 ROOT = Path(__file__).parents[2]
 
 
-FULL = 2  # of PRAGMA synchronous
-
-
 @pytest.fixture
 def config(tmp_path):
     return config_of(tmp_path)
@@ -422,22 +419,3 @@ def test_a_damaged_snapshot_is_passed_over_and_said(config, caplog):
         assert store.recovered.states[0].account("a")
         assert store.recovered.entries_replayed == 1
     assert "snapshot passed over" in caplog.text
-
-
-# --- durability
-
-
-def test_what_it_opens_syncs_every_commit(config, monkeypatch):
-    """The power-loss simulation shows what `synchronous = FULL` is worth to a journal;
-    this, that the switch's own is opened so."""
-    modes = []
-
-    class Watched(SqliteJournal):
-        def append(self, at, records):
-            modes.append(self._connection.execute("PRAGMA synchronous").get)
-            return super().append(at, records)
-
-    monkeypatch.setattr(embedded, "SqliteJournal", Watched)
-    with open_store(config) as store:
-        append_account(store)
-    assert modes == [FULL]
