@@ -63,7 +63,7 @@ def open_store(
         keys = _load_keys(directory, config.keys.pan_key_file)
         journal = SqliteJournal.open(
             directory.path,
-            shard_count=config.journal.shards if directory.is_new else None,
+            shard_count=config.journal.shards,
             key_fingerprint=keys.fingerprint,
             vfs=vfs,
         )

@@ -7,6 +7,7 @@ it is. What is written to a peer is told the moment it leaves.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -31,11 +32,13 @@ DEADLINES_MS = (5_000, 1_000)
 
 
 def config_of(directory: Path, ledger: LedgerSettings | None = None) -> Config:
-    """With the key beside the directory, where no power loss gets at it."""
+    """With the key beside the directory, where no power loss gets at it: always the
+    same one, because it says in which shard an unknown card's requests are."""
     key = directory.parent / "pan.key"
     if not key.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        sealed_file.create(key)
+        with mock.patch.object(secrets, "token_bytes", bytes):
+            sealed_file.create(key)
     return Config(
         data_directory=str(directory),
         keys=KeysSettings(pan_key_file=str(key)),
@@ -90,14 +93,19 @@ class EmbeddedSwitch(Switch):
         self.store = store
         self.heard = heard
         self.at = 0
+        self.problem: Exception | None = None
 
     def open_line(self, scheme: int) -> Line:
         line = self.connect_by_another_link(DEADLINES_MS[scheme], scheme)
         reader = FrameReader(self.framing)
 
         def told(data: bytes) -> None:
-            for frame in reader.feed(data):
-                self.heard(line, self.codec.decode(frame))
+            # What is raised in here the connection would take for a broken socket.
+            try:
+                for frame in reader.feed(data):
+                    self.heard(line, self.codec.decode(frame))
+            except Exception as error:  # noqa: BLE001 -- raised again below
+                self.problem = self.problem or error
 
         line.transport.writes = _Leaving(told)
         return line
@@ -118,8 +126,20 @@ class EmbeddedSwitch(Switch):
 
     def make_durable(self) -> None:
         """As the commit thread does it."""
-        self.group.committed(self.append())
+        self.hear_of(self.append())
         self.store.journal.tend()
+
+    def hear_of(self, number: int) -> None:
+        self.group.committed(number)
+        self._raise_problem()
+
+    def turn(self) -> None:
+        super().turn()
+        self._raise_problem()
+
+    def _raise_problem(self) -> None:
+        if self.problem is not None:
+            raise self.problem
 
     def open_bank(self, told: Callable[[], object]) -> None:
         """The accounts and cards of the tests of links, by an operator; `told` when

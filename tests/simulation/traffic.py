@@ -39,15 +39,16 @@ def identity(message: Fields | Message) -> tuple[str, ...]:
 
 
 class Traffic:
-    """`may_be_named(sent)` says whether a reversal or a posting may name it."""
+    """`is_remembered(sent)` says whether its repeat would be one: what is older may be
+    forgotten or not, so nothing is asked that it matters for."""
 
     def __init__(
         self,
         chance: random.Random,
-        may_be_named: Callable[[Sent], bool] = lambda sent: True,
+        is_remembered: Callable[[Sent], bool] = lambda sent: True,
     ) -> None:
         self.chance = chance
-        self.may_be_named = may_be_named
+        self.is_remembered = is_remembered
         self.sent: list[Sent] = []
         self.held_back: list[Sent] = []  # reversed before they were sent
         self.stan = 0
@@ -55,7 +56,9 @@ class Traffic:
     def next(self) -> Sent:
         what = self.chance.random()
         if what < 0.15 and self.sent:
-            return self.chance.choice(self.sent).repeat()
+            first = self.chance.choice(self.sent)
+            if 90 not in first.fields or self.is_remembered(first):
+                return first.repeat()
         if what < 0.20 and self.held_back:
             sent = self.held_back.pop()
         elif what < 0.40 and self.sent:
@@ -106,7 +109,7 @@ class Traffic:
         else:
             first = chance.choice(self.sent)
             mti = str(first.fields["mti"])
-            if mti[:3] not in ("010", "020", "012", "022") or not self.may_be_named(
+            if mti[:3] not in ("010", "020", "012", "022") or not self.is_remembered(
                 first
             ):
                 return self.request("0100")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from switch import embedded
 from switch.config import JournalSettings, KeysSettings, LedgerSettings
 from switch.embedded import Store, make_limits, open_store
+from switch.journal import connection
 from switch.journal.errors import (
     JournalDamaged,
     JournalError,
@@ -113,6 +115,16 @@ def test_the_number_of_shards_is_fixed_at_initialisation(config, tmp_path):
     with open_store(other) as store:
         assert store.journal.shard_count == SHARD_COUNT
         assert len(store.recovered.states) == SHARD_COUNT
+
+
+def test_an_initialisation_that_ended_early_is_begun_again(config, monkeypatch):
+    """With as many shards as are asked for, though there is a file by then."""
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "initialise", Mock(side_effect=JournalError("no")))
+        with pytest.raises(JournalError, match="no"):
+            open_store(config).__enter__()
+    with open_store(config) as store:
+        assert store.journal.shard_count == SHARD_COUNT
 
 
 def test_the_replay_tells_how_far_it_is(config):
