@@ -71,7 +71,7 @@ class _Reader:
         return DecodeError(what, self.s, self.decoded, self.encoded, self.at, self.key)
 
     def read(self) -> None:
-        if self.spec["h"]["max_len"] > 0:
+        if not self.spec["h"]["max_len"] <= 0:
             self.read_field("h")
         self.read_type()
         present = self.read_bitmap("p", 0)
@@ -150,8 +150,9 @@ class _Reader:
             raise self.fault(
                 f"Field length is {len(prefix)} bytes wide, expecting {prefix_size}"
             )
-        count = spec["max_len"]
-        if prefix_size != 0:
+        if prefix_size == 0:
+            count = spec["max_len"]
+        else:
             count = self.count(prefix, spec)
             if count > spec["max_len"]:
                 raise self.fault(
@@ -239,7 +240,7 @@ class _Writer:
         # Bitmaps are made anew: neither they nor what tells of them is a field.
         self.decoded.pop("1", None)
         self.decoded.pop("65", None)
-        if self.spec["h"]["max_len"] > 0:
+        if not self.spec["h"]["max_len"] <= 0:
             if "h" not in self.decoded:
                 raise self.fault(
                     "Field data is required according to specifications", "h"
@@ -339,7 +340,7 @@ class _Writer:
                 return bytes.fromhex(digits)
         else:
             try:
-                prefix = f"{count:0{size}d}".encode(encoding)
+                prefix = bytes(f"{count:0{size}d}", encoding)
             except LookupError:
                 raise self.fault(
                     "Failed to encode field length, unknown encoding specified", key
@@ -348,6 +349,8 @@ class _Writer:
                 raise self.fault(
                     f"Failed to encode field length, {error}", key
                 ) from None
+            # Also when it is too long, and the error shows it.
+            self.encoded[key]["len"] = prefix
             if len(prefix) <= size:
                 return prefix
         raise self.fault(
@@ -386,7 +389,7 @@ class _Writer:
         if len(left) > 0:
             return left + digits
         right: str = spec.get("right_pad", "")[:1]
-        return digits + right
+        return digits + right if len(right) > 0 else digits
 
     def text_data(self, key: str, value: str, spec: FieldDict) -> bytes:
         try:
