@@ -7,6 +7,7 @@ Rule 2: a file is written as a whole, under another name first, and durable befo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -47,7 +48,9 @@ def write(file: Path, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(draft, flags, 0o600)
     try:
-        os.write(descriptor, data)
+        if os.write(descriptor, data) != len(data):
+            # A full disk may take a part without an error.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,5 +1,7 @@
 """The keys that wrap the master key: a rotation loses nothing, wherever it ends."""
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -104,18 +106,23 @@ def test_whoever_is_killed_when_leaves_a_key_that_opens(files, monkeypatch, skip
     assert names == {"pan.key", "wrapping.keys"}
 
 
-def test_a_full_disk_changes_nothing(files, monkeypatch):
+def _full(_descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _short(_descriptor: int, data: bytes) -> int:
+    return len(data) - 1
+
+
+@pytest.mark.parametrize(("call", "does"), [("fsync", _full), ("write", _short)])
+def test_a_full_disk_changes_nothing(files, monkeypatch, call, does):
     file, keys_file = files
     sealed_file.create(file)
     wrapping.add(keys_file)
     given = wrapping.load(keys_file)
     before = file.read_bytes(), keys_file.read_bytes()
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
+        patched.setattr(os, call, does)
         with pytest.raises(KeysError, match=r"pan\.key cannot be written: No space"):
             sealed_file.rewrap(file, given)
         with pytest.raises(KeysError, match=r"wrapping\.keys cannot be written"):
@@ -188,8 +195,6 @@ def test_a_file_has_room_for_so_many_keys(files):
 
 def test_one_changes_a_file_at_a_time(files):
     """Whoever comes second waits for the directory, which the first one has locked."""
-    import fcntl
-
     file, _ = files
     descriptor = os.open(file.parent, os.O_RDONLY)
     with private_file.changing(file), pytest.raises(BlockingIOError):
