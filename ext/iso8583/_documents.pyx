@@ -14,11 +14,7 @@ Rule 2: Python code of others may run whenever an object is made (the garbage co
         calls finalisers). What is needed after that is copied or held before it.
 """
 
-from cpython.bytearray cimport (
-    PyByteArray_AS_STRING,
-    PyByteArray_CheckExact,
-    PyByteArray_FromStringAndSize,
-)
+from cpython.bytearray cimport PyByteArray_CheckExact, PyByteArray_FromStringAndSize
 from cpython.bytes cimport (
     PyBytes_AS_STRING,
     PyBytes_CheckExact,
@@ -26,6 +22,7 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
 )
 from cpython.dict cimport PyDict_CheckExact, PyDict_New, PyDict_Next, PyDict_SetItem
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint8_t, uint64_t
@@ -36,6 +33,7 @@ from iso8583._specdict cimport (
     DOCUMENT_FIELD_MAX,
     HEADER,
     KEY_COUNT,
+    PREFIX_MAX,
     PRIMARY,
     SECONDARY,
     TYPE,
@@ -76,6 +74,10 @@ cdef enum:
     BITMAP_WORDS = 3
     BITMAP_SIZE = 8
     BITMAP_DIGITS = 16
+    # Two digits a byte of the longest field that there is a plan for.
+    TEXT_MAX = 2 * 0xFFFF
+    # A message that is put together without asking for memory.
+    SMALL_SIZE = 4096
 
 cdef tuple KEYS = ("p", *map(str, range(1, DOCUMENT_FIELD_MAX + 1)), "h", "t")
 cdef str LEN = "len"
@@ -292,6 +294,7 @@ cdef bint read_tertiary(const Part* part, dict decoded, dict encoded) except -1:
 # What is to be written, by number: `given` says of which fields there is a value.
 cdef struct Writer:
     uint64_t given[BITMAP_WORDS]
+    uint64_t bitmap[BITMAP_WORDS]
     bint has_header
     bint has_type
     # Held.
@@ -299,8 +302,10 @@ cdef struct Writer:
     # Of the document as it came, to be made anew.
     bint has_secondary
     bint has_extended
-    Part parts[KEY_COUNT]
-    Py_ssize_t size
+    # More than the message can have, and where it is written to.
+    Py_ssize_t size_max
+    uint8_t* message
+    uint8_t* out
 
 
 def encode(doc_dec, spec):
@@ -310,13 +315,21 @@ def encode(doc_dec, spec):
     bitmaps in the document are made right. Raises EncodeError.
     """
     cdef Writer writer
+    cdef uint8_t small[SMALL_SIZE]
     cdef tuple result = None
     if PyDict_CheckExact(spec) and PyDict_CheckExact(doc_dec):
         if collect(<dict> doc_dec, &writer):
             hold(&writer, True)
+            writer.message = small
             try:
+                if writer.size_max > SMALL_SIZE:
+                    writer.message = <uint8_t*> PyMem_Malloc(writer.size_max)
+                    if writer.message == NULL:
+                        raise MemoryError
                 result = write(<dict> doc_dec, <dict> spec, &writer)
             finally:
+                if writer.message != small:
+                    PyMem_Free(writer.message)
                 hold(&writer, False)
     return encode_plainly(doc_dec, spec) if result is None else result
 
@@ -326,11 +339,12 @@ def encode(doc_dec, spec):
 cdef bint collect(dict document, Writer* writer) noexcept:
     cdef PyObject* key
     cdef PyObject* value
-    cdef Py_ssize_t position = 0
+    cdef Py_ssize_t position = 0, length
     cdef int number
     writer.given[0] = writer.given[1] = writer.given[2] = 0
     writer.has_header = writer.has_type = False
     writer.has_secondary = writer.has_extended = False
+    writer.size_max = BITMAP_WORDS * BITMAP_DIGITS
     while PyDict_Next(document, &position, &key, &value):
         number = number_of(key)
         if number < 0:
@@ -348,7 +362,12 @@ cdef bint collect(dict document, Writer* writer) noexcept:
             and PyUnicode_IS_COMPACT_ASCII(<object> value)
         ):
             return False
+        length = PyUnicode_GET_LENGTH(<object> value)
+        if length > TEXT_MAX:
+            return False
         writer.values[number] = value
+        # No text is longer on the wire, but for half a byte of padding.
+        writer.size_max += length + PREFIX_MAX + 1
         if number == HEADER:
             writer.has_header = True
         elif number == TYPE:
@@ -411,59 +430,44 @@ cdef inline void hold_one(PyObject* value, bint wanted) noexcept:
 # None when the document is not wholly in order.
 cdef tuple write(dict document, dict spec, Writer* writer):
     cdef SpecPlans plans = plans_of(spec)
-    cdef const FieldEntry* entry
-    cdef uint64_t bitmap[BITMAP_WORDS]
+    cdef const FieldEntry* entry = entry_of(plans, spec, HEADER)
     cdef uint64_t remaining
-    cdef uint8_t* out
     cdef int words, word, number
-    entry = entry_of(plans, spec, HEADER)
     if entry == NULL:
         return None
     cdef bint has_header = not entry.is_absent
-    writer.size = 0
+    words = set_bitmaps(writer)
+    cdef dict encoded = __Pyx_PyDict_NewPresized(
+        has_header + 2 + bits_set(writer.bitmap[0]) + bits_set(writer.bitmap[1])
+        + bits_set(writer.bitmap[2])
+    )
+    writer.out = writer.message
     if has_header and not (
-        writer.has_header and plan_part(entry, writer, HEADER)
+        writer.has_header and write_part(plans, spec, writer, HEADER, encoded)
     ):
         return None
-    entry = entry_of(plans, spec, TYPE)
-    if entry == NULL or not plan_part(entry, writer, TYPE):
+    if not write_part(plans, spec, writer, TYPE, encoded):
         return None
-    words = set_bitmaps(writer.given, bitmap)
-    if not plan_bitmaps(plans, spec, writer, words):
+    if not write_bitmaps(plans, spec, writer, words, encoded):
         return None
     for word in range(BITMAP_WORDS):
         remaining = writer.given[word]
         while remaining:
             number = word * 64 + leading_zeros(remaining) + 1
             remaining ^= field_bit(number)
-            entry = entry_of(plans, spec, number)
-            if entry == NULL or not plan_part(entry, writer, number):
+            if not write_part(plans, spec, writer, number, encoded):
                 return None
-    cdef dict encoded = __Pyx_PyDict_NewPresized(
-        has_header + 2 + bits_set(bitmap[0]) + bits_set(bitmap[1])
-        + bits_set(bitmap[2])
+    set_bitmap_texts(document, writer, words)
+    message = PyByteArray_FromStringAndSize(
+        <const char*> writer.message, writer.out - writer.message
     )
-    cdef object message = PyByteArray_FromStringAndSize(NULL, writer.size)
-    out = <uint8_t*> PyByteArray_AS_STRING(message)
-    if has_header and not write_part(writer, HEADER, &out, encoded):
-        return None
-    if not write_part(writer, TYPE, &out, encoded):
-        return None
-    write_bitmaps(writer, words, bitmap, &out, encoded)
-    for word in range(BITMAP_WORDS):
-        remaining = writer.given[word]
-        while remaining:
-            number = word * 64 + leading_zeros(remaining) + 1
-            remaining ^= field_bit(number)
-            if not write_part(writer, number, &out, encoded):
-                return None
-    set_bitmap_texts(document, writer, words, bitmap)
     return message, encoded
 
 
 # How many bitmaps there are.
-cdef int set_bitmaps(const uint64_t* given, uint64_t* bitmap) noexcept:
-    bitmap[0], bitmap[1], bitmap[2] = given[0], given[1], given[2]
+cdef int set_bitmaps(Writer* writer) noexcept:
+    cdef uint64_t* bitmap = writer.bitmap
+    memcpy(bitmap, writer.given, sizeof(writer.given))
     if bitmap[2]:
         bitmap[1] |= field_bit(1)
     if bitmap[1]:
@@ -471,70 +475,52 @@ cdef int set_bitmaps(const uint64_t* given, uint64_t* bitmap) noexcept:
     return 3 if bitmap[2] else 2 if bitmap[1] else 1
 
 
-cdef bint plan_bitmaps(
-    SpecPlans plans, dict spec, Writer* writer, int words
-) except -1:
-    cdef const FieldEntry* entry
-    cdef int word
-    for word in range(words):
-        entry = entry_of(plans, spec, SECONDARY if word else PRIMARY)
-        if entry == NULL:
-            return False
-        writer.parts[SECONDARY if word else PRIMARY].plan = entry.plan
-        writer.size += entry.plan.length
-    return True
-
-
-# False when the value has not the length that its field has.
-cdef inline bint plan_part(
-    const FieldEntry* entry, Writer* writer, int number
-) noexcept:
-    cdef Part* part = &writer.parts[number]
-    cdef FieldPlan* plan = &part.plan
-    plan[0] = entry.plan
-    part.is_ascii = entry.is_ascii
-    part.count = text_count(plan, PyUnicode_GET_LENGTH(<object> writer.values[number]))
-    if part.count < 0:
-        return False
-    if plan.prefix_size:
-        if part.count > entry.count_max:
-            return False
-    elif part.count != plan.length:
-        return False
-    # There is no pad for it.
-    if part.count & 1 and plan.data_form == DATA_BCD and plan.pad_nibble > 15:
-        return False
-    writer.size += plan.prefix_size + data_size(plan, part.count)
-    return True
-
-
-# Writes the part and puts it into the document; False when its text has characters
-# that its encoding has not.
+# Writes the part and puts it into the document; False when its text has not the length
+# that its field has, or has characters that its encoding has not.
 cdef inline bint write_part(
-    Writer* writer, int number, uint8_t** out, dict encoded
+    SpecPlans plans, dict spec, Writer* writer, int number, dict encoded
 ) except -1:
-    cdef Part* part = &writer.parts[number]
-    cdef FieldPlan* plan = &part.plan
-    cdef uint8_t* prefix = out[0]
-    cdef uint8_t* data = prefix + plan.prefix_size
-    cdef Py_ssize_t size = data_size(plan, part.count)
-    if plan.prefix_size:
-        write_prefix(plan, part.count, prefix)
-    if not write_data(part, <object> writer.values[number], data):
+    cdef const FieldEntry* entry = entry_of(plans, spec, number)
+    cdef object value = <object> writer.values[number]
+    cdef const FieldPlan* plan
+    cdef Py_ssize_t count, size, prefix_size
+    cdef uint8_t* prefix = writer.out
+    cdef uint8_t* data
+    if entry == NULL:
         return False
-    out[0] = data + size
-    put_entry(number, prefix, plan.prefix_size, data, size, encoded)
+    plan = &entry.plan
+    prefix_size = plan.prefix_size
+    count = text_count(plan, PyUnicode_GET_LENGTH(value))
+    if prefix_size == 0:
+        if count != plan.length:
+            return False
+    elif count < 0 or count > entry.count_max:
+        return False
+    else:
+        write_prefix(plan, count, prefix)
+    # There is no pad for it.
+    if count & 1 and plan.data_form == DATA_BCD and plan.pad_nibble > 15:
+        return False
+    data = prefix + prefix_size
+    if not write_data(entry, value, count, data):
+        return False
+    size = data_size(plan, count)
+    # From here on objects are made, and the plan may be another one.
+    writer.out = data + size
+    put_entry(number, prefix, prefix_size, data, size, encoded)
     return True
 
 
-cdef inline bint write_data(const Part* part, object value, uint8_t* out) noexcept:
+cdef inline bint write_data(
+    const FieldEntry* entry, object value, Py_ssize_t count, uint8_t* out
+) noexcept:
     cdef const uint8_t* text = PyUnicode_1BYTE_DATA(value)
-    if part.is_ascii:
-        memcpy(out, text, part.count)
+    if entry.is_ascii:
+        memcpy(out, text, count)
         return True
-    if part.plan.data_form == DATA_BINARY:
-        return read_hex(text, part.count, out) == 0
-    return write_text(&part.plan, text, PyUnicode_GET_LENGTH(value), out) == 0
+    if entry.plan.data_form == DATA_BINARY:
+        return read_hex(text, count, out) == 0
+    return write_text(&entry.plan, text, PyUnicode_GET_LENGTH(value), out) == 0
 
 
 cdef inline int put_entry(
@@ -555,34 +541,42 @@ cdef inline int put_entry(
     return 0
 
 
-cdef int write_bitmaps(
-    Writer* writer, int words, const uint64_t* bitmap, uint8_t** out, dict encoded
+# False when one cannot be written.
+cdef bint write_bitmaps(
+    SpecPlans plans, dict spec, Writer* writer, int words, dict encoded
 ) except -1:
-    cdef const FieldPlan* plan = &writer.parts[PRIMARY].plan
-    cdef uint8_t* start = out[0]
+    cdef uint8_t* start = writer.out
+    cdef const FieldEntry* entry = entry_of(plans, spec, PRIMARY)
     cdef int word
-    write_bitmap(plan, bitmap[0], start)
-    out[0] += plan.length
-    put_entry(PRIMARY, NULL, 0, start, plan.length, encoded)
+    if entry == NULL:
+        return False
+    writer.out = write_bitmap(&entry.plan, writer.bitmap[0], start)
+    put_entry(PRIMARY, NULL, 0, start, writer.out - start, encoded)
     if words == 1:
-        return 0
-    plan = &writer.parts[SECONDARY].plan
-    start = out[0]
+        return True
+    entry = entry_of(plans, spec, SECONDARY)
+    if entry == NULL:
+        return False
+    start = writer.out
     for word in range(1, words):
-        write_bitmap(plan, bitmap[word], out[0])
-        out[0] += plan.length
-    return put_entry(SECONDARY, NULL, 0, start, out[0] - start, encoded)
+        writer.out = write_bitmap(&entry.plan, writer.bitmap[word], writer.out)
+    put_entry(SECONDARY, NULL, 0, start, writer.out - start, encoded)
+    return True
 
 
-cdef void write_bitmap(const FieldPlan* plan, uint64_t word, uint8_t* out) noexcept:
+# Returns where it ends.
+cdef uint8_t* write_bitmap(
+    const FieldPlan* plan, uint64_t word, uint8_t* out
+) noexcept:
     cdef uint8_t digits[BITMAP_DIGITS]
     cdef int index
     if plan.data_form == DATA_BINARY:
         for index in range(BITMAP_SIZE):
             out[index] = <uint8_t> (word >> (56 - 8 * index))
-        return
+        return out + BITMAP_SIZE
     write_digits(word, digits)
     write_text(plan, digits, BITMAP_DIGITS, out)
+    return out + BITMAP_DIGITS
 
 
 cdef void write_digits(uint64_t word, uint8_t* out) noexcept:
@@ -594,16 +588,14 @@ cdef void write_digits(uint64_t word, uint8_t* out) noexcept:
 
 
 # The document shows the bitmaps that were written, and no others.
-cdef int set_bitmap_texts(
-    dict document, Writer* writer, int words, const uint64_t* bitmap
-) except -1:
+cdef int set_bitmap_texts(dict document, Writer* writer, int words) except -1:
     if writer.has_secondary:
         document.pop("1", None)
     if writer.has_extended:
         document.pop("65", None)
-    document["p"] = bitmap_text(bitmap, 1)
+    document["p"] = bitmap_text(writer.bitmap, 1)
     if words > 1:
-        document["1"] = bitmap_text(bitmap + 1, words - 1)
+        document["1"] = bitmap_text(writer.bitmap + 1, words - 1)
     return 0
 
 

@@ -33,6 +33,8 @@ cdef enum:
     KEY_COUNT = DOCUMENT_FIELD_MAX + 3
     # data_enc, len_enc, len_type, max_len, desc, len_count, left_pad, right_pad
     PROPERTIES_MAX = 8
+    # Bytes of a length prefix.
+    PREFIX_MAX = 6
 
 cdef struct Property:
     PyObject* name

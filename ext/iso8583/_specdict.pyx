@@ -45,7 +45,6 @@ cdef extern from "Python.h":
 cdef enum:
     SPECS_MAX = 8
     LENGTH_MAX = 0xFFFF
-    PREFIX_TEXT_MAX = 6
     PREFIX_PACKED_MAX = 4
     # No nibble is like it, so an odd count is for the plain code.
     NO_PAD = 16
@@ -239,7 +238,7 @@ cdef bint compile_units(FieldPlan* plan, dict properties) except -1:
 cdef bint compile_prefix(FieldEntry* entry, dict properties) except -1:
     cdef FieldPlan* plan = &entry.plan
     size = properties.get("len_type")
-    if not PyLong_CheckExact(size) or not 0 <= size <= PREFIX_TEXT_MAX:
+    if not PyLong_CheckExact(size) or not 0 <= size <= PREFIX_MAX:
         return False
     plan.prefix_size = size
     entry.count_max = plan.length

@@ -129,6 +129,21 @@ def test_encode_makes_the_bitmaps_of_its_document():
     ]
 
 
+def test_a_message_may_be_long():
+    spec = spec_with(f3=variable(6, 65535), f4=variable(6, 70000, data_enc="b"))
+    document = {str(number): "1" * 999 for number in (46, 47, 48, *range(120, 128))}
+    document |= {"t": "0800", "3": "2" * 65535, "4": "34" * 70000}
+    message, encoded = iso8583.encode(document, spec)
+    assert len(message) == 4 + 32 + 11 * (3 + 999) + 6 + 65535 + 6 + 70000
+    assert iso8583.decode(message, spec) == (document, encoded)
+    assert message == b"".join(
+        entry["len"] + entry["data"] for entry in encoded.values()
+    )
+    document["3"] += "2"
+    with pytest.raises(iso8583.EncodeError, match="larger than maximum 65535: field 3"):
+        iso8583.encode(document, spec)
+
+
 def test_a_header_is_there_when_the_spec_says_so():
     spec = spec_with(h=variable(2, 10))
     message, _ = iso8583.encode({"h": "ABC", "t": "0800"}, spec)
