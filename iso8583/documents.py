@@ -284,7 +284,7 @@ class _Writer:
         spec = self.spec["t"]
         expected = 2 if spec["data_enc"] == "b" else 4
         self.encoded["t"] = {"len": b"", "data": b""}
-        data, count = self.data("t", self.decoded["t"], spec, "bytes")
+        data, count = self.data("t", spec, "bytes")
         self.encoded["t"]["data"] = data
         if count != expected:
             raise self.fault(f"Field data is {count} bytes, expecting {expected}", "t")
@@ -311,7 +311,7 @@ class _Writer:
         spec = self.spec[key]
         self.encoded[key] = {"len": b"", "data": b""}
         unit = spec.get("len_count", "bytes")
-        data, count = self.data(key, self.decoded[key], spec, unit)
+        data, count = self.data(key, spec, unit)
         self.encoded[key]["data"] = data
         if spec["len_type"] == 0:
             if count != spec["max_len"]:
@@ -359,15 +359,13 @@ class _Writer:
             key,
         )
 
-    def data(
-        self, key: str, value: str, spec: FieldDict, unit: str
-    ) -> tuple[bytes, int]:
+    def data(self, key: str, spec: FieldDict, unit: str) -> tuple[bytes, int]:
         """A field's data, and how much of it there is in its unit."""
         is_nibbles = unit == "nibbles"
         if spec["data_enc"] != "b":
-            data = self.text_data(key, value, spec)
+            data = self.text_data(key, self.decoded[key], spec)
             return data, len(data) * 2 if is_nibbles else len(data)
-        digits = value
+        digits = value = self.decoded[key]
         if is_nibbles and len(value) % 2:
             digits = self.with_pad(value, spec)
         try:

@@ -71,9 +71,11 @@ def first_difference(way: str, seed: str, ours: str, theirs: str) -> str:
     pairs = zip(ours.splitlines(), theirs.splitlines(), strict=False)
     call = next(at for at, (our, their) in enumerate(pairs) if our != their)
     arguments = (seed, str(call + 1), str(call))
-    our = finished(start_ours(way, *arguments))
-    their = finished(start_theirs(*arguments))
-    return f"seed {seed}, call {call}\nours: {our}\npyiso8583's: {their}"
+    shown = [finished(start_ours(way, *arguments)), finished(start_theirs(*arguments))]
+    # What was given is on the first line, and very long: it has the whole spec.
+    our, their = (text.partition("\n\n")[2] for text in shown)
+    how = f"documents_program.py {' '.join(arguments)}"
+    return f"{how}\nours: {our}\npyiso8583's: {their}"
 
 
 @pytest.mark.parametrize("way", ["versions", "contents"])
@@ -82,7 +84,7 @@ def test_a_program_written_for_pyiso8583_cannot_tell(way):
     calls = 0
     for seed in range(FIRST_SEED, FIRST_SEED + CALLS):
         # Each way of noticing edits has seeds of its own.
-        arguments = (f"{seed}{len(way)}", str(CALLS_AT_ONCE))
+        arguments = (str(2 * seed + (way == "contents")), str(CALLS_AT_ONCE))
         processes = start_ours(way, *arguments), start_theirs(*arguments)
         ours, theirs = map(finished, processes)
         if ours != theirs:
