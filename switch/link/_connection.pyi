@@ -29,6 +29,7 @@ class Endpoint:
         open_management: Callable[[Connection], Management],
         opened: Callable[[Connection], bool],
         closed: Callable[[Connection], None],
+        turn_ns: int = 250_000,
     ) -> None: ...
     @property
     def name(self) -> str: ...
@@ -54,6 +55,8 @@ class Endpoint:
     def sign_on_required(self) -> bool: ...
     @property
     def drain_timeout_s(self) -> float: ...
+    @property
+    def is_behind(self) -> bool: ...
 
 class Connection(ReplyBuffer):
     peer: str

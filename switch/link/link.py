@@ -32,6 +32,8 @@ _log = logging.getLogger("switch.link")
 class Link:
     """`LinkServer` and `LinkDialler` are the two kinds."""
 
+    _endpoint: Endpoint | None = None
+
     def __init__(
         self,
         name: str,
@@ -132,11 +134,12 @@ class Link:
         yield "approvals_withdrawn", counters.replies_late
         yield "reads_paused", counters.paused_by_peer, "peer"
         yield "reads_paused", counters.paused_by_outstanding, "outstanding"
+        yield "reads_paused", counters.paused_by_turn, "turn"
         yield "requests_in_flight", counters.outstanding
         yield "duplicates", self.dispatcher.repeated
 
     def _make_endpoint(self) -> Endpoint:
-        return Endpoint(
+        self._endpoint = Endpoint(
             self.name,
             self._framing,
             self.dispatcher,
@@ -148,6 +151,7 @@ class Link:
             opened=self._opened,
             closed=self._closed,
         )
+        return self._endpoint
 
     # -- what connections tell
 
@@ -198,5 +202,8 @@ class Link:
         for _ in range(DRAIN_TURNS_MAX):
             before = self.counters.bytes_received
             await asyncio.sleep(0)  # a turn of the loop reads every socket
-            if self.counters.bytes_received == before:
+            if self.counters.bytes_received == before and not self._is_behind():
                 return
+
+    def _is_behind(self) -> bool:
+        return self._endpoint is not None and self._endpoint.is_behind

@@ -30,6 +30,14 @@ cdef class Endpoint:
     cdef bytearray receive
     cdef object receive_view
     cdef uint8_t* receive_at
+    cdef int64_t turn_ns
+    cdef int64_t spent_ns               # of the turn under way
+    cdef int noise                      # frames in it that were no requests
+    cdef bint turn_ends                 # the loop has been told to end it
+    cdef object waiting                 # connections, for their turn
+
+    cdef int spend(self, int64_t since_ns) except -1
+    cdef int end_turn(self) except -1
 
 
 cdef class Connection(ReplyBuffer):
@@ -48,22 +56,34 @@ cdef class Connection(ReplyBuffer):
     cdef object end_timer
     cdef list immediate                 # bodies that go past the journal
     cdef WaitingMarks marks
-    cdef uint8_t* partial               # a frame that is not whole yet
+    cdef uint8_t* partial               # a frame that is not whole yet, or has no turn
     cdef Py_ssize_t partial_size
     cdef Py_ssize_t partial_capacity
     cdef int64_t stream_offset
     cdef double heard_at
     cdef double opened_at
+    cdef int64_t read_ns
     cdef int answered                   # replies made in this read event
     cdef uint8_t tpdu[5]                # of what we send next
     cdef int undecodable                # in a row
     cdef int paused                     # who wants no reading, as bits
     cdef bint reading                   # inside a read event
     cdef bint handled                   # something was decided in it
+    cdef bint in_line                   # among those that wait for their turn
 
+    cdef int take_turn(self) except -1
+    cdef int _catch_up(self) except -1
+    cdef int _go_on(self, int64_t now_ns, int64_t until_ns) except -1
+    cdef int _handle(
+        self, const uint8_t* at, Py_ssize_t size, int64_t since_ns, int64_t until_ns
+    ) except -1
     cdef int decline(self, bytes frame) except -1
-    cdef int _cut_frames(self, Py_ssize_t size) except -1
-    cdef int _keep_partial(self, const uint8_t* at, Py_ssize_t size) except -1
+    cdef int _cut_frames(
+        self, const uint8_t* at, Py_ssize_t size, int64_t until_ns
+    ) except -1
+    cdef int _keep(self, const uint8_t* at, Py_ssize_t size) except -1
+    cdef int _wait_for_turn(self) except -1
+    cdef int _join_line(self) except -1
     cdef int _receive(
         self, const uint8_t* body, Py_ssize_t size, int64_t now) except -1
     cdef int _swap_addresses(self, const uint8_t* request) noexcept
@@ -71,7 +91,7 @@ cdef class Connection(ReplyBuffer):
     cdef int _fault(self, Message message, object error) except -1
     cdef int _undecodable(self, object error) except -1
     cdef int _drop(self, str why, str detail) except -1
-    cdef int _end_read(self, int64_t since_ns) except -1
+    cdef int _end_read(self) except -1
     cdef int _pause(self, int who) except -1
     cdef int _resume(self, int who) except -1
     cdef int _close_if_done(self) except -1

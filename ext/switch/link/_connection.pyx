@@ -9,6 +9,9 @@ Rule 2: a fault in one message ends with that message: it is answered 96 where i
 Rule 3: everything a peer can make us keep is bounded: one partial frame, replies that
         wait (then we stop reading), bytes that it does not take (the same).
 Rule 4: no content of a message goes into a log or a reason.
+Rule 5: a link works for TURN_NS at a time, then the loop sees to everybody else. What
+        is read and not handled by then waits for the next turn, in the order in which
+        it came; meanwhile that connection is not read.
 
 Ends. Whoever wants the connection to end calls `finish`: nothing more is read, what is
 due is answered when its commit is durable, then the transport is closed; after the
@@ -21,14 +24,15 @@ the two kinds of protocol apart by what they inherit.
 
 import logging
 import socket
+from collections import deque
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from iso8583._codec cimport Message
@@ -43,9 +47,16 @@ from switch.link.errors import FramingError
 from switch.observe.log import event
 
 cdef enum:
-    # One read of a socket; libuv suggests the same. It bounds by how much one read
-    # event can pass `outstanding_max`.
-    RECEIVE_SIZE = 65536
+    # One read of a socket: some hundred messages. It bounds by how much one read event
+    # can pass `outstanding_max`, and what a connection keeps that waits for its turn.
+    RECEIVE_SIZE = 16384
+    # Of one link, between two polls of all sockets; a commit takes about as long.
+    TURN_NS = 250000
+    # A turn is shared by so many of those that wait for it, or more.
+    TURN_PARTS = 4
+    # Frames of a turn that are no requests; they are seldom, and not made to be fast.
+    # Above it those that wait do so for longer: no more than a sixth of our time.
+    NOISE_MAX = 4
     # A partial frame's memory above this is given back when the frame is whole.
     PARTIAL_KEPT = 1024
     NETWORK_CLASS = 8
@@ -60,9 +71,13 @@ cdef enum Pause:
     BY_PEER = 1             # it does not take what we write
     BY_OUTSTANDING = 2      # too many requests wait for their commit
     BY_END = 4
+    BY_TURN = 8             # what was read waits for its turn
 
 # Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
 WITHDRAWN_CODE = "91"
+
+# The shortest time that the loop's timers know; they add up to as much again.
+NOISE_PAUSE_S = 0.001
 
 _log = logging.getLogger("switch.link")
 
@@ -104,10 +119,11 @@ cdef class Endpoint:
         open_management,
         opened,
         closed,
+        turn_ns=TURN_NS,
     ):
         """`name` is the link's. `clock()`: milliseconds since 1970.
         `opened(connection)` says whether it may stay, `closed(connection)` that it is
-        gone."""
+        gone. With a `turn_ns` of 0 a turn is one frame."""
         self.name = name
         self.framing = framing
         self.dispatcher = dispatcher
@@ -125,11 +141,56 @@ cdef class Endpoint:
         self.open_management = open_management
         self.opened = opened
         self.closed = closed
+        self.turn_ns = turn_ns
+        self.waiting = deque()
         self.receive = bytearray(
             RECEIVE_SIZE + framing.header_size + framing.size_max
         )
         self.receive_view = memoryview(self.receive)
         self.receive_at = <uint8_t*> PyByteArray_AS_STRING(self.receive)
+
+    @property
+    def is_behind(self):
+        """Whether a connection waits for its turn."""
+        return bool(self.waiting)
+
+    cdef int spend(self, int64_t since_ns) except -1:
+        self.spent_ns += _monotonic_ns() - since_ns
+        self.end_turn()
+        return 0
+
+    cdef int end_turn(self) except -1:
+        """When the loop has seen to everybody else."""
+        if not self.turn_ends:
+            self.turn_ends = True
+            self.loop.call_soon(self._next_turn)
+        return 0
+
+    def _next_turn(self):
+        """Everything else had its chance: those that wait go on."""
+        cdef bint is_noisy = self.noise > NOISE_MAX
+        self.spent_ns = 0
+        self.noise = 0
+        self.turn_ends = False
+        if not self.waiting:
+            return
+        if is_noisy:
+            self.turn_ends = True
+            self.loop.call_later(NOISE_PAUSE_S, self._next_turn)
+        else:
+            self._serve_waiting()
+
+    def _serve_waiting(self):
+        cdef Connection connection
+        try:
+            for _ in range(len(self.waiting)):
+                connection = self.waiting.popleft()
+                connection.take_turn()
+                if self.spent_ns >= self.turn_ns:
+                    break
+        finally:
+            if self.waiting:
+                self.end_turn()
 
 
 cdef class Connection(ReplyBuffer):
@@ -179,17 +240,49 @@ cdef class Connection(ReplyBuffer):
         return endpoint.receive_view[self.partial_size:]
 
     def buffer_updated(self, Py_ssize_t count):
+        cdef Endpoint endpoint = self.endpoint
         cdef Py_ssize_t size = self.partial_size + count
-        cdef int64_t since_ns = _monotonic_ns()
-        self.partial_size = 0
-        self.heard_at = self.endpoint.loop.time()
+        self.read_ns = _monotonic_ns()
+        self.heard_at = endpoint.loop.time()
         self.read_ms = <int64_t> (self.heard_at * 1000 + 0.5)
-        self.endpoint.counters.bytes_received += count
+        endpoint.counters.bytes_received += count
         if self.ending:
-            return
+            self.partial_size = 0
+        elif endpoint.spent_ns and endpoint.spent_ns >= endpoint.turn_ns:
+            self._keep(endpoint.receive_at, size)
+            self._wait_for_turn()
+        else:
+            self._handle(
+                endpoint.receive_at, size, self.read_ns,
+                self.read_ns + endpoint.turn_ns - endpoint.spent_ns,
+            )
+
+    cdef int take_turn(self) except -1:
+        cdef int64_t now_ns = _monotonic_ns()
+        self.in_line = False
+        if self.paused == BY_TURN and self.transport is not None:
+            self._go_on(now_ns, now_ns + self.endpoint.turn_ns // TURN_PARTS)
+        return 0
+
+    cdef int _catch_up(self) except -1:
+        """With all that was read, whoever waits meanwhile."""
+        if self.paused & BY_TURN and not self.ending and self.transport is not None:
+            self.in_line = False
+            self._go_on(_monotonic_ns(), INT64_MAX)
+        return 0
+
+    cdef int _go_on(self, int64_t now_ns, int64_t until_ns) except -1:
+        self._handle(self.partial, self.partial_size, now_ns, until_ns)
+        if not self.in_line:
+            self._resume(BY_TURN)
+        return 0
+
+    cdef int _handle(
+        self, const uint8_t* at, Py_ssize_t size, int64_t since_ns, int64_t until_ns
+    ) except -1:
         self.reading = True
         try:
-            self._cut_frames(size)
+            self._cut_frames(at, size, until_ns)
         except FramingError as error:
             self.endpoint.counters.malformed_framing += 1
             self.finish("framing", str(error))
@@ -199,7 +292,9 @@ cdef class Connection(ReplyBuffer):
             self.finish("fault", "an unexpected error; the log has it")
         finally:
             self.reading = False
-        self._end_read(since_ns)
+        self._end_read()
+        self.endpoint.spend(since_ns)
+        return 0
 
     def data_received(self, bytes data):
         """For transports that only know the plain kind of protocol."""
@@ -210,6 +305,7 @@ cdef class Connection(ReplyBuffer):
             taken = min(<Py_ssize_t> len(view), len(data) - position)
             view[:taken] = data[position:position + taken]
             self.buffer_updated(taken)
+            self._catch_up()    # such a transport cannot be made to wait at once
             position += taken
 
     def eof_received(self):
@@ -253,9 +349,10 @@ cdef class Connection(ReplyBuffer):
 
     # --- frames ----------------------------------------------------------------------
 
-    cdef int _cut_frames(self, Py_ssize_t size) except -1:
+    cdef int _cut_frames(
+        self, const uint8_t* at, Py_ssize_t size, int64_t until_ns
+    ) except -1:
         cdef Endpoint endpoint = self.endpoint
-        cdef const uint8_t* at = endpoint.receive_at
         cdef const uint8_t* end = at + size
         cdef int64_t now = endpoint.clock()
         cdef Cut cut
@@ -263,29 +360,48 @@ cdef class Connection(ReplyBuffer):
             if cut.body_size:
                 self._receive(at + cut.body_offset, cut.body_size, now)
                 if self.ending:
+                    self.partial_size = 0
                     return 0
             else:
                 endpoint.counters.heartbeats_received += 1
             at += cut.frame_size
             self.stream_offset += cut.frame_size
-        self._keep_partial(at, end - at)
+            if at < end and _monotonic_ns() >= until_ns:
+                self._keep(at, end - at)
+                self._wait_for_turn()
+                return 0
+        self._keep(at, end - at)
         return 0
 
-    cdef int _keep_partial(self, const uint8_t* at, Py_ssize_t size) except -1:
+    cdef int _keep(self, const uint8_t* at, Py_ssize_t size) except -1:
+        """What is not handled yet. It may lie where it is to be kept."""
         cdef void* moved
         if size > self.partial_capacity:
             moved = realloc(self.partial, size)
             if moved == NULL:
-                raise MemoryError(f"no memory for {size} bytes of a frame")
+                raise MemoryError(f"no memory for {size} bytes of frames")
             self.partial = <uint8_t*> moved
             self.partial_capacity = size
-        elif size == 0 and self.partial_capacity > PARTIAL_KEPT:
+        if size:
+            memmove(self.partial, at, size)
+        elif self.partial_capacity > PARTIAL_KEPT:
             free(self.partial)
             self.partial = NULL
             self.partial_capacity = 0
-        if size:
-            memcpy(self.partial, at, size)
         self.partial_size = size
+        return 0
+
+    cdef int _wait_for_turn(self) except -1:
+        self.endpoint.counters.paused_by_turn += 1
+        self._pause(BY_TURN)
+        self._join_line()
+        return 0
+
+    cdef int _join_line(self) except -1:
+        if not self.in_line:
+            self.in_line = True
+            self.endpoint.waiting.append(self)
+            self.endpoint.end_turn()
         return 0
 
     cdef int _receive(
@@ -331,6 +447,8 @@ cdef class Connection(ReplyBuffer):
         else:
             outcome = endpoint.dispatcher.handle(message, self, now)
             self.handled = True
+        if outcome != ANSWERED:
+            endpoint.noise += 1
         if outcome == NETWORK:
             self.management.receive_request(message)
         elif outcome == RESPONSE:
@@ -352,6 +470,7 @@ cdef class Connection(ReplyBuffer):
 
     cdef int _undecodable(self, object error) except -1:
         cdef Message partial = error.message
+        self.endpoint.noise += 1
         if partial is not None:
             try:
                 if self.endpoint.dispatcher.refuse(partial, self, b"30") == ANSWERED:
@@ -379,10 +498,10 @@ cdef class Connection(ReplyBuffer):
             )
         return 0
 
-    cdef int _end_read(self, int64_t since_ns) except -1:
+    cdef int _end_read(self) except -1:
         cdef Endpoint endpoint = self.endpoint
         if self.answered:
-            self.marks.push(since_ns, self.answered)
+            self.marks.push(self.read_ns, self.answered)
             self.answered = 0
             endpoint.group.hold(self)
             self.handled = True
@@ -487,7 +606,7 @@ cdef class Connection(ReplyBuffer):
 
     def _on_timer(self):
         session = self.management.session
-        if self.paused & BY_OUTSTANDING:
+        if self.paused & (BY_OUTSTANDING | BY_TURN):
             self.heard_at = self.endpoint.loop.time()   # it is we who do not listen
         if self.heard_at:
             session.heard(self.heard_at)
@@ -497,6 +616,8 @@ cdef class Connection(ReplyBuffer):
 
     def finish(self, str kind not None, str reason not None):
         """Answers what is due, then closes. The first reason counts."""
+        if kind == "drain" or kind == "peer":
+            self._catch_up()    # what has been received is still answered
         if self.ending:
             return
         assert kind in CLOSE_KINDS
@@ -537,7 +658,9 @@ cdef class Connection(ReplyBuffer):
         if not self.paused & who:
             return 0
         self.paused &= ~who
-        if self.paused == 0 and not self.transport.is_closing():
+        if self.paused == BY_TURN:
+            self._join_line()
+        elif self.paused == 0 and not self.transport.is_closing():
             self.transport.resume_reading()
         return 0
 
