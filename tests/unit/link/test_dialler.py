@@ -223,6 +223,9 @@ def test_a_connection_that_is_made_while_it_ends_is_closed_too(run):
         await dialler.drain()
         assert not dialler.connections
         assert sum(dialler.counters.closed.values()) == 1
+        peer = await scheme.peer()
+        assert await peer.is_closed()
+        peer.writer.close()
 
     run(scenario)
 
