@@ -15,6 +15,7 @@ from switch.flow._dispatch import Dispatcher
 from switch.link._connection import Connection, Endpoint
 from switch.link._counters import LinkCounters
 from switch.link._framing import Framing
+from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
 from switch.link.settings import LinkSettings
 from switch.observe.log import event
@@ -150,6 +151,9 @@ class Link:
             open_management=self._open_management,
             opened=self._opened,
             closed=self._closed,
+            look=Hints(
+                self.dispatcher.codec, self._framing, tpdu=self.settings.tpdu
+            ),
         )
         return self._endpoint
 
@@ -164,11 +168,12 @@ class Link:
             self.counters,
         )
 
-    def _has_room(self) -> bool:
-        return not self.is_draining
+    def _refusal(self, connection: Connection) -> str:
+        """Why a connection may not stay; empty when it may."""
+        return "the link is ending" if self.is_draining else ""
 
     def _opened(self, connection: Connection) -> bool:
-        if not self._has_room():
+        if reason := self._refusal(connection):
             self.counters.refused += 1
             event(
                 _log,
@@ -176,8 +181,8 @@ class Link:
                 "connection refused",
                 link=self.name,
                 peer=connection.peer,
+                reason=reason,
                 connections=len(self.connections),
-                draining=self.is_draining,
             )
             return False
         self.counters.opened += 1

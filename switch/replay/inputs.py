@@ -19,7 +19,7 @@ from switch.replay.captures.binary import BINARY
 from switch.replay.captures.chunks import HEAD_SIZE, CapturedFrame, Chunk
 from switch.replay.captures.text import BASE64, HEX
 from switch.replay.errors import CaptureError
-from switch.replay.guess import cut
+from switch.link.guess import cut
 
 # an hour of a busy line; what is longer is for `switch replay`, which reads as it goes
 INPUT_SIZE_MAX: Final = 64 << 20

@@ -25,6 +25,9 @@ cdef class Endpoint:
     cdef object loop
     cdef object clock
     cdef object open_management
+    cdef double frame_timeout_s
+    cdef object look
+    cdef double looks_from
     cdef object opened
     cdef object closed
     cdef bytearray receive
@@ -49,6 +52,8 @@ cdef class Connection(ReplyBuffer):
     cdef readonly bint ending
     cdef readonly str end_kind
     cdef readonly str end_reason
+    cdef readonly str hint              # what it seems to speak instead
+    cdef readonly int descriptor        # of its socket; -1: it has none
     cdef Endpoint endpoint
     cdef object transport
     cdef object management
@@ -60,6 +65,13 @@ cdef class Connection(ReplyBuffer):
     cdef Py_ssize_t partial_size
     cdef Py_ssize_t partial_capacity
     cdef int64_t stream_offset
+    cdef int64_t frame_offset           # of the frame that is timed
+    cdef double frame_since
+    cdef object frame_timer
+    # what is being handled, and where it stands in the stream
+    cdef const uint8_t* event_at
+    cdef Py_ssize_t event_size
+    cdef int64_t event_offset
     cdef double heard_at
     cdef double opened_at
     cdef int64_t read_ns
@@ -81,6 +93,8 @@ cdef class Connection(ReplyBuffer):
     cdef int _cut_frames(
         self, const uint8_t* at, Py_ssize_t size, int64_t until_ns
     ) except -1
+    cdef int _time_frame(self) except -1
+    cdef int _look(self) except -1
     cdef int _keep(self, const uint8_t* at, Py_ssize_t size) except -1
     cdef int _wait_for_turn(self) except -1
     cdef int _join_line(self) except -1

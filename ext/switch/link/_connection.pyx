@@ -54,6 +54,8 @@ cdef enum:
     TURN_NS = 250000
     # A turn is shared by so many of those that wait for it, or more.
     TURN_PARTS = 4
+    # A few messages tell what they are in.
+    LOOK_SIZE_MAX = 2048
     # Frames of a turn that are no requests; they are seldom, and not made to be fast.
     # Above it those that wait do so for longer: no more than a sixth of our time.
     NOISE_MAX = 4
@@ -76,6 +78,11 @@ cdef enum Pause:
 # Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
 WITHDRAWN_CODE = "91"
 
+# A timer of ours that is so late was kept by us, and what it waited for may be here.
+LATE_S = 1.0
+# Between two looks at what a link's peers send that is not what it expects.
+LOOK_INTERVAL_S = 1.0
+
 # The shortest time that the loop's timers know; they add up to as much again.
 NOISE_PAUSE_S = 0.001
 
@@ -85,12 +92,21 @@ _log = logging.getLogger("switch.link")
 CLOSE_KINDS = (
     "peer",         # it closed, or the network did
     "framing",      # what it sent are no frames
+    "slow",         # a frame that it had begun was not whole in time
     "undecodable",  # too many frames in a row that are no messages
     "session",      # it did not answer our line tests
     "drain",        # we are stopping
     "timeout",      # the answers that were due did not become durable in time
     "fault",        # our own
 )
+
+
+cdef int _refuse_tls(Framing framing, const uint8_t* at, Py_ssize_t size) except -1:
+    """A ClientHello may pass for the beginning of a long frame; it would be waited for.
+    -- RFC 8446 5.1: type 22, version 3.x, 2 bytes of length; 4: handshake type 1."""
+    if size >= 6 and at[0] == 22 and at[1] == 3 and at[5] == 1:
+        raise FramingError(framing.name, 0, "a frame", "a TLS ClientHello")
+    return 0
 
 
 cdef inline int64_t _monotonic_ns() noexcept:
@@ -119,11 +135,12 @@ cdef class Endpoint:
         open_management,
         opened,
         closed,
+        look,
         turn_ns=TURN_NS,
     ):
         """`name` is the link's. `clock()`: milliseconds since 1970.
         `opened(connection)` says whether it may stay, `closed(connection)` that it is
-        gone. With a `turn_ns` of 0 a turn is one frame."""
+        gone; `look(data)` what bytes look like that are not what we expect. With a `turn_ns` of 0 a turn is one frame."""
         self.name = name
         self.framing = framing
         self.dispatcher = dispatcher
@@ -141,6 +158,8 @@ cdef class Endpoint:
         self.open_management = open_management
         self.opened = opened
         self.closed = closed
+        self.look = look
+        self.frame_timeout_s = settings.frame_timeout_ms / 1000
         self.turn_ns = turn_ns
         self.waiting = deque()
         self.receive = bytearray(
@@ -202,6 +221,9 @@ cdef class Connection(ReplyBuffer):
         self.marks = WaitingMarks()
         self.immediate = []
         self.peer = "?"
+        self.hint = ""
+        self.descriptor = -1
+        self.frame_offset = -1
 
     def __dealloc__(self):
         free(self.partial)
@@ -222,12 +244,15 @@ cdef class Connection(ReplyBuffer):
         endpoint = self.endpoint
         self.transport = transport
         self.peer = _peer_name(transport)
+        peer_socket = transport.get_extra_info("socket")
+        if peer_socket is not None:
+            self.descriptor = peer_socket.fileno()
         self.opened_at = endpoint.loop.time()
         if not endpoint.opened(self):
             self.ending = True
             transport.abort()
             return
-        _keep_alive(transport)
+        _keep_alive(peer_socket)
         self.management = endpoint.open_management(self)
         self.management.opened()
         self._arm()
@@ -281,10 +306,14 @@ cdef class Connection(ReplyBuffer):
         self, const uint8_t* at, Py_ssize_t size, int64_t since_ns, int64_t until_ns
     ) except -1:
         self.reading = True
+        self.event_at = at
+        self.event_size = size
+        self.event_offset = self.stream_offset
         try:
             self._cut_frames(at, size, until_ns)
         except FramingError as error:
             self.endpoint.counters.malformed_framing += 1
+            self._look()
             self.finish("framing", str(error))
         except Exception as error:
             self._event(logging.ERROR, "link fault", error=error)
@@ -324,7 +353,7 @@ cdef class Connection(ReplyBuffer):
         if self.management is None:
             self.transport = None
             return      # refused when it was made
-        for timer in (self.timer, self.end_timer):
+        for timer in (self.timer, self.frame_timer, self.end_timer):
             if timer is not None:
                 timer.cancel()
         self.management.lost()
@@ -334,7 +363,7 @@ cdef class Connection(ReplyBuffer):
         self.ending = True
         self.signed_on = False
         self.transport = None
-        self.management = self.timer = self.end_timer = None
+        self.management = self.timer = self.frame_timer = self.end_timer = None
         free(self.partial)
         self.partial = NULL
         self.partial_size = self.partial_capacity = 0
@@ -343,7 +372,7 @@ cdef class Connection(ReplyBuffer):
             logging.INFO, "connection closed",
             kind=self.end_kind, reason=self.end_reason, frames=self.frames_received,
             replies=self.replies_sent, undelivered=self.outstanding,
-            seconds=round(endpoint.loop.time() - self.opened_at, 3),
+            seconds=round(endpoint.loop.time() - self.opened_at, 3), **self._told(),
         )
         endpoint.closed(self)
 
@@ -370,8 +399,71 @@ cdef class Connection(ReplyBuffer):
                 self._keep(at, end - at)
                 self._wait_for_turn()
                 return 0
+        if self.stream_offset == 0:
+            _refuse_tls(endpoint.framing, at, end - at)
         self._keep(at, end - at)
+        if at < end:
+            self._time_frame()
         return 0
+
+    cdef int _time_frame(self) except -1:
+        """The frame that is not whole yet may take so long and no longer."""
+        cdef Endpoint endpoint = self.endpoint
+        if self.frame_offset == self.stream_offset:
+            return 0
+        self.frame_offset = self.stream_offset
+        self.frame_since = self.heard_at
+        if self.frame_timer is None:
+            self.frame_timer = endpoint.loop.call_later(
+                endpoint.frame_timeout_s, self._on_frame_timer
+            )
+        return 0
+
+    def _on_frame_timer(self):
+        cdef Endpoint endpoint = self.endpoint
+        cdef double now = endpoint.loop.time()
+        cdef double due = self.frame_since + endpoint.frame_timeout_s
+        self.frame_timer = None
+        if self.partial_size == 0 or self.ending:
+            return
+        if self.paused:
+            due = now + endpoint.frame_timeout_s    # it is we who do not read
+        elif now >= due + LATE_S:
+            due = now + LATE_S
+        if now < due:
+            self.frame_since = due - endpoint.frame_timeout_s
+            self.frame_timer = endpoint.loop.call_later(due - now, self._on_frame_timer)
+            return
+        self.event_at = self.partial
+        self.event_size = self.partial_size
+        self.event_offset = self.stream_offset
+        self._look()
+        self.finish(
+            "slow",
+            f"{self.partial_size} bytes of a frame that is not whole after "
+            f"{endpoint.frame_timeout_s:g} s",
+        )
+
+    cdef int _look(self) except -1:
+        """Once for a connection: what it sends that is not what we expect. From the
+        beginning of the stream, if we have that, else from this frame on."""
+        cdef Endpoint endpoint = self.endpoint
+        cdef double now = endpoint.loop.time()
+        cdef Py_ssize_t skipped = 0
+        if self.hint or now < endpoint.looks_from:
+            return 0
+        endpoint.looks_from = now + LOOK_INTERVAL_S
+        if self.event_offset:
+            skipped = self.stream_offset - self.event_offset
+        data = PyBytes_FromStringAndSize(
+            <char*> self.event_at + skipped,
+            min(self.event_size - skipped, <Py_ssize_t> LOOK_SIZE_MAX),
+        )
+        self.hint = endpoint.look(data)
+        return 0
+
+    def _told(self):
+        return {"hint": self.hint} if self.hint else {}
 
     cdef int _keep(self, const uint8_t* at, Py_ssize_t size) except -1:
         """What is not handled yet. It may lie where it is to be kept."""
@@ -471,6 +563,8 @@ cdef class Connection(ReplyBuffer):
     cdef int _undecodable(self, object error) except -1:
         cdef Message partial = error.message
         self.endpoint.noise += 1
+        if self.frames_received == 1 or self.undecodable == 0:
+            self._look()
         if partial is not None:
             try:
                 if self.endpoint.dispatcher.refuse(partial, self, b"30") == ANSWERED:
@@ -478,7 +572,7 @@ cdef class Connection(ReplyBuffer):
                     self.endpoint.counters.malformed_answered += 1
                     self._event(
                         logging.WARNING, "malformed request answered 30",
-                        mti=partial.mti, fault=str(error),
+                        mti=partial.mti, fault=str(error), **self._told(),
                     )
                     return 0
             except Exception as second:
@@ -491,7 +585,7 @@ cdef class Connection(ReplyBuffer):
         cdef Endpoint endpoint = self.endpoint
         self.undecodable += 1
         endpoint.counters.malformed_dropped += 1
-        self._event(logging.WARNING, why, fault=detail)
+        self._event(logging.WARNING, why, fault=detail, **self._told())
         if self.undecodable >= endpoint.undecodable_max:
             self.finish(
                 "undecodable", f"{self.undecodable} frames in a row were no messages"
@@ -661,13 +755,13 @@ cdef class Connection(ReplyBuffer):
         if self.paused == BY_TURN:
             self._join_line()
         elif self.paused == 0 and not self.transport.is_closing():
+            self.frame_since = self.endpoint.loop.time()    # it was we who did not read
             self.transport.resume_reading()
         return 0
 
 
-def _keep_alive(transport):
+def _keep_alive(peer_socket):
     """A peer that is gone without a word is found out, also on a line never used."""
-    peer_socket = transport.get_extra_info("socket")
     if peer_socket is None or peer_socket.family == socket.AF_UNIX:
         return
     peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -28,6 +28,7 @@ from switch.ledger.views import AccountView
 from switch.link._connection import Connection, Endpoint
 from switch.link._counters import LinkCounters
 from switch.link._framing import FrameReader, Framing
+from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
 from switch.link.settings import LinkSettings
 from switch.shard._directory import CardDirectory
@@ -354,6 +355,7 @@ class Switch:
             open_management=self._open_management,
             opened=lambda connection: self.accepts,
             closed=self.closed.append,
+            look=Hints(self.codec, self.framing, tpdu=settings.tpdu),
             turn_ns=self._turn_ns,
         )
 
