@@ -26,7 +26,7 @@ SLOW_CONNECTIONS = 200
 
 _CODEC = iso8583.Codec(iso8583.load_spec("iso87-ascii"))
 _FRAMING = Framing("binary2")
-_REQUEST = {
+_REQUEST: dict[int | str, str] = {
     "mti": "0100",
     2: "9999990000000014",
     3: "000000",
@@ -38,6 +38,12 @@ _REQUEST = {
     41: "TERM0001",
     42: "MERCHANT0000001",
     49: "978",
+}
+_ECHO: dict[int | str, str] = {
+    "mti": "0800",
+    7: "1124120000",
+    11: "000001",
+    70: "301",
 }
 
 
@@ -85,8 +91,7 @@ def malformed(port: int) -> None:
 
 def echoes(port: int) -> None:
     """Line tests."""
-    echo = {"mti": "0800", 7: "1124120000", 11: "000001", 70: "301"}
-    _pour(port, _frame(echo) * BURST)
+    _pour(port, _frame(_ECHO) * BURST)
 
 
 def responses(port: int) -> None:
@@ -96,8 +101,7 @@ def responses(port: int) -> None:
 
 def nonsense(port: int) -> None:
     """Frames that are no messages, as many as the link forgives, then one that is."""
-    echo = {"mti": "0800", 7: "1124120000", 11: "000001", 70: "301"}
-    _pour(port, (_FRAMING.encode(b"\xff") * 15 + _frame(echo)) * BURST)
+    _pour(port, (_FRAMING.encode(b"\xff") * 15 + _frame(_ECHO)) * BURST)
 
 
 def random_bytes(port: int) -> None:

@@ -1,7 +1,7 @@
 """How many files and sockets the process may have open.
 
-A connection that takes one of the last is closed again: what is left is for the journal,
-its readers and the operators, and accepting never fails for want of one.
+A connection that takes one of the last is closed again: what is left is for the
+journal, its readers and the operators, and accepting never fails for want of one.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ import logging
 from collections.abc import Callable, Iterator
 
 from switch.flow._dispatch import Dispatcher
-from switch.link._connection import Connection, Endpoint
+from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
+from switch.link._endpoint import Endpoint
 from switch.link._framing import Framing
 from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
@@ -151,9 +152,7 @@ class Link:
             open_management=self._open_management,
             opened=self._opened,
             closed=self._closed,
-            look=Hints(
-                self.dispatcher.codec, self._framing, tpdu=self.settings.tpdu
-            ),
+            look=Hints(self.dispatcher.codec, self._framing, tpdu=self.settings.tpdu),
         )
         return self._endpoint
 

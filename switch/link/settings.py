@@ -114,8 +114,8 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     # a good one, and the next attempt is soon again.
     redial_min_ms: Milliseconds = 500
     redial_max_ms: Milliseconds = 30_000
-    # From a frame's first byte to its last; a frame is some hundred bytes. Whoever takes
-    # longer speaks something else, or wants to keep us waiting.
+    # From a frame's first byte to its last; a frame is some hundred bytes. Whoever
+    # takes longer speaks something else, or wants to keep us waiting.
     frame_timeout_ms: Milliseconds = 30_000
     # Requests of one connection that may wait for their commit; above it we stop
     # reading from that connection until they are answered.

@@ -1,11 +1,11 @@
 """Thousands of peers, and peers that come and go, beside one that trades."""
 
-import os
 import resource
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from tests.end_to_end.harness import (
     HOST,
@@ -49,12 +49,12 @@ def few_descriptors() -> None:
 
 def memory(daemon: Daemon) -> int:
     """Bytes that the switch, without its follower, has in memory."""
-    with open(f"/proc/{daemon.pid}/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    pages = Path(f"/proc/{daemon.pid}/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
 
 
 def descriptors(daemon: Daemon) -> int:
-    return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+    return sum(1 for _ in Path(f"/proc/{daemon.pid}/fd").iterdir())
 
 
 def connect_from(number: int, port: int) -> socket.socket:

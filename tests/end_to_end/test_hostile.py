@@ -10,7 +10,6 @@ import pytest
 
 import iso8583
 from tests.end_to_end.harness import (
-    HOST,
     WAIT_SECONDS_MAX,
     Client,
     Daemon,

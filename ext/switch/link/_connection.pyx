@@ -9,9 +9,8 @@ Rule 2: a fault in one message ends with that message: it is answered 96 where i
 Rule 3: everything a peer can make us keep is bounded: one partial frame, replies that
         wait (then we stop reading), bytes that it does not take (the same).
 Rule 4: no content of a message goes into a log or a reason.
-Rule 5: a link works for TURN_NS at a time, then the loop sees to everybody else. What
-        is read and not handled by then waits for the next turn, in the order in which
-        it came; meanwhile that connection is not read.
+Rule 5: what is read when the turn of its link is over waits for the next one; see
+        `_endpoint.pyx`. Meanwhile the connection is not read.
 
 Ends. Whoever wants the connection to end calls `finish`: nothing more is read, what is
 due is answered when its commit is durable, then the transport is closed; after the
@@ -24,22 +23,19 @@ the two kinds of protocol apart by what they inherit.
 
 import logging
 import socket
-from collections import deque
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from iso8583._codec cimport Message
-from switch.flow._dispatch cimport ANSWERED, NETWORK, RESPONSE, Dispatcher
+from switch.flow._dispatch cimport ANSWERED, NETWORK, RESPONSE
 from switch.link._counters cimport LinkCounters, WaitingMarks
+from switch.link._endpoint cimport TPDU_SIZE, Endpoint, Waiter, monotonic_ns
 from switch.link._framing cimport Cut, Framing
-from switch.shard._group cimport ReplyBuffer
 
 from iso8583.errors import DecodeError
 
@@ -47,18 +43,8 @@ from switch.link.errors import FramingError
 from switch.observe.log import event
 
 cdef enum:
-    # One read of a socket: some hundred messages. It bounds by how much one read event
-    # can pass `outstanding_max`, and what a connection keeps that waits for its turn.
-    RECEIVE_SIZE = 16384
-    # Of one link, between two polls of all sockets; a commit takes about as long.
-    TURN_NS = 250000
-    # A turn is shared by so many of those that wait for it, or more.
-    TURN_PARTS = 4
     # A few messages tell what they are in.
     LOOK_SIZE_MAX = 2048
-    # Frames of a turn that are no requests; they are seldom, and not made to be fast.
-    # Above it those that wait do so for longer: no more than a sixth of our time.
-    NOISE_MAX = 4
     # A partial frame's memory above this is given back when the frame is whole.
     PARTIAL_KEPT = 1024
     NETWORK_CLASS = 8
@@ -66,8 +52,6 @@ cdef enum:
     KEEP_ALIVE_IDLE_S = 60
     KEEP_ALIVE_S = 10
     KEEP_ALIVE_COUNT = 6
-    # An id and two addresses, as X.25 networks and terminals put them before a message.
-    TPDU_SIZE = 5
 
 cdef enum Pause:
     BY_PEER = 1             # it does not take what we write
@@ -82,9 +66,6 @@ WITHDRAWN_CODE = "91"
 LATE_S = 1.0
 # Between two looks at what a link's peers send that is not what it expects.
 LOOK_INTERVAL_S = 1.0
-
-# The shortest time that the loop's timers know; they add up to as much again.
-NOISE_PAUSE_S = 0.001
 
 _log = logging.getLogger("switch.link")
 
@@ -109,110 +90,7 @@ cdef int _refuse_tls(Framing framing, const uint8_t* at, Py_ssize_t size) except
     return 0
 
 
-cdef inline int64_t _monotonic_ns() noexcept:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
-
-
-cdef class Endpoint:
-    """What all connections of one link share, and what they tell their server.
-
-    The receive buffer is one for all: a loop fills and empties it for one connection
-    at a time, so that an idle connection costs no buffer.
-    """
-
-    def __init__(
-        self,
-        str name not None,
-        Framing framing not None,
-        Dispatcher dispatcher not None,
-        LinkCounters counters not None,
-        *,
-        settings,
-        loop,
-        clock,
-        open_management,
-        opened,
-        closed,
-        look,
-        turn_ns=TURN_NS,
-    ):
-        """`name` is the link's. `clock()`: milliseconds since 1970.
-        `opened(connection)` says whether it may stay, `closed(connection)` that it is
-        gone; `look(data)` what bytes look like that are not what we expect. With a `turn_ns` of 0 a turn is one frame."""
-        self.name = name
-        self.framing = framing
-        self.dispatcher = dispatcher
-        self.codec = dispatcher.codec
-        self.group = dispatcher.group
-        self.counters = counters
-        self.tpdu_size = TPDU_SIZE if settings.tpdu else 0
-        self.deadline_ms = settings.answer_deadline_ms
-        self.outstanding_max = settings.outstanding_max
-        self.undecodable_max = settings.undecodable_max
-        self.drain_timeout_s = settings.drain_timeout_ms / 1000
-        self.sign_on_required = settings.session.sign_on_required
-        self.loop = loop
-        self.clock = clock
-        self.open_management = open_management
-        self.opened = opened
-        self.closed = closed
-        self.look = look
-        self.frame_timeout_s = settings.frame_timeout_ms / 1000
-        self.turn_ns = turn_ns
-        self.waiting = deque()
-        self.receive = bytearray(
-            RECEIVE_SIZE + framing.header_size + framing.size_max
-        )
-        self.receive_view = memoryview(self.receive)
-        self.receive_at = <uint8_t*> PyByteArray_AS_STRING(self.receive)
-
-    @property
-    def is_behind(self):
-        """Whether a connection waits for its turn."""
-        return bool(self.waiting)
-
-    cdef int spend(self, int64_t since_ns) except -1:
-        self.spent_ns += _monotonic_ns() - since_ns
-        self.end_turn()
-        return 0
-
-    cdef int end_turn(self) except -1:
-        """When the loop has seen to everybody else."""
-        if not self.turn_ends:
-            self.turn_ends = True
-            self.loop.call_soon(self._next_turn)
-        return 0
-
-    def _next_turn(self):
-        """Everything else had its chance: those that wait go on."""
-        cdef bint is_noisy = self.noise > NOISE_MAX
-        self.spent_ns = 0
-        self.noise = 0
-        self.turn_ends = False
-        if not self.waiting:
-            return
-        if is_noisy:
-            self.turn_ends = True
-            self.loop.call_later(NOISE_PAUSE_S, self._next_turn)
-        else:
-            self._serve_waiting()
-
-    def _serve_waiting(self):
-        cdef Connection connection
-        try:
-            for _ in range(len(self.waiting)):
-                connection = self.waiting.popleft()
-                connection.take_turn()
-                if self.spent_ns >= self.turn_ns:
-                    break
-        finally:
-            if self.waiting:
-                self.end_turn()
-
-
-cdef class Connection(ReplyBuffer):
+cdef class Connection(Waiter):
     def __init__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
         self.header_size = endpoint.framing.header_size + endpoint.tpdu_size
@@ -267,7 +145,7 @@ cdef class Connection(ReplyBuffer):
     def buffer_updated(self, Py_ssize_t count):
         cdef Endpoint endpoint = self.endpoint
         cdef Py_ssize_t size = self.partial_size + count
-        self.read_ns = _monotonic_ns()
+        self.read_ns = monotonic_ns()
         self.heard_at = endpoint.loop.time()
         self.read_ms = <int64_t> (self.heard_at * 1000 + 0.5)
         endpoint.counters.bytes_received += count
@@ -282,18 +160,17 @@ cdef class Connection(ReplyBuffer):
                 self.read_ns + endpoint.turn_ns - endpoint.spent_ns,
             )
 
-    cdef int take_turn(self) except -1:
-        cdef int64_t now_ns = _monotonic_ns()
+    cdef int take_turn(self, int64_t now_ns, int64_t until_ns) except -1:
         self.in_line = False
         if self.paused == BY_TURN and self.transport is not None:
-            self._go_on(now_ns, now_ns + self.endpoint.turn_ns // TURN_PARTS)
+            self._go_on(now_ns, until_ns)
         return 0
 
     cdef int _catch_up(self) except -1:
         """With all that was read, whoever waits meanwhile."""
         if self.paused & BY_TURN and not self.ending and self.transport is not None:
             self.in_line = False
-            self._go_on(_monotonic_ns(), INT64_MAX)
+            self._go_on(monotonic_ns(), INT64_MAX)
         return 0
 
     cdef int _go_on(self, int64_t now_ns, int64_t until_ns) except -1:
@@ -395,7 +272,7 @@ cdef class Connection(ReplyBuffer):
                 endpoint.counters.heartbeats_received += 1
             at += cut.frame_size
             self.stream_offset += cut.frame_size
-            if at < end and _monotonic_ns() >= until_ns:
+            if at < end and monotonic_ns() >= until_ns:
                 self._keep(at, end - at)
                 self._wait_for_turn()
                 return 0
@@ -664,7 +541,7 @@ cdef class Connection(ReplyBuffer):
             self._event(logging.ERROR, "write failed", error=error)
             self.transport.abort()
             return
-        self.marks.pop(replies, _monotonic_ns(), counters)
+        self.marks.pop(replies, monotonic_ns(), counters)
         self.replies_sent += replies
         counters.replies_sent += replies
         counters.bytes_sent += PyBytes_GET_SIZE(frames)

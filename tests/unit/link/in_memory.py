@@ -25,8 +25,9 @@ from switch.ledger import (
     shard_of_account,
 )
 from switch.ledger.views import AccountView
-from switch.link._connection import Connection, Endpoint
+from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
+from switch.link._endpoint import Endpoint
 from switch.link._framing import FrameReader, Framing
 from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages

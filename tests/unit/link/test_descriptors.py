@@ -6,7 +6,6 @@ import resource
 
 import pytest
 
-from switch.link import descriptors
 from switch.link.descriptors import KEPT, OTHERS, is_scarce, raise_limit
 from switch.link.settings import LinkSettings
 
@@ -22,14 +21,12 @@ NEEDED = OTHERS + 5_000 + 3_000 + 64
 def limits(monkeypatch):
     """Soft and hard, as the process has them."""
     limits = [1_024, 1_000_000]
-    monkeypatch.setattr(
-        descriptors.resource, "getrlimit", lambda _which: tuple(limits)
-    )
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: tuple(limits))
 
     def set_limits(_which, new):
         limits[:] = new
 
-    monkeypatch.setattr(descriptors.resource, "setrlimit", set_limits)
+    monkeypatch.setattr(resource, "setrlimit", set_limits)
     return limits
 
 

@@ -15,9 +15,7 @@ from switch.link.hints import Hints
 from tests.unit.link.in_memory import Switch, fields
 
 TPDU = bytes.fromhex("6000010002")
-CODECS = {
-    name: iso8583.Codec(iso8583.load_spec(name)) for name in iso8583.spec_names()
-}
+CODECS = {name: iso8583.Codec(iso8583.load_spec(name)) for name in iso8583.spec_names()}
 FRAMINGS = [framing for framing in all_framings() if framing is not None]
 PAN = "9999990000000014"
 PURCHASE = {
@@ -149,7 +147,9 @@ def test_a_message_of_another_specification_says_it_before_the_end(said):
     line = switch.connect()
     line.receive(stream("iso87-ascii", Framing("binary2")))
     dropped = said("frame dropped: no message of this spec")
-    assert [each["hint"] for each in dropped] == ["this looks like spec iso87-ascii"] * 2
+    assert [each["hint"] for each in dropped] == [
+        "this looks like spec iso87-ascii"
+    ] * 2
     assert not line.connection.ending
 
 
@@ -175,7 +175,7 @@ def test_one_look_a_second_for_a_link(said):
 
 
 def test_a_link_that_is_spoken_to_as_it_expects_never_looks(monkeypatch):
-    looked = []
+    looked: list[bytes] = []
     monkeypatch.setattr(
         "tests.unit.link.in_memory.Hints", lambda *_, **__: looked.append
     )

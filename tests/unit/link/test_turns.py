@@ -60,9 +60,7 @@ def test_turns_change_no_answer(counts, data):
     """However the streams are cut, and whoever reads first."""
     switch = Switch(turn_ns=0)
     lines = [switch.connect() for _ in counts]
-    streams = [
-        b"".join(map(switch.frame, requests(*range(count)))) for count in counts
-    ]
+    streams = [b"".join(map(switch.frame, requests(*range(count)))) for count in counts]
     while any(streams):
         index = data.draw(st.sampled_from([i for i, s in enumerate(streams) if s]))
         size = data.draw(st.integers(1, len(streams[index])))
