@@ -25,8 +25,8 @@ IDLE_PER_ADDRESS = 250
 DESCRIPTORS_BESIDE = 500
 # A connection on which nothing has come costs about 3 KiB.
 IDLE_BYTES_MAX = 6 * 1024
-STORM = 2_000
-FLAPS = 200
+STORM = 1_200
+FLAPS = 100
 DESCRIPTORS_MORE_MAX = 5
 
 
