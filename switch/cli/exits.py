@@ -40,3 +40,7 @@ class CommandError(Exception):
 
 class Terminated(BaseException):
     """SIGTERM, on its way up: like KeyboardInterrupt, not for `except Exception`."""
+
+
+class OutputClosed(BaseException):
+    """The reader of our output went away: the end of the work, as above."""

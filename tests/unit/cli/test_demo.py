@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,11 @@ from switch.cli.main import main
 
 VERDICT = {"ok": True, "entries": 7, "accounts": 300, "problems": []}
 FAKE = str(Path(__file__).with_name("fake_switch.py"))
+# As a process of its own, with the daemon that is only played.
+PROGRAM = (
+    "import sys; from switch.__main__ import main; from switch.cli import demo_daemon;"
+    f"demo_daemon.SWITCH = (sys.executable, {FAKE!r}); sys.exit(main())"
+)
 
 
 @pytest.fixture
@@ -68,6 +74,35 @@ def test_ctrl_c_ends_it_well(temporary, tmp_path, capsys, monkeypatch, number):
     assert "journal verify: ok" in capsys.readouterr().out
     assert [*temporary.iterdir()] == []
     assert not daemon_runs(tmp_path)
+
+
+def spawn(temporary, *words, **variables):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "demo", "--rate", "50", *words],
+        env={**os.environ, "TMPDIR": str(temporary), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_reader_that_goes_away_ends_it_well(temporary, tmp_path):
+    with spawn(temporary) as process:
+        lines = iter(process.stdout.readline, b"")
+        assert any(b"sign-on" in line for line in lines)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == exits.OUTPUT_CLOSED
+    assert [*temporary.iterdir()] == []
+    assert not daemon_runs(tmp_path)
+
+
+def test_a_terminal_without_its_characters_is_no_fault(temporary):
+    narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    with spawn(temporary, "--seconds", "0.5", **narrow) as process:
+        shown, errors = process.communicate()
+    assert process.returncode == exits.OK
+    assert b"0800 sign-on ? 00 approved" in shown
+    assert errors == b""
 
 
 def test_a_journal_that_does_not_fit_is_told(temporary, monkeypatch, capsys):
