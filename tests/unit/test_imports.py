@@ -301,6 +301,18 @@ def test_every_bad_row_is_told(config):
     ]
 
 
+def test_what_is_wrong_in_several_ways_is_told_by_line(config):
+    """A column too many, what is in a column, and a card that is issued are found one
+    after the other; two-digit lines come behind one-digit ones."""
+    accounts(config, ACCOUNTS + "a,EUR,1,0\n")
+    cards(config, CARDS + f"{PAN},a,4912,active\n")
+    bad = (f"{PAN},a,4912,active\n", f"{PAN},a,4913,active\n", f"{PAN},a\n")
+    told = problems_of(cards, config, CARDS + "".join(bad * 4))
+    assert [problem.split(":")[0] for problem in told] == [
+        f"line {number}" for number in range(2, 14)
+    ]
+
+
 def test_a_file_full_of_mistakes_is_counted_to_its_end(config):
     count = PROBLEMS_MAX + 500
     with pytest.raises(ImportRefused, match=r"1,500 bad rows") as caught:

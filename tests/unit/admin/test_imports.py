@@ -77,6 +77,8 @@ BAD = [
     (TO_ACCOUNTS, "", [1]),
     (TO_CARDS, CARDS + f"{pan_of(1)},main,3012,active\n{pan_of(1)},main,3012,lost\n",
      [3]),
+    (TO_CARDS, CARDS + f"{PANS['lost']},main,3012,active\n" * 2
+     + f"{PANS['lost']},main,3013,active\n{pan_of(1)},main\n", [2, 3, 4, 5]),
     (TO_CARDS, CARDS + f"{PANS['lost']},main,3012,active\n", [2]),
     (TO_CARDS, CARDS + f"{pan_of(1)},nobody,3012,active\n", [2]),
     (TO_CARDS, CARDS + f"main,{pan_of(1)},3012,active\n", [2]),
