@@ -2,6 +2,8 @@
 
 Rule 1: all of a file or nothing of it: its entries are commits of one transaction, and
         a row that cannot be taken ends it without a trace.
+Rule 2: `committing` is called when all rows are taken. What stops it before leaves
+        nothing; nothing is to stop it from then on, or nobody knows which it was.
 """
 
 from __future__ import annotations
@@ -48,23 +50,39 @@ _log = logging.getLogger("switch.imports")
 
 # How much is done, from 0 to 1, and a few words.
 Advance = Callable[[float, str], None]
+Committing = Callable[[], None]
 Batch = list[ShardRecord]
 
 
-def import_accounts(config: Config, file: Path, advance: Advance) -> int:
+def _nothing() -> None:
+    pass
+
+
+def import_accounts(
+    config: Config,
+    file: Path,
+    advance: Advance,
+    committing: Committing = _nothing,
+) -> int:
     """The number of accounts that were opened. Raises ImportRefused."""
-    return _import(config, file, advance, ACCOUNT_COLUMNS, _AccountRows)
+    return _import(config, file, advance, committing, ACCOUNT_COLUMNS, _AccountRows)
 
 
-def import_cards(config: Config, file: Path, advance: Advance) -> int:
+def import_cards(
+    config: Config,
+    file: Path,
+    advance: Advance,
+    committing: Committing = _nothing,
+) -> int:
     """The number of cards that were issued. Raises ImportRefused."""
-    return _import(config, file, advance, CARD_COLUMNS, _CardRows)
+    return _import(config, file, advance, committing, CARD_COLUMNS, _CardRows)
 
 
 def _import(
     config: Config,
     path: Path,
     advance: Advance,
+    committing: Committing,
     columns: tuple[str, ...],
     kind: type[_AccountRows | _CardRows],
 ) -> int:
@@ -76,7 +94,10 @@ def _import(
         )
         importer = kind(store, time.time_ns() // 1_000_000)
         batches = _batches(
-            rows, importer, lambda: advance(_done(file, size), f"{rows.count:,} rows")
+            rows,
+            importer,
+            lambda: advance(_done(file, size), f"{rows.count:,} rows"),
+            committing,
         )
         head = store.journal.append_many(importer.at, batches)
         store.released.advance(head)
@@ -107,7 +128,10 @@ def _write_snapshots(store: Store) -> None:
 
 
 def _batches(
-    rows: Rows, importer: _AccountRows | _CardRows, report: Callable[[], None]
+    rows: Rows,
+    importer: _AccountRows | _CardRows,
+    report: Callable[[], None],
+    committing: Committing,
 ) -> Iterator[Batch]:
     """Raises ImportRefused at the end if any row was bad: nothing is kept then."""
     source = iter(rows)
@@ -118,6 +142,7 @@ def _batches(
         report()
     if rows.problem_count:
         raise ImportRefused(rows.problems, rows.problem_count)
+    committing()
 
 
 def _records(entries: dict[State, list[Entry]]) -> Batch:

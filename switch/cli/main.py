@@ -105,6 +105,8 @@ def _first_of(error: BaseException) -> BaseException:
 
 def _report(error: BaseException, debug: bool) -> int:
     if type(error) in STOPS:
+        if str(error):
+            _tell(f"interrupted: {error}")
         return STOPS[type(error)]
     if debug:
         traceback.print_exception(error)
@@ -117,11 +119,14 @@ def _report(error: BaseException, debug: bool) -> int:
     else:
         text = f"{type(error).__name__}: {error} (--debug shows where)"
         exit_code = exits.FAULT
-    one_line = " ".join(text.split())
+    _tell(" ".join(text.split()))
+    return exit_code
+
+
+def _tell(line: str) -> None:
     # what standard error does not take can be told nowhere
     with contextlib.suppress(OSError):
-        print(f"switch: {one_line}", file=sys.stderr)
-    return exit_code
+        print(f"switch: {line}", file=sys.stderr)
 
 
 def _exit_code_of(error: BaseException) -> int | None:
