@@ -21,6 +21,7 @@ import os
 import stat
 from pathlib import Path
 
+from switch.files import sync_directory
 from switch.journal.errors import (
     JournalDamaged,
     JournalMismatch,
@@ -44,15 +45,6 @@ _BEFORE_JOURNAL = {
 }
 # What exists only when there was a journal.
 _AFTER_JOURNAL = {SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME}
-
-
-def sync_directory(path: str | os.PathLike[str]) -> None:
-    """Makes the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class DataDirectory:

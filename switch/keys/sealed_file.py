@@ -15,6 +15,7 @@ import stat
 import zlib
 from pathlib import Path
 
+from switch.files import write_secret
 from switch.keys.pan import MASTER_KEY_SIZE, MasterKeys
 from switch.keys.port import KeysError
 
@@ -29,25 +30,10 @@ def create(path: str | os.PathLike[str]) -> MasterKeys:
     final = Path(path).absolute()
     if final.exists():
         raise KeysError(f"key file {final} exists: expected to create it")
-    # Under another name first: a crash leaves no half key under the real one.
-    draft = final.with_name(final.name + ".new")
     master = secrets.token_bytes(MASTER_KEY_SIZE)
     line = f"switch-pan-key-1 {master.hex()} {zlib.crc32(master):08x}\n"
     try:
-        draft.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(draft, flags, 0o600)
-        try:
-            os.write(descriptor, line.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        draft.rename(final)
-        directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_secret(final, line.encode())
     except OSError as error:
         raise KeysError(
             f"key file {final} cannot be created: {error.strerror}"

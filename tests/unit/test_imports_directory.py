@@ -185,7 +185,9 @@ def killed(config, what: str, text: str, where: str, *, calls: int = 1) -> None:
 
 def published(config) -> list[str]:
     """What the follower of the next start publishes."""
-    follower = Follower(Settings(data_directory=config.data_directory))
+    follower = Follower(
+        Settings(config.data_directory, file_bytes_max=config.publish.rotate_bytes)
+    )
     while not follower.is_done():
         follower.step(at_once=True)
     follower.close()

@@ -16,6 +16,7 @@ from tests.unit.small_bank import FINANCIAL, JOINT, PANS, full_journal
 
 SECONDS_MAX = 60.0
 PAUSE_SECONDS = 0.005
+FILE_BYTES_MAX = 64 << 20
 
 
 class Bank:
@@ -40,7 +41,8 @@ class Bank:
         self.journal.close()
 
     def settings(self, **others) -> Settings:
-        return Settings(data_directory=str(self.directory), **others)
+        settings = {"file_bytes_max": FILE_BYTES_MAX, **others}
+        return Settings(data_directory=str(self.directory), **settings)
 
     def expected_ids(self, commit_max: int) -> list[str]:
         """Of the entries of the commits up to this one, in their order."""
