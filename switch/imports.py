@@ -35,6 +35,7 @@ from switch.rows import (
     CARD_COLUMNS,
     CardRow,
     ImportRefused,
+    Once,
     Row,
     RowError,
     Rows,
@@ -163,6 +164,7 @@ class _AccountRows:
     def __init__(self, store: Store, at: int) -> None:
         self.at = at
         self._states = store.recovered.states
+        self._names = Once("account")
 
     def take(
         self, chunk: list[tuple[int, Row]], rows: Rows
@@ -170,7 +172,7 @@ class _AccountRows:
         entries: dict[State, list[Entry]] = defaultdict(list)
         for line, row in chunk:
             try:
-                state, entry = self._entry(row)
+                state, entry = self._entry(line, row)
             except (RowError, ChangeRefused) as error:
                 rows.refuse(line, str(error))
             else:
@@ -178,8 +180,9 @@ class _AccountRows:
                 entries[state].append(entry)
         return entries
 
-    def _entry(self, row: Row) -> tuple[State, Entry]:
+    def _entry(self, line: int, row: Row) -> tuple[State, Entry]:
         read = account_row(row)
+        self._names.take(read.name, line)
         state = self._states[shard_of_account(read.name, len(self._states))]
         return state, open_account(state, *read, operator="", reason="", now=self.at)
 
@@ -193,7 +196,7 @@ class _CardRows:
         self._states = store.recovered.states
         # Cards of this file are in the states, and not in this directory.
         self._directory = CardDirectory(self._states)
-        self._new: set[bytes] = set()
+        self._cards = Once("pan")
 
     def take(
         self, chunk: list[tuple[int, Row]], rows: Rows
@@ -208,8 +211,9 @@ class _CardRows:
         entries: dict[State, list[Entry]] = defaultdict(list)
         for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
             try:
+                self._cards.take(pan_hash, line)
                 state, entry = self._entry(card, pan_hash, seal)
-            except ChangeRefused as error:
+            except (RowError, ChangeRefused) as error:
                 rows.refuse(line, str(error))
             else:
                 apply(state, entry)
@@ -220,16 +224,10 @@ class _CardRows:
         self, card: CardRow, pan_hash: bytes, seal: bytes
     ) -> tuple[State, Entry]:
         state = self._states[shard_of_account(card.account, len(self._states))]
-        if self._is_known(pan_hash):
+        if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
             raise ChangeRefused("pan: expected a new one, got one that is issued")
         entry = issue_card(
             state, pan_hash, seal, card.account, card.expiry, card.status,
             card.pan[-4:].decode(), operator="", reason="", now=self.at,
         )  # fmt: skip
-        self._new.add(pan_hash)
         return state, entry
-
-    def _is_known(self, pan_hash: bytes) -> bool:
-        if pan_hash in self._new:
-            return True
-        return self._states[self._directory.shard(pan_hash)].has_card(pan_hash)

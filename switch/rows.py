@@ -110,6 +110,22 @@ class Rows:
         return [header.index(name) for name in self._columns]
 
 
+class Once:
+    """What a file has in this column once: the line of each."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._lines: dict[bytes, int] = {}
+
+    def take(self, value: bytes, line: int) -> None:
+        """Raises RowError when a line before had it; the value is not told."""
+        first = self._lines.setdefault(value, line)
+        if first != line:
+            raise RowError(
+                f"{self._column}: expected each once, got the same as line {first}"
+            )
+
+
 def account_row(row: Row) -> AccountRow:
     """Raises RowError."""
     name = _account_name(row[0])
