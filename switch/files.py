@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -15,15 +16,24 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def write_secret(path: Path, data: bytes) -> None:
-    """A file for its owner alone, in place of one that there may be. Under another name
-    first: a crash leaves no half of it under the real one."""
+def write_private(path: str | os.PathLike[str], data: bytes) -> None:
+    """A new file for its owner alone, its content durable; not yet its name."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        if os.write(descriptor, data) != len(data):
+            # A full disk may take a part without an error.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """The same in place of a file that there may be, and durable with its name. Whoever
+    is killed when, there is the old content or the new."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_private(draft, data)
     draft.rename(path)
     sync_directory(path.parent)

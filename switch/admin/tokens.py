@@ -26,7 +26,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from switch.files import write_secret
+from switch.files import replace_private
 
 Role = Literal["viewer", "operator", "admin"]
 # Each may do what those before it may.
@@ -144,7 +144,7 @@ class TokenFile:
             tokens = list(self.tokens())
             yield tokens
             data = msgspec.json.format(msgspec.json.encode(_Content(1, tokens)))
-            write_secret(self.path, data + b"\n")
+            replace_private(self.path, data + b"\n")
         except OSError as error:
             raise TokensError(
                 f"tokens file {self.path} cannot be written: {error.strerror}"

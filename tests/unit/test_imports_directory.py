@@ -12,7 +12,6 @@ from switch.cli import exits
 from switch.cli.main import main
 from switch.config import JournalSettings, KeysSettings
 from switch.embedded import open_store
-from switch.follower.process import Follower, Settings
 from switch.journal.errors import JournalError, JournalFull, JournalMismatch
 from switch.journal.released import lower_bound
 from switch.journal.snapshots import SqliteSnapshots
@@ -20,6 +19,7 @@ from switch.keys import sealed_file
 from switch.keys.port import KeysError
 from switch.ownership.port import OwnershipError
 from switch.ownership.process import ProcessLock
+from tests.unit.follower.running import publish_all
 from tests.unit.import_files import (
     ACCOUNTS,
     CARDS,
@@ -185,12 +185,7 @@ def killed(config, what: str, text: str, where: str, *, calls: int = 1) -> None:
 
 def published(config) -> list[str]:
     """What the follower of the next start publishes."""
-    follower = Follower(
-        Settings(config.data_directory, file_bytes_max=config.publish.rotate_bytes)
-    )
-    while not follower.is_done():
-        follower.step(at_once=True)
-    follower.close()
+    publish_all(Path(config.data_directory))
     events = Path(config.data_directory) / "events"
     return [line for path in events.iterdir() for line in path.read_text().splitlines()]
 

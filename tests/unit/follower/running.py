@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from switch.follower.process import Settings
+from switch.follower.process import Follower, Settings
 from switch.journal.released import Released
 from switch.publish.events import Event
 from switch.publish.jsonlines import event_files
@@ -17,6 +17,18 @@ from tests.unit.small_bank import FINANCIAL, JOINT, PANS, full_journal
 SECONDS_MAX = 60.0
 PAUSE_SECONDS = 0.005
 FILE_BYTES_MAX = 64 << 20
+
+
+def publish_all(directory: Path, events: Path | None = None) -> None:
+    """What the next start's follower does with a data directory, here and now."""
+    follower = Follower(
+        Settings(
+            str(directory), FILE_BYTES_MAX, None if events is None else str(events)
+        )
+    )
+    while not follower.is_done():
+        follower.step(at_once=True)
+    follower.close()
 
 
 class Bank:
