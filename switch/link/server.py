@@ -8,7 +8,6 @@ there never notice.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from switch.link._connection import Connection
 from switch.link.errors import ListenError
 from switch.link.link import Link
 from switch.link.settings import Address, LinkSettings
+from switch.observe.listening import why_not_listening
 from switch.observe.log import event
 
 # Connections that the kernel keeps until we take them: a scheme that reconnects after
@@ -63,7 +63,7 @@ class LinkServer(Link):
                 backlog=BACKLOG,
             )
         except (OSError, UnicodeError) as error:
-            raise ListenError(_explain(address, error)) from None
+            raise ListenError(why_not_listening(str(address), error)) from None
         event(
             _log,
             logging.INFO,
@@ -110,11 +110,3 @@ class LinkServer(Link):
 
 def _host(connection: Connection) -> str:
     return connection.peer.rpartition(":")[0]
-
-
-def _explain(address: Address, error: OSError | UnicodeError) -> str:
-    if isinstance(error, UnicodeError):  # of a host name that cannot be one
-        return f"{address}: cannot be listened on: {error}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{address}: already in use by another process; give a free address"
-    return f"{address}: cannot be listened on: {(error.strerror or str(error)).lower()}"
