@@ -94,13 +94,21 @@ class LinkDialler(Link):
 
     async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
         address = self.settings.address
+        made: list[Connection] = []
+
+        def make() -> asyncio.BaseProtocol:
+            made.append(Connection(self._endpoint))
+            return cast(asyncio.BaseProtocol, made[-1])
+
         try:
             async with asyncio.timeout(self.settings.connect_timeout_ms / MS_PER_S):
-                _, protocol = await loop.create_connection(
-                    lambda: cast(asyncio.BaseProtocol, Connection(self._endpoint)),
-                    address.host,
-                    address.port,
-                )
+                try:
+                    await loop.create_connection(make, address.host, address.port)
+                except asyncio.CancelledError:
+                    # One that was made in this moment uvloop closes, and does not tell.
+                    for connection in made:
+                        loop.call_soon(self._give_up, connection)
+                    raise
         except (OSError, UnicodeError) as error:  # a time-out is an OSError
             self.counters.dials_failed += 1
             self._failure = _reason(error)
@@ -113,7 +121,11 @@ class LinkDialler(Link):
                 reason=self._failure,
             )
             return None
-        return cast(Connection, protocol)
+        return made[-1]
+
+    def _give_up(self, connection: Connection) -> None:
+        if connection in self.connections:
+            connection.connection_lost(None)
 
     def _opened(self, connection: Connection) -> bool:
         if not super()._opened(connection):
