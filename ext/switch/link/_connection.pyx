@@ -32,7 +32,9 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from iso8583._codec cimport Message
-from switch.flow._dispatch cimport ANSWERED, NETWORK, RESPONSE, Dispatcher
+from switch.flow._dispatch cimport (
+    ANSWERED, MALFORMED, NETWORK, NOT_SERVED, RESPONSE, UNDECIDED, Dispatcher,
+)
 from switch.link._counters cimport LinkCounters, WaitingMarks
 from switch.link._framing cimport Cut, Framing
 from switch.shard._group cimport ReplyBuffer
@@ -328,6 +330,8 @@ cdef class Connection(ReplyBuffer):
             and (message.mti_number >> 8) & 0xF != NETWORK_CLASS
         ):
             outcome = endpoint.dispatcher.refuse(message, self, b"91")
+            if outcome == ANSWERED:
+                self._refused(message, "the peer has not signed on")
         else:
             outcome = endpoint.dispatcher.handle(message, self, now)
             self.handled = True
@@ -335,8 +339,18 @@ cdef class Connection(ReplyBuffer):
             self.management.receive_request(message)
         elif outcome == RESPONSE:
             self.management.receive_answer(message)
+        elif outcome == NOT_SERVED:
+            self._refused(message, "message type is not served")
+        elif outcome == MALFORMED:
+            self._refused(message, "a field is missing or not of its kind")
+        elif outcome == UNDECIDED:
+            self._refused(message, "no room for a decision")
         elif outcome != ANSWERED:
             self._drop("frame dropped: no message that can be answered", message.mti)
+        return 0
+
+    cdef int _refused(self, Message message, str reason) except -1:
+        self._event(logging.WARNING, "request refused", mti=message.mti, reason=reason)
         return 0
 
     cdef int _fault(self, Message message, object error) except -1:
