@@ -156,6 +156,7 @@ def test_a_killed_follower_is_started_again_and_misses_nothing(tmp_path):
             recorder.end_load()
             # Trading did not notice.
             assert not recorder.unknown
+        assert daemon.metrics()["switch_follower_restarts_total"] == 3
         recorder.check_exactly(daemon)
         assert daemon.stop() == 0
         check_journal_and_events(daemon, recorder)
