@@ -302,7 +302,7 @@ def test_a_follower_that_does_not_get_on_falls_behind(bank):
 
 
 def test_a_sink_that_fails_is_where_it_was():
-    follower = FollowerProcess(Settings(data_directory="/none"))
+    follower = FollowerProcess(Settings(data_directory="/none", file_bytes_max=1))
     follower._heard(Status(9, 7, 8))
     follower._heard(Status(9, -1, -1, "OSError: no space", "OSError: no space"))
     figures = told(follower, 9)
