@@ -17,6 +17,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -63,6 +64,9 @@ _log = logging.getLogger("switch.app")
 PENDING_ENTRIES_MAX = 65_536
 SWEEP_INTERVAL_S = 1.0
 DISKS_INTERVAL_S = 10.0
+# How long the loop may keep the interpreter from the commit thread, which needs it some
+# times a commit for microseconds. With Python's 5 ms a busy link delays every commit.
+SWITCH_INTERVAL_S = 0.0001
 # What was received in the last moment is published before we end.
 FOLLOWER_DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0
@@ -105,6 +109,7 @@ def serve(load: Callable[[], Config]) -> int:
         # What is here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         uvloop.run(Switch(config, languages, store, load).run())
     return 0
 

@@ -38,7 +38,7 @@ class LinkDialler(Link):
     _failure = "not dialled yet"
 
     async def start(self) -> None:
-        self._endpoint = self._make_endpoint()
+        self._make_endpoint()
         # Done when the connection is closed.
         self._ends: dict[Connection, asyncio.Future[None]] = {}
         event(
@@ -94,21 +94,11 @@ class LinkDialler(Link):
 
     async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
         address = self.settings.address
-        made: list[Connection] = []
-
-        def make() -> asyncio.BaseProtocol:
-            made.append(Connection(self._endpoint))
-            return cast(asyncio.BaseProtocol, made[-1])
-
+        assert self._endpoint is not None
+        connection = Connection(self._endpoint)
         try:
             async with asyncio.timeout(self.settings.connect_timeout_ms / MS_PER_S):
-                try:
-                    await loop.create_connection(make, address.host, address.port)
-                except asyncio.CancelledError:
-                    # One that was made in this moment uvloop closes, and does not tell.
-                    for connection in made:
-                        loop.call_soon(self._give_up, connection)
-                    raise
+                await self._connect(loop, connection)
         except (OSError, UnicodeError) as error:  # a time-out is an OSError
             self.counters.dials_failed += 1
             self._failure = _reason(error)
@@ -121,11 +111,22 @@ class LinkDialler(Link):
                 reason=self._failure,
             )
             return None
-        return made[-1]
+        return connection
 
-    def _give_up(self, connection: Connection) -> None:
-        if connection in self.connections:
+    async def _connect(
+        self, loop: asyncio.AbstractEventLoop, connection: Connection
+    ) -> None:
+        address = self.settings.address
+        try:
+            await loop.create_connection(
+                lambda: cast(asyncio.BaseProtocol, connection),
+                address.host,
+                address.port,
+            )
+        except asyncio.CancelledError:
+            # uvloop has closed what it had made, and tells it nothing of that.
             connection.connection_lost(None)
+            raise
 
     def _opened(self, connection: Connection) -> bool:
         if not super()._opened(connection):
