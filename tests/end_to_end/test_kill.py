@@ -99,11 +99,11 @@ def dump(data: Path) -> set[str]:
     return ids
 
 
-@pytest.mark.timeout(120 + SECONDS_PER_KILL_MAX * KILLS)
 def wait_until_gone(daemon: Daemon, pids: set[int]) -> None:
     wait_until(lambda: not pids & set(daemon.followers()), "followers of before to end")
 
 
+@pytest.mark.timeout(120 + SECONDS_PER_KILL_MAX * KILLS)
 def test_what_was_answered_survives_every_kill(tmp_path):
     draw = random.Random(SEED)
     start_seconds = []
