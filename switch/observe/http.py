@@ -6,7 +6,6 @@ a loopback name: a web page that points a name of its own at this machine gets n
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,14 +17,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from switch.observe.listening import why_not_listening
 from switch.observe.log import event
 
 _log = logging.getLogger("switch.http")
 
 # Why not ready (or not healthy), in words; empty when all is well.
 Reasons = Callable[[], Sequence[str]]
-# Links by name that no message can come by, and why; the others go on.
-LinksDown = Callable[[], Mapping[str, str]]
+# What else `/readyz` tells: it does not make us unready, but somebody should look.
+Details = Callable[[], Mapping[str, object]]
 
 # An answer under way when we stop; the operator's tools are on this machine.
 SHUTDOWN_TIMEOUT_S = 2.0
@@ -48,13 +48,13 @@ class HttpServer:
         registry: CollectorRegistry,
         not_ready: Reasons,
         not_healthy: Reasons = _no_reasons,
-        links_down: LinksDown = dict,
+        details: Details = dict,
         routes: Iterable[web.RouteDef] = (),
     ) -> None:
         self._host, self._port = host, port
         self._registry = registry
         self._not_ready, self._not_healthy = not_ready, not_healthy
-        self._links_down = links_down
+        self._details = details
         self._routes = tuple(routes)
         self._runner: web.AppRunner | None = None
 
@@ -78,7 +78,8 @@ class HttpServer:
             await web.TCPSite(runner, self._host, self._port).start()
         except OSError as error:
             await runner.cleanup()
-            raise HttpError(self._explain(error)) from None
+            address = f"http address {self._host}:{self._port}"
+            raise HttpError(why_not_listening(address, error)) from None
         self._runner = runner
         event(_log, logging.INFO, "listening", host=self._host, port=self.port)
 
@@ -86,13 +87,6 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-
-    def _explain(self, error: OSError) -> str:
-        address = f"http address {self._host}:{self._port}"
-        if error.errno == errno.EADDRINUSE:
-            return f"{address}: already in use by another process; give a free one"
-        reason = (error.strerror or str(error)).lower()
-        return f"{address}: cannot be listened on: {reason}"
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[_errors_as_json])
@@ -110,9 +104,7 @@ class HttpServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = list(self._not_ready())
-        content: dict[str, Any] = {"ready": not reasons, "reasons": reasons}
-        if down := self._links_down():
-            content["links_down"] = dict(down)
+        content = {"ready": not reasons, "reasons": reasons, **self._details()}
         return json_response(content, 503 if reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:

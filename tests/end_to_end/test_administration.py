@@ -199,7 +199,8 @@ def test_the_commands_do_the_same(daemon, operator, tmp_path):
     assert (
         done(*search, "--stan", "000077", "--limit", "1")["transactions"] == found[:1]
     )
-    assert done("cards", "list", "B1")["cards"] == [done("cards", "show", token)]
+    cards = [done("cards", "show", token)]
+    wait_until(lambda: done("cards", "list", "B1")["cards"] == cards, "rows")
     table = operator.run(*search)
     assert table.returncode == 0
     assert "000077" in table.stdout

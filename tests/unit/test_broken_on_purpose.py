@@ -1,6 +1,6 @@
-"""Each invariant of docs/design.md broken on purpose, where Python can break it: the test
-that the design names for it must fail then. What is native is broken by hand, when it
-or its tests change.
+"""Each invariant of docs/design.md broken on purpose, where Python can break it: the
+test that the design names for it must fail then. What is native is broken by hand, when
+it or its tests change.
 
 A test is run as pytest runs it, fixtures and all, in a session of its own inside this
 one. It must fail while it runs: an error before that shows nothing.
@@ -8,6 +8,7 @@ one. It must fail while it runs: an error before that shows nothing.
 
 from __future__ import annotations
 
+import fcntl
 import io
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -20,11 +21,10 @@ from switch import embedded
 from switch.follower.consumer import Consumer
 from switch.journal import connection
 from switch.journal.sqlite import SqliteJournal
-from switch.ledger import Limits
+from switch.ledger import Limits, restore
 from switch.link import links
 from switch.link.server import LinkServer
 from switch.observe import log
-from switch.ownership import process
 from switch.publish import jsonlines
 from switch.shard import recovery
 from switch.shard.committer import Committer
@@ -63,8 +63,6 @@ def tells_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def restores_another_balance(patch: pytest.MonkeyPatch) -> None:
-    restore = recovery.restore
-
     def other(data: bytes, limits: Limits) -> Any:
         wrong = bytearray(data)
         wrong[FIRST_BALANCE] ^= 1
@@ -122,7 +120,7 @@ BREAKS = [
     Break(
         5,
         "the directory is not locked",
-        set_to(process.fcntl, "flock", lambda *_: None),
+        set_to(fcntl, "flock", lambda *_: None),
         "tests/unit/ownership/test_ownership.py"
         "::test_a_second_process_is_told_who_holds_it",
     ),
@@ -169,7 +167,7 @@ BREAKS = [
     Break(
         10,
         "any number may connect",
-        set_to(LinkServer, "_has_room", lambda self: True),
+        set_to(LinkServer, "_refusal", lambda self, connection: ""),
         "tests/unit/link/test_server.py"
         "::test_above_connections_max_a_connection_is_refused_and_the_others_stay",
     ),
@@ -177,13 +175,13 @@ BREAKS = [
         10,
         "the log of SQLite is never copied",
         set_to(SqliteJournal, "_tend", lambda self: None),
-        "tests/unit/journal/test_sqlite.py::TestLog::test_the_log_stays_short",
+        "tests/unit/journal/test_sqlite.py::test_the_log_stays_short",
     ),
 ]
 
 
 class Outcomes:
-    """A plugin: what became of each test while it ran, and what went wrong elsewhere."""
+    """A plugin: what became of each test while it ran, and what failed elsewhere."""
 
     def __init__(self) -> None:
         self.failed: list[str] = []

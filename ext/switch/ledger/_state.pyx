@@ -20,14 +20,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from switch.ledger._entry cimport RRN_SIZE
+from switch.ledger._entry cimport RRN_SIZE, message_type_number
 
 from switch.ledger.views import AccountView, CardView, HoldView
 
 cdef enum:
     FORGOTTEN_AT_ONCE = 2       # by one that comes: what is over its share shrinks
     RECORDS_MAX = NONE - 1
-    MESSAGE_TYPES = 8
     SCHEMES = 128
 
 
@@ -42,25 +41,9 @@ cdef uint64_t pan_prefix(const uint8_t* pan_hash) noexcept:
     return prefix
 
 
-cdef inline uint64_t _message_type_number(uint16_t mti) noexcept:
-    if mti == 0x0100:
-        return 0
-    if mti == 0x0200:
-        return 1
-    if mti == 0x0120:
-        return 2
-    if mti == 0x0220:
-        return 3
-    if mti == 0x0400:
-        return 4
-    if mti == 0x0420:
-        return 5
-    return MESSAGE_TYPES - 1
-
-
 cdef uint64_t record_key(Trace* trace) noexcept:
     # 8 types x 128 schemes x 10^10 (field 7) x 10^6 (field 11) fit in 64 bits
-    cdef uint64_t kind = _message_type_number(trace.mti) * SCHEMES + trace.scheme
+    cdef uint64_t kind = message_type_number(trace.mti) * SCHEMES + trace.scheme
     return (kind * 10000000000 + trace.transmitted) * 1000000 + trace.stan
 
 
@@ -375,6 +358,8 @@ cdef class State:
             capacity = _capacity_after(self.names_size + size)
             self.names = <uint8_t*> grown_table(self.names, capacity, 1)
             self.names_capacity = capacity
+        if (index + 1) * 4 > (self.account_slot_mask + 1) * 3:
+            self._grow_account_slots()
         memcpy(self.names + self.names_size, name, size)
         self.accounts_table[index] = account[0]
         self.accounts_table[index].name_offset = self.names_size
@@ -390,32 +375,32 @@ cdef class State:
         self.account_capacity = capacity
         return 0
 
-    cdef int _slot_account(self, uint32_t index) except -1:
-        cdef uint32_t count, each, slot
-        cdef Account* account
-        cdef uint32_t* slots
-        cdef uint32_t first = index
-        if self.account_count * 4 > (self.account_slot_mask + 1) * 3:
-            count = (self.account_slot_mask + 1) * 2
-            slots = empty_slots(count)
-            free(self.account_slots)
-            self.account_slots = slots
-            self.account_slot_mask = count - 1
-            first = 0
-        for each in range(first, index + 1):
-            account = &self.accounts_table[each]
-            slot = <uint32_t> _name_hash(
-                self.names + account.name_offset, account.name_size
-            ) & self.account_slot_mask
-            while self.account_slots[slot] != NONE:
-                slot = (slot + 1) & self.account_slot_mask
-            self.account_slots[slot] = each
+    cdef int _grow_account_slots(self) except -1:
+        cdef uint32_t count = (self.account_slot_mask + 1) * 2
+        cdef uint32_t* slots = empty_slots(count)
+        cdef uint32_t index
+        free(self.account_slots)
+        self.account_slots = slots
+        self.account_slot_mask = count - 1
+        for index in range(self.account_count):
+            self._slot_account(index)
         return 0
+
+    cdef void _slot_account(self, uint32_t index) noexcept:
+        cdef Account* account = &self.accounts_table[index]
+        cdef uint32_t slot = <uint32_t> _name_hash(
+            self.names + account.name_offset, account.name_size
+        ) & self.account_slot_mask
+        while self.account_slots[slot] != NONE:
+            slot = (slot + 1) & self.account_slot_mask
+        self.account_slots[slot] = index
 
     cdef uint32_t add_card(self, Card* card) except NONE:
         cdef uint32_t index = self.card_count
         if index == self.card_capacity:
             self._grow_cards(_capacity_after(self.card_capacity))
+        if (index + 1) * 4 > (self.card_slot_mask + 1) * 3:
+            self._grow_card_slots()
         self.cards_table[index] = card[0]
         self.card_count += 1
         self._slot_card(index)
@@ -426,26 +411,25 @@ cdef class State:
         self.card_capacity = capacity
         return 0
 
-    cdef int _slot_card(self, uint32_t index) except -1:
-        cdef uint32_t count, each, slot
-        cdef uint32_t* slots
-        cdef uint32_t first = index
-        if self.card_count * 4 > (self.card_slot_mask + 1) * 3:
-            count = (self.card_slot_mask + 1) * 2
-            slots = empty_slots(count)
-            free(self.card_slots)
-            self.card_slots = slots
-            self.card_slot_mask = count - 1
-            first = 0
-        for each in range(first, index + 1):
-            slot = (
-                <uint32_t> pan_prefix(self.cards_table[each].pan_hash)
-                & self.card_slot_mask
-            )
-            while self.card_slots[slot] != NONE:
-                slot = (slot + 1) & self.card_slot_mask
-            self.card_slots[slot] = each
+    cdef int _grow_card_slots(self) except -1:
+        cdef uint32_t count = (self.card_slot_mask + 1) * 2
+        cdef uint32_t* slots = empty_slots(count)
+        cdef uint32_t index
+        free(self.card_slots)
+        self.card_slots = slots
+        self.card_slot_mask = count - 1
+        for index in range(self.card_count):
+            self._slot_card(index)
         return 0
+
+    cdef void _slot_card(self, uint32_t index) noexcept:
+        cdef uint32_t slot = (
+            <uint32_t> pan_prefix(self.cards_table[index].pan_hash)
+            & self.card_slot_mask
+        )
+        while self.card_slots[slot] != NONE:
+            slot = (slot + 1) & self.card_slot_mask
+        self.card_slots[slot] = index
 
     cdef uint32_t add_record(self, Record* record) except NONE:
         """Remembers a transaction; forgets what has grown too old."""

@@ -13,9 +13,10 @@ from switch.cli import exits, main, version
 from switch.config import ConfigError
 from switch.journal.errors import JournalDamaged
 
-COMMANDS = ["serve", "demo", "load", "replay", "decode", "config", "version"]
+COMMANDS = ["serve", "demo", "load", "replay", "decode", "config", "version", "backup"]
 SUBCOMMANDS = [("accounts", "import"), ("cards", "import")]
 SUBCOMMANDS += [("journal", "verify"), ("journal", "dump")]
+SUBCOMMANDS += [("keys", "new"), ("keys", "rotate"), ("keys", "show")]
 
 
 @pytest.mark.parametrize("words", [*((c,) for c in COMMANDS), *SUBCOMMANDS])
@@ -51,6 +52,15 @@ def test_bad_usage_is_exit_2(words, capsys):
         (ZeroDivisionError("by zero"), 70, "switch: ZeroDivisionError: by zero ("),
         (KeyboardInterrupt(), 130, ""),
         (exits.Terminated(), 143, ""),
+        (exits.OutputClosed(), 141, ""),
+        (ExceptionGroup("", [ConfigError("link.x: bad")]), 2, "switch: link.x: bad\n"),
+        (
+            BaseExceptionGroup(
+                "", [ExceptionGroup("", [OSError(5, "bad")]), exits.Terminated()]
+            ),
+            74,
+            "switch: bad\n",
+        ),
     ],
 )
 def test_how_a_failure_ends(error, exit_code, said, capsys, monkeypatch):
@@ -93,11 +103,11 @@ def test_a_signal_ends_a_run_cleanly(respond, cards_file, number, exit_code):
         stderr=subprocess.PIPE,
         text=True,
     )
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 60
     while not responder.requests and time.monotonic() < give_up_at:
         time.sleep(0.05)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == exit_code
     assert errors == ""
     # what was measured until then
