@@ -51,7 +51,7 @@ class Traffic:
         self.is_remembered = is_remembered
         self.sent: list[Sent] = []
         self.held_back: list[Sent] = []  # reversed before they were sent
-        self.stan = 0
+        self.count = 0
 
     def next(self) -> Sent:
         what = self.chance.random()
@@ -80,14 +80,14 @@ class Traffic:
         self, mti: str, card: str, amount: int, scheme: int | None = None
     ) -> Sent:
         chance = self.chance
-        self.stan += 1
+        stan, acquirer = self.trace()
         account, expiry = CARDS[card][1:3] if card in CARDS else ("main", 3012)
         currency = ACCOUNTS[account][0] if chance.random() < 0.95 else 840
         changes: dict[int, str | None] = {
             3: chance.choices(["000000", "010000", "200000", "310000", "990000"],
                               (20, 2, 4, 1, 1))[0],
             14: chance.choices([f"{expiry:04d}", None, "2901"], (20, 4, 1))[0],
-            32: chance.choice(_ACQUIRERS),
+            32: acquirer,
             37: f"RRN{chance.randint(0, 10**9 - 1):09d}",
             49: str(currency),
         }  # fmt: skip
@@ -96,8 +96,15 @@ class Traffic:
         if scheme is None:
             scheme = chance.randrange(SCHEME_COUNT)
         return Sent(
-            scheme, fields(mti, self.stan, card=card, amount=amount, changes=changes)
+            scheme, fields(mti, stan, card=card, amount=amount, changes=changes)
         )
+
+    def trace(self) -> tuple[int, str]:
+        """Fields 11 and 32; now and then a number that another acquirer has used."""
+        self.count += 1
+        if self.sent and self.chance.random() < 0.1:
+            return int(self.chance.choice(self.sent).fields[11]), f"{self.count:07d}"
+        return self.count, self.chance.choice(_ACQUIRERS)
 
     def about_another(self) -> Sent:
         """A reversal, or a posting that ends a hold; now and then of what is still to
