@@ -22,7 +22,8 @@ __all__ = ["DecodeError", "EncodeError", "Error", "SpecError"]
 def _place(field: int | str | None) -> str:
     match field:
         case str():
-            return field
+            # A path, but a part of the message header.
+            return f"field {field}" if field[:1].isdigit() else field
         case None:
             return "message"
         case 0:
