@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import resources
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -54,6 +54,10 @@ ID_SIZE_MAX: Final = 4
 BITMAP_SIZE_MAX: Final = 24
 # What stands before data whose length is written in another way: taken off again.
 PLAIN_PREFIX_DIGITS: Final = 6
+PLAIN_PREFIX: Final[dict[str, Any]] = {
+    "prefix_digits": PLAIN_PREFIX_DIGITS,
+    "prefix_encoding": "binary",
+}
 
 # What a positional container calls what is behind its last element.
 REST: Final = "rest"
@@ -184,10 +188,20 @@ def emv_tags() -> dict[str, EmvTag]:
     return {tag.tag: tag for tag in tags}
 
 
+# The same for every spec, and many: resolved once.
 @lru_cache(maxsize=1)
-def _emv_fields() -> dict[str, spec.FieldSpec]:
+def _emv_elements() -> dict[str, Element]:
     return {
-        tag.tag: _bytes_field(tag.name, tag.sensitive) for tag in emv_tags().values()
+        tag.tag: Element(
+            bytes.fromhex(tag.tag),
+            msgspec.structs.replace(
+                _bytes_field(tag.name, tag.sensitive),
+                encoding="binary",
+                unit="bytes",
+                **PLAIN_PREFIX,
+            ),
+        )
+        for tag in emv_tags().values()
     }
 
 
@@ -265,7 +279,7 @@ class _Defaults:
             self.text = encoding
         self.prefix = "ascii" if form == "digits" else of.prefix_encoding
 
-    def resolve(self, field: spec.FieldSpec, **changes: object) -> spec.FieldSpec:
+    def resolve(self, field: spec.FieldSpec, **changes: Any) -> spec.FieldSpec:
         encoding = field.encoding
         if encoding is None and self.form == "bytes":
             encoding = self.of.encodings.get(field.content)
@@ -289,16 +303,10 @@ class _Defaults:
         return resolved
 
     # An element whose length its container says.
-    def counted(self, field: spec.FieldSpec, **changes: object) -> spec.FieldSpec:
+    def counted(self, field: spec.FieldSpec, **changes: Any) -> spec.FieldSpec:
         if field.prefix_digits or field.prefix_encoding is not None:
             raise SpecError("expected no prefix beside the container's")
         return self.resolve(field, **changes)
-
-
-PLAIN_PREFIX: Final = {
-    "prefix_digits": PLAIN_PREFIX_DIGITS,
-    "prefix_encoding": "binary",
-}
 
 
 def _positional(
@@ -344,12 +352,11 @@ def _bitmap(
 def _ber_tlv(inside: BerTlv, defaults: _Defaults, field: spec.FieldSpec) -> Elements:
     if defaults.form == "digits":
         raise SpecError("expected bytes, or hex digits of them, around ber-tlv")
-    fields = _emv_fields() | inside.fields if inside.tags == "emv" else inside.fields
-    known = []
-    for tag, element in fields.items():
+    by_tag = dict(_emv_elements()) if inside.tags == "emv" else {}
+    for tag, element in inside.fields.items():
         with _place(tag):
-            known.append(Element(_tag_bytes(tag), _ber_element(element, defaults)))
-    known.sort(key=_number)
+            by_tag[tag] = Element(_tag_bytes(tag), _ber_element(element, defaults))
+    known = sorted(by_tag.values(), key=_number)
     default = inside.default or _bytes_field("unknown tag", field.sensitive)
     other = _ber_element(default, defaults)
     return Elements(defaults.form, known, [], other, "", "")
@@ -399,7 +406,7 @@ def _tagged(inside: Tagged, defaults: _Defaults, unknown: spec.FieldSpec) -> Ele
         raise SpecError("expected text inside packed digits")
     if id_encoding not in ("bcd", "binary"):
         spec.text_tables(id_encoding)
-    prefix = {
+    prefix: dict[str, Any] = {
         "prefix_digits": inside.prefix_digits,
         "prefix_encoding": prefix_encoding,
     }

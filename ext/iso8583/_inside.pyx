@@ -11,8 +11,9 @@ Rule 1: nothing is walked until somebody asks, and then no further than the elem
         asked for.
 Rule 2: `Container.next` is the only place that trusts nothing. What it let pass is
         inside its view, and the rest reads it without checking again.
-Rule 3: no content goes into an error, and neither does an id that the spec does not
-        know: where things have gone out of step, anything may stand in its place.
+Rule 3: no content goes into an error. Where things have gone out of step anything may
+        stand in an id's place: one that the spec does not know is named only on the
+        way to what it holds.
 Rule 4: the elements of one field, at every depth, are counted and bounded.
 """
 
@@ -376,14 +377,14 @@ cdef class Container:
         at += 1
         if tag & 0x1F == 0x1F:
             while True:
+                if at - item.start == TAG_SIZE_MAX:
+                    return fail(
+                        fault, INSIDE_ID_OVERLONG, item.start, TAG_SIZE_MAX, 0
+                    )
                 if at == size:
                     return fail(
                         fault, INSIDE_ID_TRUNCATED, item.start,
                         at - item.start + 1, at - item.start,
-                    )
-                if at - item.start == TAG_SIZE_MAX:
-                    return fail(
-                        fault, INSIDE_ID_OVERLONG, item.start, TAG_SIZE_MAX, 0
                     )
                 tag = tag << 8 | data[at]
                 at += 1

@@ -327,16 +327,16 @@ cdef int validate_field(
     cdef Py_ssize_t at
     cdef Py_ssize_t count = locate(plan, frame, table, field, &whole, &at)
     cdef int left = ELEMENTS_MAX
+    if layout.insides[field] is not None:
+        container = <Container> layout.insides[field]
+        try:
+            _owner = open_field(layout, frame, table, field, &view)
+            validate(container, &view, 1, &left, str(field))
+            return 0
+        except DecodeError:
+            if container.strict:
+                raise
     check_text(plan, layout.encodings[field], field, at, whole.data + at, count)
-    if layout.insides[field] is None:
-        return 0
-    container = <Container> layout.insides[field]
-    try:
-        _owner = open_field(layout, frame, table, field, &view)
-        validate(container, &view, 1, &left, str(field))
-    except DecodeError:
-        if container.strict:
-            raise
     return 0
 
 
@@ -394,23 +394,25 @@ cdef object part_of(
     cdef Container container
     cdef View view
     cdef int left = ELEMENTS_MAX
-    parts = fault = None
+    parts = fault = text_fault = None
     value = ""
     try:
         value = field_text(layout, frame, table, field)
     except DecodeError as error:
-        fault = error
-    if layout.insides[field] is not None and fault is None:
+        text_fault = error
+    if layout.insides[field] is not None:
         container = <Container> layout.insides[field]
         parts = []
         try:
             _owner = open_field(layout, frame, table, field, &view)
             add_parts(parts, container, &view, 1, &left, str(field))
         except DecodeError as error:
-            if container.strict:
-                fault = error
-            else:
-                parts = None
+            fault = error
+            if not container.strict:
+                parts = fault = None
+    # Where there are parts they show it, though it is no text as a whole.
+    if parts is None:
+        fault = text_fault
     return _spec.Part(
         str(field), spec.name, _spec.kind_of(spec), value, parts, fault
     )
@@ -426,23 +428,24 @@ cdef int add_parts(
     cdef View inner
     while walk.next():
         field = walk.element.field
-        parts = fault = None
+        parts = fault = text_fault = None
         value = ""
         try:
             value = walk.text()
         except DecodeError as error:
-            fault = error
+            text_fault = error
         inside = walk.inside()
-        if inside is not None and fault is None:
+        if inside is not None:
             parts = []
             try:
                 _owner = walk.open(inside, &inner, depth)
                 add_parts(parts, inside, &inner, depth + 1, left, walk.key_place())
             except DecodeError as error:
-                if inside.strict:
-                    fault = error
-                else:
-                    parts = None
+                fault = error
+                if not inside.strict:
+                    parts = fault = None
+        if parts is None:
+            fault = text_fault
         found.append(
             _spec.Part(
                 walk.named(), field.name, _spec.kind_of(field), value, parts, fault

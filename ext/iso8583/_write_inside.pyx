@@ -45,6 +45,8 @@ from iso8583._wire cimport FieldTable, table_has
 from iso8583.errors import EncodeError
 
 cdef object DELETED = object()
+# An object: bitmaps may have more bits than a number of C.
+cdef object BIT = 1
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
@@ -206,11 +208,15 @@ cdef list ordered(Container container, list pairs, object place):
 cdef bytes bitmap_of(Container container, list numbers):
     bits = 0
     for number in numbers:
-        bits |= 1 << (container.bits - number)
+        bits |= BIT << (container.bits - number)
+    return bitmap_bytes(container, bits)
+
+
+cdef bytes bitmap_bytes(Container container, object bits):
     bitmap = bits.to_bytes(container.bits // 8, "big")
-    return bitmap if container.bitmap_size * 8 == container.bits else (
-        bitmap.hex().upper().encode("ascii")
-    )
+    if container.bitmap_size * 8 == container.bits:
+        return bitmap
+    return bitmap.hex().upper().encode("ascii")
 
 
 # ---- one element changed
@@ -287,7 +293,10 @@ cdef bytes rewritten(
         wire = encode_element(
             container, key, inside.closed(content), place, level + 1
         )
-    return spliced(container, view, key, &item if is_there else NULL, wire, place)
+    return spliced(
+        container, view, key, &item if is_there else NULL, wire, place,
+        place_of(path, level),
+    )
 
 
 # {"70": {"9F26": value}} for the steps of a path from this one on.
@@ -303,13 +312,13 @@ cdef object nested(const Path* path, int level, object value):
 # `item` is what `wire` replaces: NULL adds it, and a wire of None removes the item.
 cdef bytes spliced(
     Container container, const View* view, int64_t key, const Item* item, object wire,
-    object place
+    object place, object around
 ):
     cdef bytes data = (<const char*> view.data)[:view.size]
     cdef Item last
     cdef Py_ssize_t start, end, at
     # All of it is walked: what has a fault in it is not changed.
-    start = where(container, view, key, &last, place)
+    start = where(container, view, key, &last, around)
     first_is_leading = container.leading_optional and view.size and (
         not container.is_digit(view.data[0])
     )
@@ -325,21 +334,20 @@ cdef bytes spliced(
         raise EncodeError(place, "all leading parts together", "one")
     if container.kind == BITMAP and (item == NULL) != (wire is None):
         at = container.bitmap_size
-        bitmap = data[:at]
-        bits = int(bitmap, 16) if at * 8 > container.bits else (
-            int.from_bytes(bitmap, "big")
-        )
-        bits ^= 1 << (container.bits - key)
-        numbers = [
-            number for number in range(1, container.bits + 1)
-            if bits >> (container.bits - number) & 1
-        ]
-        data = bitmap_of(container, numbers) + data[at:]
+        data = toggled(container, data[:at], key) + data[at:]
     data = data[:start] + (b"" if wire is None else wire) + data[end:]
     if container.leading_optional:
         has_leading = wire is not None if key < 0 else first_is_leading
         check_told_apart(container, data, has_leading, place)
     return data
+
+
+# The bitmap with this bit the other way round.
+cdef bytes toggled(Container container, bytes bitmap, object number):
+    is_hex = len(bitmap) * 8 > container.bits
+    bits = int(bitmap, 16) if is_hex else int.from_bytes(bitmap, "big")
+    bits ^= BIT << (container.bits - number)
+    return bitmap_bytes(container, bits)
 
 
 # Where an element with this key would be added. `last` is the last one there is.
