@@ -26,6 +26,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from switch.files import replace_private
+
 Role = Literal["viewer", "operator", "admin"]
 # Each may do what those before it may.
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -141,8 +143,8 @@ class TokenFile:
             fcntl.flock(directory, fcntl.LOCK_EX)
             tokens = list(self.tokens())
             yield tokens
-            self._write(_Content(1, tokens))
-            os.fsync(directory)
+            data = msgspec.json.format(msgspec.json.encode(_Content(1, tokens)))
+            replace_private(self.path, data + b"\n")
         except OSError as error:
             raise TokensError(
                 f"tokens file {self.path} cannot be written: {error.strerror}"
@@ -169,17 +171,6 @@ class TokenFile:
                 f"tokens file {self.path}: expected what `switch tokens` writes: "
                 f"{error}"
             ) from None
-
-    def _write(self, content: _Content) -> None:
-        draft = self.path.with_name(self.path.name + ".new")
-        draft.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(draft, flags, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
-            file.flush()
-            os.fsync(descriptor)
-        draft.rename(self.path)
 
 
 def _hash(token: str, salt: str) -> str:

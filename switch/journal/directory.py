@@ -7,6 +7,7 @@
     readmodel.db   accounts and transactions as rows; can be deleted and rebuilt
     released       the last answered commit, a lower bound
     tokens.json    who may administer, unless that is kept elsewhere
+    backup.json    of a backup that no daemon has run on yet: how far it goes
     events/        published entries
 
 Rule 1: only an empty directory, or one whose initialisation was interrupted, is
@@ -21,6 +22,7 @@ import os
 import stat
 from pathlib import Path
 
+from switch.files import sync_directory
 from switch.journal.errors import (
     JournalDamaged,
     JournalMismatch,
@@ -36,6 +38,7 @@ PAN_KEY_NAME = "pan.key"
 LOCK_NAME = "lock"
 EVENTS_NAME = "events"
 TOKENS_NAME = "tokens.json"
+BACKUP_NAME = "backup.json"
 
 # What an interrupted initialisation may leave behind, and a mount point begins with.
 _BEFORE_JOURNAL = {
@@ -43,16 +46,9 @@ _BEFORE_JOURNAL = {
     *(TOKENS_NAME, TOKENS_NAME + ".new", "lost+found"),
 }
 # What exists only when there was a journal.
-_AFTER_JOURNAL = {SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME}
-
-
-def sync_directory(path: str | os.PathLike[str]) -> None:
-    """Makes the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+_AFTER_JOURNAL = {
+    *(SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME, BACKUP_NAME)
+}
 
 
 class DataDirectory:
@@ -127,6 +123,10 @@ class DataDirectory:
     @property
     def tokens(self) -> Path:
         return self.path / TOKENS_NAME
+
+    @property
+    def backup(self) -> Path:
+        return self.path / BACKUP_NAME
 
     @property
     def events(self) -> Path:
