@@ -49,6 +49,7 @@ cdef class Message:
         self, const FieldPlan* plan, int field, const uint8_t** data
     ) noexcept
     cdef object at(self, object key, object absent)
+    cdef int change(self, object path, object value) except -1
     cdef int splice(self, int field, bytes wire) except -1
     cdef list field_numbers(self)
     cdef bint equals(self, Message other)

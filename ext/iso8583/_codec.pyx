@@ -48,6 +48,7 @@ from iso8583._layout cimport (
     Layout,
     fault_texts,
 )
+from iso8583._path cimport path_text
 from iso8583._read_inside cimport (
     dict_inside,
     field_text,
@@ -279,31 +280,37 @@ cdef class Message:
 
     cdef object at(self, object key, object absent):
         cdef int field
+        # Held, in case a codec's own code changes the message meanwhile.
+        cdef bytes frame
         if not PyLong_Check(key):
-            return read_at(self.codec.layout, self.frame, &self.table, key, absent)
+            text = path_text(key)
+            frame = self.frame
+            return read_at(self.codec.layout, frame, &self.table, text, absent)
         field = key
         if not table_has(&self.table, field):
             return absent
         return field_text(self.codec.layout, self.frame, &self.table, field)
 
     def __setitem__(self, key, value):
-        cdef Layout layout = self.codec.layout
         if PyLong_Check(key):
-            self.splice(key, encode_field(layout, key, value))
+            self.splice(key, encode_field(self.codec.layout, key, value))
         else:
-            field, wire = changed(layout, self.frame, &self.table, key, value)
-            self.splice(field, wire)
+            self.change(path_text(key), value)
 
     def __delitem__(self, key):
         if not PyLong_Check(key):
-            field, wire = changed(
-                self.codec.layout, self.frame, &self.table, key, DELETED
-            )
-            self.splice(field, wire)
+            self.change(path_text(key), DELETED)
         elif table_has(&self.table, key):
             self.splice(key, b"")
         else:
             raise KeyError(key)
+
+    # A mapping's own code may change the message meanwhile: its state is held.
+    cdef int change(self, object path, object value) except -1:
+        cdef bytes frame = self.frame
+        cdef FieldTable table = self.table
+        field, wire = changed(self.codec.layout, frame, &table, path, value)
+        return self.splice(field, wire)
 
     # Puts these bytes, prefix included, in the field's place; none removes it.
     cdef int splice(self, int field, bytes wire) except -1:
@@ -331,6 +338,7 @@ cdef class Message:
 
     def __contains__(self, key):
         if isinstance(key, (str, tuple)):
+            key = path_text(key)
             return has_at(self.codec.layout, self.frame, &self.table, key)
         if not isinstance(key, int) or not 2 <= key <= FIELD_NUMBER_MAX:
             return False

@@ -78,7 +78,10 @@ cdef tuple compile_insides(Layout layout, object spec):
 
 @cython.final
 cdef class Element:
-    def __cinit__(self, Layout layout, field, spec, str step, Py_ssize_t plain_prefix):
+    def __cinit__(
+        self, Layout layout not None, field, spec, str step not None,
+        Py_ssize_t plain_prefix
+    ):
         self.field = field
         self.step = step
         self.plain_prefix = plain_prefix
@@ -91,14 +94,13 @@ cdef class Element:
 
 @cython.final
 cdef class Container:
-    def __cinit__(self, Layout layout, field, spec, form=None):
+    def __cinit__(self, Layout layout not None, field, spec, bint is_template=False):
         self.compile(layout, field, spec)
-        if self.kind == BER_TLV and self.form == FORM_HEX:
+        if is_template:
+            self.form = FORM_BYTES
+        elif self.kind == BER_TLV and self.form == FORM_HEX:
             # Hex digits stand for the outermost bytes only.
-            if form is None:
-                self.template = Container(layout, field, spec, FORM_BYTES)
-            else:
-                self.form = form
+            self.template = Container(layout, field, spec, True)
 
     def __dealloc__(self):
         PyMem_Free(self.keys)
@@ -135,7 +137,9 @@ cdef class Container:
         if self.keys == NULL or self.plans == NULL:
             raise MemoryError
         self.other = Element(layout, found.other, spec, "", self.plain(-1))
-        self.looks_up = self.unknown != KEEP
+        self.looks_up = (
+            self.unknown != KEEP or found.other.length < FRAME_SIZE_MAX
+        )
         elements = []
         for index, each in enumerate([*found.known, *found.leading]):
             step = each.id.decode("latin-1")

@@ -11,12 +11,13 @@ cdef object open_field(
 )
 # A field's value.
 cdef object field_text(Layout layout, bytes frame, const FieldTable* table, int field)
-# The value at a path; `absent` when there is nothing. Raises TypeError for other keys.
+# The value at a path, a str; `absent` when there is nothing. The caller holds the
+# frame, here and below.
 cdef object read_at(
-    Layout layout, bytes frame, const FieldTable* table, object key, object absent
+    Layout layout, bytes frame, const FieldTable* table, object text, object absent
 )
 cdef bint has_at(
-    Layout layout, bytes frame, const FieldTable* table, object key
+    Layout layout, bytes frame, const FieldTable* table, object text
 ) except -1
 # The elements of a field as a dict that encodes back; None when it has no container,
 # or has something else in it.

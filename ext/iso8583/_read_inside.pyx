@@ -26,7 +26,7 @@ from iso8583._inside cimport (
     offset_in_frame,
 )
 from iso8583._layout cimport Layout
-from iso8583._path cimport DEPTH_MAX, Path, parse_path, path_text, place_of
+from iso8583._path cimport DEPTH_MAX, Path, parse_path, place_of
 from iso8583._wire cimport (
     DATA_BCD,
     DATA_BINARY,
@@ -149,12 +149,11 @@ cdef object find_path(
 
 
 cdef object read_at(
-    Layout layout, bytes frame, const FieldTable* table, object key, object absent
+    Layout layout, bytes frame, const FieldTable* table, object text, object absent
 ):
     cdef Path path
     cdef Found found
     cdef Element element
-    text = path_text(key)
     if not parse_path(text, &path):
         return absent
     if path.count == 0:
@@ -173,11 +172,10 @@ cdef object read_at(
 
 
 cdef bint has_at(
-    Layout layout, bytes frame, const FieldTable* table, object key
+    Layout layout, bytes frame, const FieldTable* table, object text
 ) except -1:
     cdef Path path
     cdef Found found
-    text = path_text(key)
     if not parse_path(text, &path):
         return False
     if path.count == 0:

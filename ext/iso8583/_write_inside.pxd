@@ -6,8 +6,9 @@ from iso8583._wire cimport FieldTable
 
 # Instead of a value: the element is to go.
 cdef object DELETED
-# The path's field, and its bytes with this element changed; none when it goes itself.
-# Raises KeyError for what is to go and is not there.
+# The field of the path, a str, and its bytes with this element changed; none when it
+# goes itself. Raises KeyError for what is to go and is not there. The caller holds the
+# frame and its table.
 cdef tuple changed(
-    Layout layout, bytes frame, const FieldTable* table, object key, object value
+    Layout layout, bytes frame, const FieldTable* table, object text, object value
 )

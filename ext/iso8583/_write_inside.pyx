@@ -36,7 +36,6 @@ from iso8583._path cimport (
     Step,
     parse_path,
     parse_step,
-    path_text,
     place_of,
 )
 from iso8583._read_inside cimport open_field
@@ -222,21 +221,20 @@ cdef bytes bitmap_bytes(Container container, object bits):
 # ---- one element changed
 
 cdef tuple changed(
-    Layout layout, bytes frame, const FieldTable* table, object key, object value
+    Layout layout, bytes frame, const FieldTable* table, object text, object value
 ):
     cdef Path path
     cdef View view
     cdef Container container
-    text = path_text(key)
     if not parse_path(text, &path) or (
         path.count and layout.insides[path.field] is None
     ):
         if value is DELETED:
-            raise KeyError(key)
+            raise KeyError(text)
         raise EncodeError(text, "a path of the spec", "another one")
     if not table_has(table, path.field):
         if value is DELETED:
-            raise KeyError(key)
+            raise KeyError(text)
         value = nested(&path, 0, value)
     elif path.count:
         container = <Container> layout.insides[path.field]

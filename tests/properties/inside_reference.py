@@ -41,7 +41,6 @@ class _Reader:
     ) -> Any:
         if field.inside is None:
             return text_of(field, data, count)
-        before = self.count
         try:
             if depth == DEPTH_MAX:
                 raise RefusedError
@@ -55,7 +54,6 @@ class _Reader:
         except RefusedError:
             if field.inside.strict:
                 raise
-            self.count = before
             return text_of(field, data, count)
 
     def inside(
@@ -93,7 +91,6 @@ class _Reader:
         depth: int,
     ) -> Any:
         assert field.inside is not None
-        before = self.count
         try:
             if depth == DEPTH_MAX:
                 raise RefusedError
@@ -101,7 +98,6 @@ class _Reader:
         except RefusedError:
             if field.inside.strict:
                 raise
-            self.count = before
             return text_of(element, data, len(data))
 
 

@@ -272,6 +272,13 @@ def test_unknown_ids_are_kept():
     found.validate()
 
 
+def test_unknown_ids_have_a_length_of_their_own():
+    codec = codec_of(BerTlv(tags="emv", default=field(1, "b")))
+    message(codec, "9F100201029A03261124DF010101").validate()
+    with pytest.raises(iso8583.DecodeError, match="a length of at most 1, got 2"):
+        message(codec, "DF01020101").validate()
+
+
 def test_unknown_ids_are_passed_over():
     inside = BerTlv(fields={"9C": field(1, "b")}, unknown="skip")
     found = message(codec_of(inside), "DF0102ABCD9C0101DF0100")

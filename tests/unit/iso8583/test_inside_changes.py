@@ -197,6 +197,20 @@ def test_a_change_that_cannot_be_changes_nothing(inside, content, before, place,
     assert changed[60] == before
 
 
+def test_a_mapping_that_changes_the_message_meanwhile():
+    changed = message(codec_of(CHIP), {"70": {"9A": "261124"}, "9C": "01"})
+
+    class Meddler(dict):  # type: ignore[type-arg]
+        def items(self):
+            changed[60] = "DF0100" * 50
+            changed[11] = "000018"
+            return super().items()
+
+    changed["60.70"] = Meddler({"9A": "261125"})
+    assert changed.to_dict(inside=True)[60] == {"70": {"9A": "261125"}, "9C": "01"}
+    assert changed[11] == "000018"
+
+
 @pytest.mark.parametrize(
     ("inside", "content", "before", "place"),
     [

@@ -125,6 +125,13 @@ def test_emv_tags_are_well_formed():
     assert {tag.format for tag in tags.values()} == formats
     secret = {"5A": "pan", "57": "track", "56": "track", "99": "pin", "9F26": "chip"}
     assert {tag: tags[tag].sensitive for tag in secret} == secret
+    codec = iso8583.Codec(spec_of(BerTlv(tags="emv"), length=9999, prefix_digits=4))
+    message = codec.message({"mti": "0100", 60: dict.fromkeys(tags, "")})
+    parts = message.parts()[0].parts
+    assert parts is not None
+    assert [(part.key, part.name, part.sensitive) for part in parts] == [
+        (tag.tag, tag.name, tag.sensitive) for tag in tags.values()
+    ]
     for tag in tags.values():
         # what is inside a template is shown by itself, the template never
         if bytes.fromhex(tag.tag)[0] & 0x20:
