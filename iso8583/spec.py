@@ -13,7 +13,8 @@ What a field leaves out comes from the spec: `encodings` by content class,
 `prefix_encoding` for all. The content class chooses the encoding and tells people
 what to expect; it is not enforced on what others send.
 
-What some schemes put before the MTI is a `HeaderSpec` (iso8583/header.py).
+What is inside a field is its `inside` (iso8583/inside.py); what some schemes put before
+the MTI is a `HeaderSpec` (iso8583/header.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import msgspec
 
 from iso8583.errors import SpecError
 from iso8583.header import HeaderSpec
+from iso8583.inside import Inside, check_inside
 
 __all__ = [
     "Content",
@@ -76,6 +78,7 @@ class FieldSpec(
     pad: Literal["left", "right"] = "left"
     pad_nibble: Nibble = 0
     sensitive: Sensitive | None = None
+    inside: Inside | None = None
 
     @property
     def prefix_size(self) -> int:
@@ -107,7 +110,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                     f"{FIELD_NUMBER_MIN}..{FIELD_NUMBER_MAX}, got {number}"
                 )
             try:
-                _check(self.field(number))
+                field = self.field(number)
+                check_field(field)
+                check_inside(field, self)
             except SpecError as error:
                 raise SpecError(f"field {number}: {error}") from None
 
@@ -123,11 +128,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             field,
             encoding=encoding,
             prefix_encoding=field.prefix_encoding or self.prefix_encoding,
-            unit=field.unit or _default_unit(encoding),
+            unit=field.unit or default_unit(encoding),
         )
 
 
-def _default_unit(encoding: str) -> Unit:
+def default_unit(encoding: str) -> Unit:
     match encoding:
         case "bcd":
             return "digits"
@@ -137,7 +142,7 @@ def _default_unit(encoding: str) -> Unit:
             return "characters"
 
 
-def _check(field: FieldSpec) -> None:
+def check_field(field: FieldSpec) -> None:
     assert field.encoding is not None
     assert field.prefix_encoding is not None
     units: tuple[Unit, ...]
