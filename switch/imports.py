@@ -18,27 +18,9 @@ from typing import IO, Final
 from switch.config import Config
 from switch.embedded import Store, open_store
 from switch.journal.port import JournalError, ShardRecord
-from switch.ledger import (
-    ChangeRefused,
-    Entry,
-    State,
-    apply,
-    dump,
-    issue_card,
-    open_account,
-    shard_of_account,
-)
-from switch.rows import (
-    ACCOUNT_COLUMNS,
-    CARD_COLUMNS,
-    CardRow,
-    ImportRefused,
-    Row,
-    RowError,
-    Rows,
-    account_row,
-    card_row,
-)
+from switch.ledger import Entry, State, apply, dump
+from switch.openings import AccountOpenings, Attribution, CardOpenings, Openings
+from switch.rows import ImportRefused, Rows
 from switch.shard._directory import CardDirectory
 
 # Rows in a commit: some megabytes of record.
@@ -51,38 +33,83 @@ Advance = Callable[[float, str], None]
 Batch = list[ShardRecord]
 
 
-def import_accounts(config: Config, file: Path, advance: Advance) -> int:
-    """The number of accounts that were opened. Raises ImportRefused."""
-    return _import(config, file, advance, ACCOUNT_COLUMNS, _AccountRows)
+def import_accounts(
+    config: Config, file: Path, advance: Advance, *, skip_existing: bool = False
+) -> tuple[int, int]:
+    """How many accounts were opened, and how many were there. Raises ImportRefused."""
+    return _import(config, file, advance, _accounts, skip_existing)
 
 
-def import_cards(config: Config, file: Path, advance: Advance) -> int:
-    """The number of cards that were issued. Raises ImportRefused."""
-    return _import(config, file, advance, CARD_COLUMNS, _CardRows)
+def import_cards(
+    config: Config, file: Path, advance: Advance, *, skip_existing: bool = False
+) -> tuple[int, int]:
+    """How many cards were issued, and how many were there. Raises ImportRefused."""
+    return _import(config, file, advance, _cards, skip_existing)
 
 
 def _import(
     config: Config,
     path: Path,
     advance: Advance,
-    columns: tuple[str, ...],
-    kind: type[_AccountRows | _CardRows],
-) -> int:
+    make: Callable[[Store, Attribution, _Applied, bool], Openings],
+    skip_existing: bool,
+) -> tuple[int, int]:
     # The file first: nothing is initialised for one that is not there.
     with path.open("rb") as file, open_store(config) as store:
         size = max(path.stat().st_size, 1)
+        told: Attribution = {
+            "operator": "", "reason": "", "now": time.time_ns() // 1_000_000,
+        }  # fmt: skip
+        applied = _Applied()
+        openings = make(store, told, applied, skip_existing)
         rows = Rows(
-            io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline=""), columns
+            io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline=""),
+            openings.columns,
         )
-        importer = kind(store, time.time_ns() // 1_000_000)
         batches = _batches(
-            rows, importer, lambda: advance(_done(file, size), f"{rows.count:,} rows")
-        )
-        head = store.journal.append_many(importer.at, batches)
+            rows, openings, applied,
+            lambda: advance(_done(file, size), f"{rows.count:,} rows"),
+        )  # fmt: skip
+        head = store.journal.append_many(told["now"], batches)
         store.released.advance(head)
         advance(1.0, "writing snapshots")
         _write_snapshots(store)
-        return rows.count
+        return rows.count - openings.existing, openings.existing
+
+
+def _accounts(
+    store: Store, told: Attribution, applied: _Applied, skip_existing: bool
+) -> Openings:
+    states = store.recovered.states
+    return AccountOpenings(states, told, applied.keep, skip_existing=skip_existing)
+
+
+def _cards(
+    store: Store, told: Attribution, applied: _Applied, skip_existing: bool
+) -> Openings:
+    applied.directory = CardDirectory(store.recovered.states)
+    return CardOpenings(
+        applied.directory, store.keys, told, applied.keep, skip_existing=skip_existing
+    )
+
+
+class _Applied:
+    """Entries are applied at once, to states that nobody else sees: these know what
+    the file has had before."""
+
+    def __init__(self) -> None:
+        self.directory: CardDirectory | None = None
+        self._entries: dict[State, list[Entry]] = defaultdict(list)
+
+    def keep(self, line: int, key: bytes, state: State, entry: Entry) -> None:
+        apply(state, entry)
+        self._entries[state].append(entry)
+        if self.directory is not None:
+            self.directory.learn(key, state.shard)
+
+    def take(self) -> dict[State, list[Entry]]:
+        entries, self._entries = self._entries, defaultdict(list)
+        return entries
 
 
 def _done(file: IO[bytes], size: int) -> float:
@@ -107,12 +134,13 @@ def _write_snapshots(store: Store) -> None:
 
 
 def _batches(
-    rows: Rows, importer: _AccountRows | _CardRows, report: Callable[[], None]
+    rows: Rows, openings: Openings, applied: _Applied, report: Callable[[], None]
 ) -> Iterator[Batch]:
     """Raises ImportRefused at the end if any row was bad: nothing is kept then."""
     source = iter(rows)
     while chunk := list(islice(source, BATCH_ROWS)):
-        entries = importer.take(chunk, rows)
+        openings.take(chunk, rows)
+        entries = applied.take()
         if entries and not rows.problem_count:
             yield _records(entries)
         report()
@@ -130,81 +158,3 @@ def _records(entries: dict[State, list[Entry]]) -> Batch:
         )
         for state, of_shard in entries.items()
     ]
-
-
-class _AccountRows:
-    """Rows to entries; each is applied to the states, which know what is there."""
-
-    def __init__(self, store: Store, at: int) -> None:
-        self.at = at
-        self._states = store.recovered.states
-
-    def take(
-        self, chunk: list[tuple[int, Row]], rows: Rows
-    ) -> dict[State, list[Entry]]:
-        entries: dict[State, list[Entry]] = defaultdict(list)
-        for line, row in chunk:
-            try:
-                state, entry = self._entry(row)
-            except (RowError, ChangeRefused) as error:
-                rows.refuse(line, str(error))
-            else:
-                apply(state, entry)
-                entries[state].append(entry)
-        return entries
-
-    def _entry(self, row: Row) -> tuple[State, Entry]:
-        read = account_row(row)
-        state = self._states[shard_of_account(read.name, len(self._states))]
-        return state, open_account(state, *read, operator="", reason="", now=self.at)
-
-
-class _CardRows:
-    """As above; PANs are hashed and sealed by the chunk, which is faster."""
-
-    def __init__(self, store: Store, at: int) -> None:
-        self.at = at
-        self._keys = store.keys
-        self._states = store.recovered.states
-        # Cards of this file are in the states, and not in this directory.
-        self._directory = CardDirectory(self._states)
-        self._new: set[bytes] = set()
-
-    def take(
-        self, chunk: list[tuple[int, Row]], rows: Rows
-    ) -> dict[State, list[Entry]]:
-        read: list[tuple[int, CardRow]] = []
-        for line, row in chunk:
-            try:
-                read.append((line, card_row(row)))
-            except RowError as error:
-                rows.refuse(line, str(error))
-        sealed = self._keys.seal_many(card.pan for _, card in read)
-        entries: dict[State, list[Entry]] = defaultdict(list)
-        for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
-            try:
-                state, entry = self._entry(card, pan_hash, seal)
-            except ChangeRefused as error:
-                rows.refuse(line, str(error))
-            else:
-                apply(state, entry)
-                entries[state].append(entry)
-        return entries
-
-    def _entry(
-        self, card: CardRow, pan_hash: bytes, seal: bytes
-    ) -> tuple[State, Entry]:
-        state = self._states[shard_of_account(card.account, len(self._states))]
-        if self._is_known(pan_hash):
-            raise ChangeRefused("pan: expected a new one, got one that is issued")
-        entry = issue_card(
-            state, pan_hash, seal, card.account, card.expiry, card.status,
-            card.pan[-4:].decode(), operator="", reason="", now=self.at,
-        )  # fmt: skip
-        self._new.add(pan_hash)
-        return state, entry
-
-    def _is_known(self, pan_hash: bytes) -> bool:
-        if pan_hash in self._new:
-            return True
-        return self._states[self._directory.shard(pan_hash)].has_card(pan_hash)
