@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import iso8583
     from switch.link._framing import Framing
     from switch.link.settings import Address
+    from switch.replay.request import Station
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run: TypeAlias = Callable[[argparse.Namespace], int]
@@ -121,6 +122,20 @@ def load_codec(name: str) -> "iso8583.Codec":
         return iso8583.Codec(iso8583.load_spec(name))
     except ValueError as error:
         raise exits.CommandError(f"--spec: {error}") from error
+
+
+def load_station(
+    name: str, codec: "iso8583.Codec", header: "dict[str, str] | None" = None
+) -> "Station":
+    """How this scheme asks for a sign-on and the like."""
+    import iso8583
+    from switch.replay.request import Station
+
+    try:
+        dialect = iso8583.load_dialect(name, codec.spec)
+    except ValueError as error:
+        raise exits.CommandError(f"--spec: {error}") from error
+    return Station(dialect.network, header or {})
 
 
 def make_framing(name: str, inclusive: bool) -> "Framing":

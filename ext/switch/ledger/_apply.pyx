@@ -9,10 +9,10 @@ from libc.string cimport memcpy, memset
 
 from switch.ledger._entry cimport (
     ACCOUNT_OPENED, ACCOUNT_STATUS_CHANGED, ADJUSTED, ADVISED_HOLD, ADVISED_POSTING,
-    CARD_ISSUED, CARD_STATUS_CHANGED, FLAG_APPROVED, FLAG_REVERSED_BEFORE, HELD, HOLD_EXPIRED,
-    LIMIT_CHANGED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, WITHDRAWN, AccountOpened,
-    Attributed, CardIssued, Change, ChangeBody, Entry, EntryHeader, Transaction, TransactionBody,
-    unpack_entry,
+    CARD_ISSUED, CARD_STATUS_CHANGED, FLAG_APPROVED, FLAG_REVERSED_BEFORE, HELD,
+    HOLD_EXPIRED, LIMIT_CHANGED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, WITHDRAWN,
+    AccountOpened, Attributed, CardIssued, Change, ChangeBody, Entry, EntryHeader,
+    Transaction, TransactionBody, unpack_entry,
 )
 from switch.ledger._state cimport (
     NONE, RECORD_CLOSED, RECORD_DECLINED, RECORD_HOLD_OPEN, RECORD_POSTED,

@@ -175,8 +175,7 @@ cdef int _restore_operations(
     State state, DumpHeader* header, const uint8_t* at
 ) except -1:
     cdef OperationRow row
-    cdef uint32_t index
-    for index in range(header.operation_count):
+    for _ in range(header.operation_count):
         memcpy(&row, at, sizeof(OperationRow))
         at += sizeof(OperationRow)
         state.operations[PyBytes_FromStringAndSize(<char*> row.operation.key, 16)] = (

@@ -78,8 +78,8 @@ cdef packed struct TextSizes:
     uint8_t operator_name
     uint8_t reason
 
-# By which an operation is known when it is asked for again. Hashes: neither the key that
-# the operator chose nor what was asked for is kept.
+# By which an operation is known when it is asked for again. Hashes: neither the key
+# that the operator chose nor what was asked for is kept.
 cdef packed struct OperationKey:
     uint8_t key[16]
     uint8_t asked[16]

@@ -20,7 +20,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from switch.ledger._entry cimport OPERATION_HASH_SIZE, RRN_SIZE, OperationKey
+from switch.ledger._entry cimport OPERATION_HASH_SIZE, RRN_SIZE
 
 from switch.ledger.views import AccountView, CardView, HoldView, OperationView
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -396,7 +397,7 @@ def test_a_body_has_a_size_a_type_and_a_form(tmp_path):
 
 
 KEY = {"Idempotency-Key": '"8e03978e-40d5-43e8-bc93-6894a57f9324"'}
-ONCE = {
+ONCE: dict[str, dict[str, Any]] = {
     "/api/accounts": {"account": "new", "currency": "EUR", "balance": 7, **WHY},
     "/api/accounts/main/adjustments": {"amount": -5, **WHY},
     "/api/cards": {"pan": NEW_PAN, "account": "euro", "expiry": "3012", **WHY},
