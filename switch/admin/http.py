@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 from aiohttp import web
@@ -33,6 +33,7 @@ from switch.admin.operations import (
 from switch.admin.search import Search
 from switch.admin.tokens import Caller, TokenFile, TokensError
 from switch.journal.port import JournalError
+from switch.keys.port import PAN_DIGITS_MAX, PAN_DIGITS_MIN
 from switch.ledger import ChangeRefused
 from switch.observe.http import error_response, is_from_this_machine, json_response
 from switch.observe.log import event, mask_digits
@@ -278,8 +279,26 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
+# Texts with a pattern, and what to say of it: nobody wants to read that.
+_PATTERNS: Final = (
+    (types.Stan, "six digits"),
+    (types.Rrn, "1 to 12 printable characters"),
+    (types.CardToken, "the token of a card, 32 hexadecimal digits"),
+    (types.Currency, "three letters of ISO 4217"),
+    (types.Expiry, "YYMM"),
+    (types.AccountName, "printable ASCII that begins and ends with no blank"),
+    (types.Pan, f"{PAN_DIGITS_MIN} to {PAN_DIGITS_MAX} digits"),
+)
 # What msgspec says of a value that it repeats, or says without saying what it expects.
 _SAID_BETTER: Final = (
+    *(
+        (
+            f"Expected `str` matching regex {meta.pattern!r}",
+            f"expected {words}, got something else",
+        )
+        for kind, words in _PATTERNS
+        for meta in get_args(kind)[1:]
+    ),
     ("Invalid enum value", "expected one of its values, got another"),
     ("Invalid RFC3339", "expected an RFC 3339 time with a zone, got something else"),
     ("Object contains unknown field", "expected no field but its own, got another"),

@@ -60,6 +60,10 @@ def add(subparsers: Subparsers) -> None:
             metavar="MINOR",
             help=f"{words} in minor units (default 0)",
         )
+    _add_changes(actions)
+
+
+def _add_changes(actions: Subparsers) -> None:
     parser = add_remote_command(
         actions,
         "limit",
