@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -31,10 +32,13 @@ from switch.admin.errors import AdminError, ImportBad
 from switch.admin.spool import Spool
 from switch.keys.port import PanKeys
 from switch.ledger import CardIssued, ChangeRefused
+from switch.observe.log import event
 from switch.openings import AccountOpenings, CardOpenings, Openings
 from switch.rows import ImportRefused, Rows
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup, OverCapacity
+
+_log = logging.getLogger("switch.admin")
 
 # Some gigabytes of spool and of journal.
 IMPORT_ROWS_MAX: Final = 10_000_000
@@ -102,13 +106,24 @@ class Importer:
             self._set(state="refused" if isinstance(error, ImportBad) else "failed")
             if isinstance(error, apsw.Error | OSError):
                 raise AdminError(
-                    503, f"the import cannot be spooled: {type(error).__name__}"
+                    503, f"the import broke off: {type(error).__name__}"
                 ) from error
             raise
+        else:
+            self._set(state="done")
         finally:
             self._is_busy = False
-        self._set(state="done")
+            self._report()
         return types.Imported(self.status.imported, self.status.existing)
+
+    def _report(self) -> None:
+        status = self.status
+        assert status is not None
+        event(
+            _log, logging.INFO, "import ended",
+            what=status.what, operator=status.operator, state=status.state,
+            rows=status.rows, imported=status.imported,
+        )  # fmt: skip
 
     def _set(self, **values: object) -> None:
         assert self.status is not None
