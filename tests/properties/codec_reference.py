@@ -117,7 +117,7 @@ class Reference:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
 
 def _answer(codec: Any, specs: dict[str, Any], question: dict[str, Any]) -> Any:

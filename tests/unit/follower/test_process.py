@@ -221,7 +221,7 @@ def test_stopping_does_not_wait_for_a_sink_that_cannot(bank, start):
     (bank.directory / "events").write_text("in the way")
     bank.release()
     child = start()
-    until(lambda: child.status.publish_fault)
+    until(lambda: child.status.publish_fault and child.status.projected == 4)
     assert child.stop(within_ms=300) == 0
     assert child.status.published == -1
     assert "FileExistsError" in (child.status.publish_fault or "")

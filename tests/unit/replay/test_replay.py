@@ -193,7 +193,7 @@ def test_no_switch_no_replay(responder, talk):
 def test_what_stays_unanswered_is_told_and_the_rest_goes_on(respond, talk):
     responder = respond(lambda request, count: None if count == 1 else "00")
     talk.ask(1).answer(1).ask(2).answer(2).ask(3).answer(3)
-    report = run_replay(responder, talk.frames, timeout_s=0.2)
+    report = run_replay(responder, talk.frames, timeout_s=2.0)
     assert outcomes(report) == ["matched", "unanswered", "matched"]
     assert (report.answered, report.unanswered, report.complete) == (2, 1, False)
 
@@ -215,7 +215,7 @@ def test_the_answer_to_another_request_does_not_count(responder, talk, field):
 
     talk.ask(10, f32="100000")
     responder._answer = answer
-    report = run_replay(responder, talk.frames, timeout_s=0.2)
+    report = run_replay(responder, talk.frames, timeout_s=1.0)
     assert (report.unanswered, report.unexpected) == (1, 1)
 
 

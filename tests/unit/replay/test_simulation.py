@@ -306,7 +306,7 @@ def converse(
         async with Client(address.host, address.port, codec, framing) as client:
             for fields in asked:
                 message = composer.compose(fields)
-                answer = await client.ask(message.encode(), message, 0.3)
+                answer = await client.ask(message.encode(), message, 1.0)
                 answers.append(None if answer is None else answer.message)
         stopping.set()
         await running
