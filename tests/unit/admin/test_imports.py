@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from switch.admin import imports
-from switch.admin.errors import AdminError
+from switch.admin.errors import AdminError, ImportBad
 from switch.admin.imports import CHECK_ROWS, WRITE_ROWS, Importer
 from switch.admin.spool import NAME
 from switch.admin.types import ImportQuery
@@ -197,6 +197,20 @@ def test_a_body_may_come_in_pieces_of_any_size(tmp_path, size):
     assert run(tmp_path, script) == {
         ('e",x', 1), ('a"b', 5), ("c d", 6), ("quoted, too", 7),
     }  # fmt: skip
+
+
+def test_a_row_of_several_lines_is_one_row_however_it_comes(tmp_path):
+    text = ACCOUNTS + 'a,EUR,1,0\n"two\nlines",EUR,1,0\nb,EUR,x,0\n'
+
+    async def script(client):
+        with pytest.raises(ImportBad) as bad:
+            await importer_of(client.served).run("accounts", "a", QUERY, body_of(*text))
+        return bad.value.problems
+
+    problems = run(tmp_path, script)
+    assert [each.split(":")[:2] for each in problems] == [
+        ["line 3", " account"], ["line 5", " balance"],
+    ]  # fmt: skip
 
 
 def test_a_second_import_at_once_is_refused(tmp_path):
