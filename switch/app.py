@@ -29,6 +29,7 @@ from switch.admin.http import Admin
 from switch.admin.imports import Importer
 from switch.admin.search import Search
 from switch.admin.tokens import TokenFile
+from switch.backup import begun_from
 from switch.check import load_languages
 from switch.clock import WallClock
 from switch.config import Config, ConfigError, settings_of
@@ -98,11 +99,27 @@ def serve(load: Callable[[], Config]) -> int:
                 has=store.journal.shard_count,
                 asked=config.journal.shards,
             )
+        _say_where_it_began(store)
         # What is here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         uvloop.run(Switch(config, languages, store, load).run())
     return 0
+
+
+def _say_where_it_began(store: Store) -> None:
+    """Once, by the first daemon on a backup: from then on it is a directory like any
+    other."""
+    backup = begun_from(store.directory)
+    if backup is not None:
+        log.event(
+            _log,
+            logging.WARNING,
+            "begins from a backup: what was answered after it is not known here",
+            taken_at=backup.taken_at,
+            commit=backup.commit,
+        )
+        store.directory.backup.unlink()
 
 
 class Switch:

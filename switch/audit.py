@@ -24,6 +24,7 @@ from switch.journal.errors import (
     JournalMismatch,
     JournalMissing,
     JournalReadOnly,
+    JournalVersion,
 )
 from switch.journal.port import Commit, Journal, ShardRecord
 from switch.journal.snapshots import SqliteSnapshots
@@ -54,8 +55,10 @@ PROBLEMS_MAX = 1000
 # Of the remembered transactions nothing is compared, so none needs to be forgotten.
 TRANSACTIONS_MAX = 1 << 40
 
-# These say that there is no journal to look at, not that it is damaged.
-_NO_JOURNAL = (JournalMissing, JournalMismatch, JournalReadOnly, JournalBusy)
+# These say that there is no journal that can be looked at, not that it is damaged.
+_NO_JOURNAL = (
+    *(JournalMissing, JournalMismatch, JournalReadOnly, JournalBusy, JournalVersion),
+)
 
 Advance = Callable[[float, str], None]
 

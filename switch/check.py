@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iso8583 import Codec, load_dialect, load_spec
 from switch.config import Config, ConfigError, load
-from switch.keys import sealed_file
+from switch.keys import sealed_file, wrapping
 from switch.keys.port import KeysError
+from switch.keys.wrapping import WrappingKey
 from switch.link.links import Language
 from switch.link.management import NetworkMessages
 
@@ -42,9 +43,15 @@ def check(file: Path, environment: Mapping[str, str]) -> Config:
         load_languages(config)
     except ConfigError as error:
         problems += error.problems
+    keys: Sequence[WrappingKey] = ()
+    if config.keys.wrapping_key_file:
+        try:
+            keys = wrapping.load(config.keys.wrapping_key_file)
+        except KeysError as error:
+            problems.append(f"keys.wrapping_key_file: {error}")
     if config.keys.pan_key_file:
         try:
-            sealed_file.load(config.keys.pan_key_file)
+            sealed_file.load(config.keys.pan_key_file, keys)
         except KeysError as error:
             problems.append(f"keys.pan_key_file: {error}")
     if problems:

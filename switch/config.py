@@ -83,6 +83,8 @@ class KeysSettings(Struct, frozen=True, forbid_unknown_fields=True):
     # The master key of the card numbers; empty: `pan.key` in the data directory, made
     # when that is initialised.
     pan_key_file: str = ""
+    # The keys that may have wrapped it; empty: it is in clear.
+    wrapping_key_file: str = ""
 
 
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,13 +12,14 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from switch.config import Config, LedgerSettings
+from switch.config import Config, KeysSettings, LedgerSettings
 from switch.journal.directory import LOCK_NAME, DataDirectory
 from switch.journal.released import Released
 from switch.journal.snapshots import SqliteSnapshots
 from switch.journal.sqlite import SqliteJournal
 from switch.keys import sealed_file
 from switch.keys.port import PanKeys
+from switch.keys.wrapping import load as load_wrapping_keys
 from switch.ledger import Limits
 from switch.observe.log import event
 from switch.ownership.process import ProcessLock
@@ -56,7 +57,7 @@ def open_store(
         stack.callback(lock.release)
         # Again: another process may have initialised it before we had the lock.
         directory = DataDirectory.open(path)
-        keys = _load_keys(directory, config.keys.pan_key_file)
+        keys = _load_keys(directory, config.keys)
         journal = SqliteJournal.open(
             directory.path,
             shard_count=config.journal.shards if directory.is_new else None,
@@ -90,9 +91,11 @@ def make_limits(settings: LedgerSettings, shard_count: int) -> Limits:
     )
 
 
-def _load_keys(directory: DataDirectory, given: str) -> PanKeys:
-    if given:
-        return sealed_file.load(given)
+def _load_keys(directory: DataDirectory, settings: KeysSettings) -> PanKeys:
+    wrapping_file = settings.wrapping_key_file
+    wrapping = load_wrapping_keys(wrapping_file) if wrapping_file else ()
+    if settings.pan_key_file:
+        return sealed_file.load(settings.pan_key_file, wrapping)
     if directory.is_new and not directory.pan_key.exists():
-        return sealed_file.create(directory.pan_key)
-    return sealed_file.load(directory.pan_key)
+        return sealed_file.create(directory.pan_key, wrapping)
+    return sealed_file.load(directory.pan_key, wrapping)

@@ -26,6 +26,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from switch.journal.directory import write_private
+
 Role = Literal["viewer", "operator", "admin"]
 # Each may do what those before it may.
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -173,12 +175,7 @@ class TokenFile:
     def _write(self, content: _Content) -> None:
         draft = self.path.with_name(self.path.name + ".new")
         draft.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(draft, flags, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
-            file.flush()
-            os.fsync(descriptor)
+        write_private(draft, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
         draft.rename(self.path)
 
 

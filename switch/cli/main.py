@@ -26,6 +26,8 @@ COMMAND_MODULES: Final = (
     "transactions",
     "tokens",
     "journal",
+    "backup",
+    "keys",
     "config",
     "version",
 )
@@ -33,6 +35,7 @@ COMMAND_MODULES: Final = (
 # Whose errors are the user's to mend, and how: their own text says it all.
 EXIT_CODES: Final = {
     "switch.admin": exits.INPUT_OUTPUT,
+    "switch.backup": exits.INPUT_OUTPUT,
     "switch.config": exits.USAGE,
     "switch.imports": exits.USAGE,
     "switch.replay": exits.USAGE,

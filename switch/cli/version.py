@@ -27,9 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     import apsw
 
+    from switch.journal.sqlite import FORMAT_VERSION
+
     print_json(
         {
             "version": switch.__version__,
+            "journal_format": FORMAT_VERSION,
             "python": platform.python_version(),
             "uvloop": version("uvloop"),
             "sqlite": apsw.sqlite_lib_version(),

@@ -7,6 +7,7 @@
     readmodel.db   accounts and transactions as rows; can be deleted and rebuilt
     released       the last answered commit, a lower bound
     tokens.json    who may administer, unless that is kept elsewhere
+    backup.json    of a backup that no daemon has run on yet: how far it goes
     events/        published entries
 
 Rule 1: only an empty directory, or one whose initialisation was interrupted, is
@@ -36,6 +37,7 @@ PAN_KEY_NAME = "pan.key"
 LOCK_NAME = "lock"
 EVENTS_NAME = "events"
 TOKENS_NAME = "tokens.json"
+BACKUP_NAME = "backup.json"
 
 # What an interrupted initialisation may leave behind, and a mount point begins with.
 _BEFORE_JOURNAL = {
@@ -43,7 +45,9 @@ _BEFORE_JOURNAL = {
     *(TOKENS_NAME, TOKENS_NAME + ".new", "lost+found"),
 }
 # What exists only when there was a journal.
-_AFTER_JOURNAL = {SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME}
+_AFTER_JOURNAL = {
+    *(SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME, BACKUP_NAME)
+}
 
 
 def sync_directory(path: str | os.PathLike[str]) -> None:
@@ -53,6 +57,15 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_private(path: str | os.PathLike[str], data: bytes) -> None:
+    """A new file for its owner alone, its content durable; not yet its name."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class DataDirectory:
@@ -127,6 +140,10 @@ class DataDirectory:
     @property
     def tokens(self) -> Path:
         return self.path / TOKENS_NAME
+
+    @property
+    def backup(self) -> Path:
+        return self.path / BACKUP_NAME
 
     @property
     def events(self) -> Path:

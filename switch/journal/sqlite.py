@@ -27,6 +27,7 @@ from typing import NoReturn
 
 import apsw
 
+import switch
 from switch.journal import connection as db
 from switch.journal import record as codec
 from switch.journal import released, wal
@@ -68,10 +69,10 @@ LOG_PAGES_HARD_MAX = 2 * LOG_PAGES_MAX
 # A reader takes this much per transaction: bounds its memory and its hold on the log.
 READ_CHUNK_BYTES_MAX = 4 * 1024 * 1024
 
-_INSERT = "INSERT INTO commits (number, record) VALUES (?, ?)"
+INSERT = "INSERT INTO commits (number, record) VALUES (?, ?)"
 _SELECT = "SELECT number, record FROM commits WHERE number > ? ORDER BY number"
 _HEAD = "SELECT coalesce(max(number), 0) FROM commits"
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     format INTEGER NOT NULL,
@@ -81,8 +82,17 @@ CREATE TABLE meta (
     created_at INTEGER NOT NULL
 );
 CREATE TABLE commits (number INTEGER PRIMARY KEY, record BLOB NOT NULL);
-INSERT INTO meta VALUES (1, {FORMAT_VERSION}, x'%s', %d, %s, %d);
+INSERT INTO meta VALUES (1, %d, x'%s', %d, %s, %d);
 """
+
+
+def schema(
+    identity: bytes, shard_count: int, key_fingerprint: str | None, created_at: int
+) -> str:
+    """What makes an empty file a journal without commits."""
+    fingerprint = apsw.format_sql_value(key_fingerprint)
+    values = (identity.hex(), shard_count, fingerprint, created_at)
+    return _SCHEMA % (FORMAT_VERSION, *values)
 
 
 class SqliteJournal:
@@ -162,13 +172,9 @@ class SqliteJournal:
                 f"shard count: expected 1 to {SHARD_COUNT_MAX}, got {count}"
             )
         wal.check_tail(self.path + "-wal", db.PAGE_SIZE, self._log_frames())
-        schema = _SCHEMA % (
-            secrets.token_hex(16),
-            count,
-            "NULL" if fingerprint is None else apsw.format_sql_value(fingerprint),
-            time.time_ns() // 1_000_000,
-        )
-        db.initialise(self._connection, self.path, schema, APPLICATION_ID)
+        created_at = time.time_ns() // 1_000_000
+        new = schema(secrets.token_bytes(16), count, fingerprint, created_at)
+        db.initialise(self._connection, self.path, new, APPLICATION_ID)
         # Into the file itself: an empty file is from now on no journal of ours.
         self._empty_log()
         sync_directory(Path(self.path).parent)
@@ -194,7 +200,7 @@ class SqliteJournal:
             raise JournalVersion(
                 "journal of another format version",
                 path=self.path,
-                expected=FORMAT_VERSION,
+                expected=f"{FORMAT_VERSION}, as program version {switch.__version__}",
                 got=row[0],
             )
         _, self.identity, self.shard_count, self.key_fingerprint, self.created_at = row
@@ -278,7 +284,7 @@ class SqliteJournal:
             number = self._head + 1
             data, checksum = self._encode(number, at, self._checksum, records)
             try:
-                self._connection.execute(_INSERT, (number, data))
+                self._connection.execute(INSERT, (number, data))
             except BaseException as error:  # noqa: BLE001 -- raised again
                 self._fail(error, number)
             self._head = number
@@ -297,7 +303,7 @@ class SqliteJournal:
                 for records in batches:
                     number += 1
                     data, checksum = self._encode(number, at, checksum, records)
-                    connection.execute(_INSERT, (number, data))
+                    connection.execute(INSERT, (number, data))
                     self._sequences.advance(records)
                 connection.execute("COMMIT")
             except BaseException as error:  # noqa: BLE001 -- raised again
@@ -403,9 +409,15 @@ class SqliteJournal:
                 expected=f"a position up to commit {end}",
                 got=f"commit {after}",
             )
-        return self._read(after, end, limit)
+        return (commit for commit, _ in self._read(after, end, limit))
 
-    def _read(self, after: int, end: int, limit: int | None) -> Iterator[Commit]:
+    def read_records(self, limit: int) -> Iterator[tuple[Commit, bytes]]:
+        """The first `limit` commits, each with its bytes as they are stored."""
+        return self._read(0, limit, limit)
+
+    def _read(
+        self, after: int, end: int, limit: int | None
+    ) -> Iterator[tuple[Commit, bytes]]:
         last = after
         previous: int | None = None
         sequences = codec.Sequences(self.shard_count)
@@ -433,7 +445,7 @@ class SqliteJournal:
                     )
                 sequences.advance(commit.records)
                 last = number
-                yield commit
+                yield commit, data
         if last < (end if stop is None else min(end, stop)):
             raise JournalDamaged("commit is missing", path=self.path, commit=last + 1)
 

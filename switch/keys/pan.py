@@ -44,7 +44,7 @@ assert PAN_DIGITS_MAX < _PACKED_DIGITS
 assert 1 + _NONCE_SIZE + _PACKED_DIGITS // 2 + 16 == SEALED_PAN_SIZE
 
 
-def _derive(master: bytes, use: bytes, size: int) -> bytes:
+def derive(master: bytes, use: bytes, size: int) -> bytes:
     return hashlib.blake2b(key=master, person=use, digest_size=size).digest()
 
 
@@ -58,9 +58,9 @@ class MasterKeys:
             raise KeysError(
                 f"master key: expected {MASTER_KEY_SIZE} bytes, got {len(master)}"
             )
-        self.fingerprint = _derive(master, b"fingerprint", 8).hex()
-        self.pan_hash = _hasher(_derive(master, b"pan hash", 32))
-        self._cipher = AESGCM(_derive(master, b"pan seal", 32))
+        self.fingerprint = derive(master, b"fingerprint", 8).hex()
+        self.pan_hash = _hasher(derive(master, b"pan hash", 32))
+        self._cipher = AESGCM(derive(master, b"pan seal", 32))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.fingerprint}>"

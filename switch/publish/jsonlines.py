@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -158,24 +159,47 @@ class JsonLinesPublisher:
         match = _NAME.fullmatch(newest.name)
         assert match is not None
         self._open(int(match[1]))
-        end, last = _sound_end(newest)
-        if end != self._size:
-            os.ftruncate(self._descriptor, end)
+        end = _sound_end(newest)
+        if end.offset != self._size:
+            os.ftruncate(self._descriptor, end.offset)
             os.fsync(self._descriptor)
-            self._size = end
+            self._size = end.offset
         for path in reversed(files[:-1]):
-            if last is not None:
+            if end.position is not None:
                 break
-            end, last = _sound_end(path)
-            if end != path.stat().st_size:
+            end = _sound_end(path)
+            if end.offset != path.stat().st_size:
                 raise PublishDamaged(
-                    f"expected whole events, got something else in {path} at byte {end}"
+                    "expected whole events, got something else in "
+                    f"{path} at byte {end.offset}"
                 )
-        self._position = Position() if last is None else last
+        self._position = end.position or Position()
 
 
-def _sound_end(path: Path) -> tuple[int, Position | None]:
-    """Where the last whole line of a file ends, and what it says."""
+def newest_event(directory: Path) -> tuple[Position, bytes, str] | None:
+    """Of the files of a publisher that may be at work: its position, the line that
+    says so, which is durable, and the name of the file that would come next."""
+    files = event_files(directory) if directory.is_dir() else []
+    for path in reversed(files):
+        end = _sound_end(path)
+        if end.position is not None:
+            with path.open("rb") as file:
+                os.fdatasync(file.fileno())
+            match = _NAME.fullmatch(files[-1].name)
+            assert match is not None
+            return end.position, end.line, file_name(int(match[1]) + 1)
+    return None
+
+
+class _End(NamedTuple):
+    """Where the last whole line of a file ends, what it says, and the line."""
+
+    offset: int
+    position: Position | None
+    line: bytes
+
+
+def _sound_end(path: Path) -> _End:
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         start = max(size - CHUNK_BYTES_MAX - 2 * LINE_BYTES_MAX, 0)
@@ -191,18 +215,19 @@ def _sound_end(path: Path) -> tuple[int, Position | None]:
                 f"got {min(offset, 1) or 'none'} in {path} after byte {start}"
             )
     position: Position | None = None
+    last = b""
     decoder = msgspec.json.Decoder(_Line)
     for line in _whole_lines(data, offset):
         found = _decoded(decoder, line)
         if found is None:
             break
-        position = found
+        position, last = found, line
         offset += len(line) + 1
     if position is None and start:
         raise PublishDamaged(
             f"expected an event in the last {len(data)} bytes, got none in {path}"
         )
-    return start + offset, position
+    return _End(start + offset, position, last)
 
 
 def _whole_lines(data: bytes, offset: int) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ _BELOW_APP = {
         "follower",
         "imports",
         "audit",
+        "backup",
         "embedded",
         "config",
         "clock",
@@ -54,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     # What operators do: beside the links, not through them.
     "admin": {*_BELOW_SHARD, "shard", "observe", "rows", "openings"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
+    "backup": {*_BELOW_SHARD, "config"},
     "config": {"iso8583", "ledger", "link"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,

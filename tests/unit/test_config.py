@@ -282,12 +282,15 @@ def test_a_check_looks_at_what_the_file_names(file, tmp_path):
     path = file(
         f"[links.a]\naddress = 'h:1'\nspec = '{spec}'\n"
         "[links.b]\naddress = 'h:2'\nspec = 'klingon'\n[links.c]\naddress = 'h:3'\n"
-        f"[keys]\npan_key_file = '{key}'\n"
+        f"[keys]\npan_key_file = '{key}'\nwrapping_key_file = '{key}'\n"
     )
     with pytest.raises(ConfigError) as caught:
         check(path, {})
     names = [problem.partition(":")[0] for problem in caught.value.problems]
-    assert names == ["links.a.spec", "links.b.spec", "keys.pan_key_file"]
+    assert names == [
+        *("links.a.spec", "links.b.spec"),
+        *("keys.wrapping_key_file", "keys.pan_key_file"),
+    ]
 
 
 def test_a_check_refuses_a_specification_without_network_messages(file, tmp_path):

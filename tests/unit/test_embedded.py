@@ -21,7 +21,7 @@ from switch.journal.errors import (
 from switch.journal.released import Released, lower_bound
 from switch.journal.snapshots import SqliteSnapshots
 from switch.journal.sqlite import SqliteJournal
-from switch.keys import sealed_file
+from switch.keys import sealed_file, wrapping
 from switch.keys.port import KeysError
 from switch.ledger import AccountOpened, State, apply, dump
 from switch.ownership.port import OwnershipError
@@ -278,6 +278,24 @@ def test_a_key_that_is_given_and_not_there_initialises_nothing(tmp_path):
     with pytest.raises(KeysError, match="none cannot be read"):
         open_store(config).__enter__()
     assert [path.name for path in (tmp_path / "bank").iterdir()] == ["lock"]
+
+
+def test_a_directory_that_is_initialised_with_a_wrapping_key_has_a_wrapped_one(
+    tmp_path,
+):
+    file = tmp_path / "wrapping.keys"
+    newest = wrapping.add(file)
+    keys = KeysSettings(wrapping_key_file=str(file))
+    config = config_of(tmp_path, keys=keys)
+    with open_store(config) as store:
+        append_account(store)
+        pan_key = store.directory.pan_key
+    assert sealed_file.wrapped_by(pan_key) == newest.fingerprint
+    with open_store(config) as store:
+        assert store.journal.head == 1
+    with pytest.raises(KeysError, match=newest.fingerprint):
+        open_store(config_of(tmp_path)).__enter__()
+    assert is_free(tmp_path / "bank")
 
 
 def test_an_initialisation_that_ended_behind_its_key_goes_on_with_it(config, directory):

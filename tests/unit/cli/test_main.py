@@ -13,9 +13,10 @@ from switch.cli import exits, main, version
 from switch.config import ConfigError
 from switch.journal.errors import JournalDamaged
 
-COMMANDS = ["serve", "demo", "load", "replay", "decode", "config", "version"]
+COMMANDS = ["serve", "demo", "load", "replay", "decode", "config", "version", "backup"]
 SUBCOMMANDS = [("accounts", "import"), ("cards", "import")]
 SUBCOMMANDS += [("journal", "verify"), ("journal", "dump")]
+SUBCOMMANDS += [("keys", "new"), ("keys", "rotate"), ("keys", "show")]
 
 
 @pytest.mark.parametrize("words", [*((c,) for c in COMMANDS), *SUBCOMMANDS])
