@@ -2,6 +2,8 @@
 
 Rule 1: all of a file or nothing of it: its entries are commits of one transaction, and
         a row that cannot be taken ends it without a trace.
+Rule 2: `committing` is called when all rows are taken. What stops it before leaves
+        nothing; nothing is to stop it from then on, or nobody knows which it was.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from switch.embedded import Store, open_store
 from switch.journal.port import JournalError, ShardRecord
 from switch.ledger import Entry, State, apply, dump
 from switch.openings import AccountOpenings, Attribution, CardOpenings, Openings
-from switch.rows import ImportRefused, Rows
+from switch.rows import ImportRefused, Once, Rows
 from switch.shard._directory import CardDirectory
 
 # Rows in a commit: some megabytes of record.
@@ -30,27 +32,43 @@ _log = logging.getLogger("switch.imports")
 
 # How much is done, from 0 to 1, and a few words.
 Advance = Callable[[float, str], None]
+Committing = Callable[[], None]
 Batch = list[ShardRecord]
 
 
+def _nothing() -> None:
+    pass
+
+
 def import_accounts(
-    config: Config, file: Path, advance: Advance, *, skip_existing: bool = False
+    config: Config,
+    file: Path,
+    advance: Advance,
+    committing: Committing = _nothing,
+    *,
+    skip_existing: bool = False,
 ) -> tuple[int, int]:
     """How many accounts were opened, and how many were there. Raises ImportRefused."""
-    return _import(config, file, advance, _accounts, skip_existing)
+    return _import(config, file, advance, committing, _accounts, skip_existing)
 
 
 def import_cards(
-    config: Config, file: Path, advance: Advance, *, skip_existing: bool = False
+    config: Config,
+    file: Path,
+    advance: Advance,
+    committing: Committing = _nothing,
+    *,
+    skip_existing: bool = False,
 ) -> tuple[int, int]:
     """How many cards were issued, and how many were there. Raises ImportRefused."""
-    return _import(config, file, advance, _cards, skip_existing)
+    return _import(config, file, advance, committing, _cards, skip_existing)
 
 
 def _import(
     config: Config,
     path: Path,
     advance: Advance,
+    committing: Committing,
     make: Callable[[Store, Attribution, _Applied, bool], Openings],
     skip_existing: bool,
 ) -> tuple[int, int]:
@@ -67,9 +85,12 @@ def _import(
             openings.columns,
         )
         batches = _batches(
-            rows, openings, applied,
+            rows,
+            openings,
+            applied,
             lambda: advance(_done(file, size), f"{rows.count:,} rows"),
-        )  # fmt: skip
+            committing,
+        )
         head = store.journal.append_many(told["now"], batches)
         store.released.advance(head)
         advance(1.0, "writing snapshots")
@@ -80,32 +101,38 @@ def _import(
 def _accounts(
     store: Store, told: Attribution, applied: _Applied, skip_existing: bool
 ) -> Openings:
-    states = store.recovered.states
-    return AccountOpenings(states, told, applied.keep, skip_existing=skip_existing)
+    return AccountOpenings(
+        store.recovered.states,
+        told,
+        Once("account").take,
+        applied.keep,
+        skip_existing=skip_existing,
+    )
 
 
 def _cards(
     store: Store, told: Attribution, applied: _Applied, skip_existing: bool
 ) -> Openings:
-    applied.directory = CardDirectory(store.recovered.states)
+    # Cards of this file are in the states, and not in this directory.
     return CardOpenings(
-        applied.directory, store.keys, told, applied.keep, skip_existing=skip_existing
+        CardDirectory(store.recovered.states),
+        store.keys,
+        told,
+        Once("pan").take,
+        applied.keep,
+        skip_existing=skip_existing,
     )
 
 
 class _Applied:
-    """Entries are applied at once, to states that nobody else sees: these know what
-    the file has had before."""
+    """Entries are applied at once, to states that nobody else sees."""
 
     def __init__(self) -> None:
-        self.directory: CardDirectory | None = None
         self._entries: dict[State, list[Entry]] = defaultdict(list)
 
-    def keep(self, line: int, key: bytes, state: State, entry: Entry) -> None:
+    def keep(self, _line: int, state: State, entry: Entry) -> None:
         apply(state, entry)
         self._entries[state].append(entry)
-        if self.directory is not None:
-            self.directory.learn(key, state.shard)
 
     def take(self) -> dict[State, list[Entry]]:
         entries, self._entries = self._entries, defaultdict(list)
@@ -134,7 +161,11 @@ def _write_snapshots(store: Store) -> None:
 
 
 def _batches(
-    rows: Rows, openings: Openings, applied: _Applied, report: Callable[[], None]
+    rows: Rows,
+    openings: Openings,
+    applied: _Applied,
+    report: Callable[[], None],
+    committing: Committing,
 ) -> Iterator[Batch]:
     """Raises ImportRefused at the end if any row was bad: nothing is kept then."""
     source = iter(rows)
@@ -146,6 +177,7 @@ def _batches(
         report()
     if rows.problem_count:
         raise ImportRefused(rows.problems, rows.problem_count)
+    committing()
 
 
 def _records(entries: dict[State, list[Entry]]) -> Batch:

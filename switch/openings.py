@@ -1,7 +1,7 @@
 """From the rows of a file to entries: accounts to open, cards to issue.
 
-Rule 1: rows are looked at here, and nothing is changed. `keep` takes each entry, and
-        raises RowError or ChangeRefused for one that the file has had before.
+Rule 1: rows are looked at here, and nothing is changed. `once` raises RowError for what
+        the file has had in a line before; `keep` takes the entries of the others.
 Rule 2: what is there already is a bad row. With `skip_existing` it is passed over and
         counted, if it is the same account or card: so a file can go on where it was
         broken off.
@@ -34,9 +34,9 @@ from switch.rows import (
 from switch.shard._directory import CardDirectory
 
 Piece = list[tuple[int, Row]]
-# The line, what is opened or issued by it (a name, or the hash of a card number), the
-# shard, and the entry.
-Keep = Callable[[int, bytes, State, Entry], None]
+# What is opened or issued (a name, or the hash of a card number), and the line.
+Once = Callable[[bytes, int], None]
+Keep = Callable[[int, State, Entry], None]
 
 
 class Attribution(TypedDict):
@@ -60,11 +60,18 @@ class AccountOpenings:
     columns: Final[tuple[str, ...]] = ACCOUNT_COLUMNS
 
     def __init__(
-        self, states: list[State], told: Attribution, keep: Keep, *, skip_existing: bool
+        self,
+        states: list[State],
+        told: Attribution,
+        once: Once,
+        keep: Keep,
+        *,
+        skip_existing: bool,
     ) -> None:
         self.existing = 0
         self._states = states
         self._told = told
+        self._once = once
         self._keep = keep
         self._skips = skip_existing
 
@@ -77,6 +84,7 @@ class AccountOpenings:
 
     def _take(self, line: int, row: Row) -> None:
         read = account_row(row)
+        self._once(read.name, line)
         state = self._states[shard_of_account(read.name, len(self._states))]
         if self._skips:
             found = state.account(read.name.decode())
@@ -88,7 +96,7 @@ class AccountOpenings:
                     )
                 self.existing += 1
                 return
-        self._keep(line, read.name, state, open_account(state, *read, **self._told))
+        self._keep(line, state, open_account(state, *read, **self._told))
 
 
 class CardOpenings:
@@ -101,6 +109,7 @@ class CardOpenings:
         directory: CardDirectory,
         keys: PanKeys,
         told: Attribution,
+        once: Once,
         keep: Keep,
         *,
         skip_existing: bool,
@@ -110,6 +119,7 @@ class CardOpenings:
         self._states = directory.states
         self._keys = keys
         self._told = told
+        self._once = once
         self._keep = keep
         self._skips = skip_existing
 
@@ -128,6 +138,7 @@ class CardOpenings:
                 rows.refuse(line, str(error))
 
     def _take(self, line: int, card: CardRow, pan_hash: bytes, seal: bytes) -> None:
+        self._once(pan_hash, line)
         found = self._states[self._directory.shard(pan_hash)].card(pan_hash)
         if found is not None:
             if not self._skips:
@@ -141,4 +152,4 @@ class CardOpenings:
             state, pan_hash, seal, card.account, card.expiry, card.status,
             card.pan[-4:].decode(), **self._told,
         )  # fmt: skip
-        self._keep(line, pan_hash, state, entry)
+        self._keep(line, state, entry)

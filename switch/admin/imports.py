@@ -89,16 +89,22 @@ class Importer:
         started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.status = types.ImportStatus(what, who, started_at)
         try:
-            with closing(Spool(self._folder)) as spool:
+            column = "account" if what == "accounts" else "pan"
+            with closing(Spool(self._folder, column)) as spool:
                 options = {"skip_existing": query.existing == "skip"}
                 openings: Openings
                 if what == "accounts":
                     openings = AccountOpenings(
-                        self._directory.states, told, spool.keep, **options
+                        self._directory.states, told, spool.once, spool.keep, **options
                     )
                 else:
                     openings = CardOpenings(
-                        self._directory, self._keys, told, spool.keep, **options
+                        self._directory,
+                        self._keys,
+                        told,
+                        spool.once,
+                        spool.keep,
+                        **options,
                     )
                 await self._check(body, openings)
                 await self._write(spool)

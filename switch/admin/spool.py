@@ -14,7 +14,7 @@ from typing import Any, Final
 import apsw
 
 from switch.ledger import Entry, State, decode_entries
-from switch.rows import RowError
+from switch.rows import same_again
 
 NAME: Final = "import.new"
 CACHE_KIB_MAX: Final = 16 * 1024
@@ -26,13 +26,15 @@ _SETTINGS: Final = (
     "PRAGMA locking_mode = EXCLUSIVE",
     f"PRAGMA cache_size = -{CACHE_KIB_MAX}",
 )
-_TABLE: Final = (
-    "CREATE TABLE entries (number INTEGER PRIMARY KEY, line INTEGER, shard INTEGER, "
-    "key BLOB UNIQUE, entry BLOB)"
-)
-_INSERT: Final = (
-    "INSERT OR IGNORE INTO entries (line, shard, key, entry) VALUES (?, ?, ?, ?)"
-)
+_TABLES: Final = """
+CREATE TABLE seen (value BLOB PRIMARY KEY, line INTEGER) WITHOUT ROWID;
+CREATE TABLE entries (
+    number INTEGER PRIMARY KEY, line INTEGER, shard INTEGER, entry BLOB
+);
+"""
+_SEE: Final = "INSERT OR IGNORE INTO seen VALUES (?, ?)"
+_SEEN: Final = "SELECT line FROM seen WHERE value = ?"
+_INSERT: Final = "INSERT INTO entries (line, shard, entry) VALUES (?, ?, ?)"
 _SELECT: Final = (
     "SELECT number, line, shard, entry FROM entries WHERE number > ? "
     "ORDER BY number LIMIT ?"
@@ -42,9 +44,9 @@ Spooled = tuple[int, int, Entry]  # line, shard, entry
 
 
 class Spool:
-    """Raises apsw.Error: the disk is full, or failed."""
+    """Raises apsw.Error: the disk is full, or failed. `column`: what is there once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, column: str) -> None:
         path = folder / NAME
         path.unlink(missing_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -53,17 +55,20 @@ class Spool:
             for setting in _SETTINGS:
                 self._connection.execute(setting)
             self._connection.execute("BEGIN EXCLUSIVE")
-            self._connection.execute(_TABLE)
+            self._connection.execute(_TABLES)
         finally:
             path.unlink()
-        self.count = 0
+        self._column = column
 
-    def keep(self, line: int, key: bytes, state: State, entry: Entry) -> None:
-        """Raises RowError if the file has had this account or card before."""
-        self._connection.execute(_INSERT, (line, state.shard, key, entry.encode()))
+    def once(self, value: bytes, line: int) -> None:
+        """Raises RowError when a line before had it."""
+        self._connection.execute(_SEE, (value, line))
         if not self._connection.changes():
-            raise RowError("expected each account and card once, got one again")
-        self.count += 1
+            first = self._connection.execute(_SEEN, (value,)).get
+            raise same_again(self._column, first)
+
+    def keep(self, line: int, state: State, entry: Entry) -> None:
+        self._connection.execute(_INSERT, (line, state.shard, entry.encode()))
 
     def pieces(self, size: int) -> Iterator[list[Spooled]]:
         """All entries, in the order of the file, so many at a time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 from switch.flow._dispatch import Dispatcher
@@ -29,7 +30,7 @@ CLOSE_TIMEOUT_S = 5.0
 _log = logging.getLogger("switch.link")
 
 
-class Link:
+class Link(ABC):
     """`LinkServer` and `LinkDialler` are the two kinds."""
 
     def __init__(
@@ -55,13 +56,13 @@ class Link:
         self._all_closed = asyncio.Event()
         self._all_closed.set()
 
+    @abstractmethod
     async def start(self) -> None:
         """Raises ListenError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def down(self) -> str:
         """Why no message can come by this link; empty when it is up."""
-        raise NotImplementedError
 
     def stop_opening(self) -> None:
         """No new connection from now on; those there are stay."""

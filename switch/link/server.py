@@ -7,7 +7,6 @@ are there never notice.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from typing import cast
 
@@ -15,6 +14,7 @@ from switch.link._connection import Connection
 from switch.link.errors import ListenError
 from switch.link.link import Link
 from switch.link.settings import Address
+from switch.observe.listening import why_not_listening
 from switch.observe.log import event
 
 # Connections that the kernel keeps until we take them: a scheme that reconnects after
@@ -46,7 +46,7 @@ class LinkServer(Link):
                 backlog=BACKLOG,
             )
         except (OSError, UnicodeError) as error:
-            raise ListenError(_explain(address, error)) from None
+            raise ListenError(why_not_listening(str(address), error)) from None
         event(
             _log,
             logging.INFO,
@@ -70,11 +70,3 @@ class LinkServer(Link):
             super()._has_room()
             and len(self.connections) < self.settings.connections_max
         )
-
-
-def _explain(address: Address, error: OSError | UnicodeError) -> str:
-    if isinstance(error, UnicodeError):  # of a host name that cannot be one
-        return f"{address}: cannot be listened on: {error}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{address}: already in use by another process; give a free address"
-    return f"{address}: cannot be listened on: {(error.strerror or str(error)).lower()}"
