@@ -7,8 +7,10 @@ from setuptools import Extension, setup
 
 NATIVE_MODULES = [
     "iso8583._codec",
+    "iso8583._documents",
     "iso8583._encode",
     "iso8583._layout",
+    "iso8583._specdict",
     "switch.flow._dispatch",
     "switch.ledger._administer",
     "switch.ledger._apply",
@@ -19,6 +21,7 @@ NATIVE_MODULES = [
     "switch.ledger._state",
     "switch.link._connection",
     "switch.link._counters",
+    "switch.link._endpoint",
     "switch.link._framing",
     "switch.replay._traffic",
     "switch.shard._directory",

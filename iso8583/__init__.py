@@ -5,14 +5,20 @@ message = codec.decode(data)
 message.mti, message[11], 2 in message
 message[39] = "00"
 data = codec.encode(message)
+
+Programs written for pyiso8583 find its interface here too: `decode`, `encode`, `pp`,
+and `specs` (docs/codec-pyiso8583.md).
 """
 
+from iso8583 import specs
 from iso8583._codec import Codec, Message, ReplyTemplate
+from iso8583._documents import decode, encode
 from iso8583.describe import describe, masked
 from iso8583.dialect import Dialect, load_dialect
 from iso8583.errors import DecodeError, EncodeError, Error, SpecError
 from iso8583.header import HeaderPart, HeaderSpec
 from iso8583.spec import FieldSpec, Spec, load_spec, spec_names
+from iso8583.tools import pp
 
 __all__ = [
     "Codec",
@@ -27,9 +33,13 @@ __all__ = [
     "ReplyTemplate",
     "Spec",
     "SpecError",
+    "decode",
     "describe",
+    "encode",
     "load_dialect",
     "load_spec",
     "masked",
+    "pp",
     "spec_names",
+    "specs",
 ]

@@ -10,6 +10,7 @@ class LinkCounters:
     malformed_dropped: int
     malformed_framing: int
     faults: int
+    network_unanswered: int
     responses_unexpected: int
     replies_sent: int
     replies_dropped: int
@@ -17,6 +18,7 @@ class LinkCounters:
     outstanding: int
     paused_by_peer: int
     paused_by_outstanding: int
+    paused_by_turn: int
     def __init__(self) -> None: ...
     def count_closed(self, kind: str) -> None: ...
     def count_network(self, response_code: str) -> None: ...

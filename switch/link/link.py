@@ -13,9 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 from switch.flow._dispatch import Dispatcher
-from switch.link._connection import Connection, Endpoint
+from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
+from switch.link._endpoint import Endpoint
 from switch.link._framing import Framing
+from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
 from switch.link.settings import LinkSettings
 from switch.observe.log import event
@@ -32,6 +34,8 @@ _log = logging.getLogger("switch.link")
 
 class Link(ABC):
     """`LinkServer` and `LinkDialler` are the two kinds."""
+
+    _endpoint: Endpoint | None = None
 
     def __init__(
         self,
@@ -127,17 +131,19 @@ class Link(ABC):
         yield "frames_malformed", counters.malformed_answered, "answered"
         yield "frames_malformed", counters.malformed_dropped, "dropped"
         yield "frames_malformed", counters.malformed_framing, "framing"
+        yield "network_requests_unanswered", counters.network_unanswered
         yield "faults", counters.faults
         yield "responses_dropped", counters.responses_unexpected, "nobody"
         yield "responses_dropped", counters.replies_dropped, "peer_gone"
         yield "approvals_withdrawn", counters.replies_late
         yield "reads_paused", counters.paused_by_peer, "peer"
         yield "reads_paused", counters.paused_by_outstanding, "outstanding"
+        yield "reads_paused", counters.paused_by_turn, "turn"
         yield "requests_in_flight", counters.outstanding
         yield "duplicates", self.dispatcher.repeated
 
     def _make_endpoint(self) -> Endpoint:
-        return Endpoint(
+        self._endpoint = Endpoint(
             self.name,
             self._framing,
             self.dispatcher,
@@ -148,7 +154,9 @@ class Link(ABC):
             open_management=self._open_management,
             opened=self._opened,
             closed=self._closed,
+            look=Hints(self.dispatcher.codec, self._framing, tpdu=self.settings.tpdu),
         )
+        return self._endpoint
 
     # -- what connections tell
 
@@ -161,11 +169,12 @@ class Link(ABC):
             self.counters,
         )
 
-    def _has_room(self) -> bool:
-        return not self.is_draining
+    def _refusal(self, connection: Connection) -> str:
+        """Why a connection may not stay; empty when it may."""
+        return "the link is ending" if self.is_draining else ""
 
     def _opened(self, connection: Connection) -> bool:
-        if not self._has_room():
+        if reason := self._refusal(connection):
             self.counters.refused += 1
             event(
                 _log,
@@ -173,8 +182,8 @@ class Link(ABC):
                 "connection refused",
                 link=self.name,
                 peer=connection.peer,
+                reason=reason,
                 connections=len(self.connections),
-                draining=self.is_draining,
             )
             return False
         self.counters.opened += 1
@@ -199,5 +208,8 @@ class Link(ABC):
         for _ in range(DRAIN_TURNS_MAX):
             before = self.counters.bytes_received
             await asyncio.sleep(0)  # a turn of the loop reads every socket
-            if self.counters.bytes_received == before:
+            if self.counters.bytes_received == before and not self._is_behind():
                 return
+
+    def _is_behind(self) -> bool:
+        return self._endpoint is not None and self._endpoint.is_behind

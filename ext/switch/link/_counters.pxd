@@ -18,6 +18,7 @@ cdef class LinkCounters:
     cdef public int64_t malformed_dropped       # no request that could be answered
     cdef public int64_t malformed_framing       # the connection was closed for it
     cdef public int64_t faults
+    cdef public int64_t network_unanswered      # requests of ours, by their time-out
     cdef public int64_t responses_unexpected
     cdef public int64_t replies_sent
     cdef public int64_t replies_dropped         # decided and durable, the peer is gone
@@ -25,6 +26,7 @@ cdef class LinkCounters:
     cdef public int64_t outstanding
     cdef public int64_t paused_by_peer
     cdef public int64_t paused_by_outstanding
+    cdef public int64_t paused_by_turn
     cdef readonly dict closed                   # connections, by kind
     cdef readonly dict network_answers          # 0810s, by response code
     cdef int64_t reply_counts[REPLY_BUCKETS]

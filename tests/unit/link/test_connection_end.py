@@ -260,7 +260,7 @@ def test_a_lost_connection_leaves_no_timer():
 # --- line tests
 
 
-def test_a_peer_that_answers_no_line_test_is_gone():
+def test_a_peer_that_answers_no_line_test_is_gone(caplog):
     switch = Switch(
         session={
             "echo_interval_ms": 60_000,
@@ -276,6 +276,11 @@ def test_a_peer_that_answers_no_line_test_is_gone():
     switch.turn()
     assert [message.mti for message in line.replies[1:]] == ["0800", "0800"]
     assert switch.counters.closed == {"session": 1}
+    assert switch.counters.network_unanswered == 2
+    silent = [record for record in caplog.records if "no answer" in record.message]
+    assert [record.switch_fields for record in silent] == [
+        {"link": "main", "peer": "192.0.2.1:40000"}
+    ] * 2
 
 
 def test_an_answered_line_test_keeps_the_connection():
@@ -290,6 +295,7 @@ def test_an_answered_line_test_keeps_the_connection():
         assert switch.ask(line, answer) == []
     assert not line.connection.ending
     assert switch.counters.responses_unexpected == 0
+    assert switch.counters.network_unanswered == 0
 
 
 def test_a_connection_that_we_do_not_read_is_not_taken_for_dead():
@@ -306,4 +312,106 @@ def test_a_connection_that_we_do_not_read_is_not_taken_for_dead():
     asking(switch, line, 2)
     assert not line.transport.is_reading
     switch.loop.advance(500)
+    assert not line.connection.ending
+
+
+# --- half a frame that never becomes whole
+
+FRAME_S = 1
+FRAME_MS = 1000
+
+
+def half(switch):
+    frame = switch.frame(fields())
+    return frame[: len(frame) // 2], frame[len(frame) // 2 :]
+
+
+def test_a_frame_that_never_becomes_whole_ends_its_connection_and_no_other():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line, idle = switch.connect(), switch.connect()
+    first, _rest = half(switch)
+    line.receive(first)
+    switch.loop.advance(FRAME_S - 0.1)
+    assert not line.connection.ending
+    switch.loop.advance(0.2)
+    switch.turn()
+    assert line.connection.end_reason == (
+        f"{len(first)} bytes of a frame that is not whole after 1 s"
+    )
+    assert switch.counters.closed == {"slow": 1}
+    assert switch.closed == [line.connection]
+    assert not idle.connection.ending
+
+
+def test_a_byte_now_and_then_buys_no_time():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    for byte in switch.frame(fields())[:-1]:
+        if line.transport.is_closed:
+            break
+        line.receive(bytes([byte]))
+        switch.loop.advance(0.1)
+    switch.turn()
+    assert switch.loop.now < 1_000 + 1.5
+    assert switch.counters.closed == {"slow": 1}
+
+
+def test_each_frame_has_its_own_time():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    first, rest = half(switch)
+    line.receive(first)
+    for _ in range(5):
+        switch.loop.advance(FRAME_S * 0.9)
+        line.receive(rest + first)
+        switch.settle()
+    assert line.codes == ["00"] * 5
+    switch.loop.advance(FRAME_S * 0.9)
+    assert not line.connection.ending
+    switch.loop.advance(FRAME_S * 0.2)
+    switch.turn()
+    assert switch.counters.closed == {"slow": 1}
+
+
+def test_what_is_due_is_answered_before_a_slow_connection_ends():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    line.receive(switch.frame(fields()) + half(switch)[0])
+    switch.turn()
+    switch.loop.advance(FRAME_S)
+    assert not line.transport.is_closed
+    switch.settle()
+    assert line.codes == ["00"]
+    assert line.transport.is_closed
+
+
+def test_while_we_do_not_read_no_frame_is_late():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    first, rest = half(switch)
+    line.receive(first)
+    line.connection.pause_writing()
+    switch.loop.advance(FRAME_S * 3)
+    line.connection.resume_writing()
+    switch.loop.advance(FRAME_S * 0.9)
+    assert not line.connection.ending
+    line.receive(rest)
+    switch.settle()
+    assert line.codes == ["00"]
+
+
+def test_a_switch_that_was_stopped_itself_first_reads_what_has_come():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    first, rest = half(switch)
+    line.receive(first)
+    (timer,) = (t for t in switch.loop.timers if t.at == switch.loop.now + FRAME_S)
+    switch.loop.now += FRAME_S * 5
+    switch.loop.timers.remove(timer)
+    timer.callback()
+    assert not line.connection.ending
+    line.receive(rest)
+    switch.settle()
+    assert line.codes == ["00"]
+    switch.loop.advance(FRAME_S)
     assert not line.connection.ending

@@ -14,7 +14,14 @@ from switch.link import dialler as dialler_module
 from switch.link.dialler import JITTER, LinkDialler, redial_delay_s
 from switch.link.settings import Address, LinkSettings, SessionSettings
 from tests.unit.link.in_memory import NOW, fields
-from tests.unit.link.running import WAIT_S, Node, Peer, until
+from tests.unit.link.running import (
+    KEEP_ALIVE_OPTIONS,
+    WAIT_S,
+    Node,
+    Peer,
+    keep_alive_options,
+    until,
+)
 
 LASTING_MS = 20
 SOON = {"redial_min_ms": 1, "redial_max_ms": 5}
@@ -86,6 +93,17 @@ async def _with_scheme(scenario, settings):
         scheme.go_away()
         await dialler.abort()
     assert not dialler.connections
+
+
+def test_a_scheme_that_is_gone_without_a_word_is_found_out_by_the_kernel(run):
+    async def scenario(scheme, dialler):
+        await dialler.start()
+        peer = await scheme.peer()
+        await until(lambda: dialler.connections)
+        assert keep_alive_options(peer.writer) == KEEP_ALIVE_OPTIONS
+        peer.writer.close()
+
+    run(scenario)
 
 
 def test_it_keeps_as_many_connections_as_it_is_told_and_answers_on_each(run):
@@ -206,6 +224,28 @@ def test_it_ends_while_it_waits_to_dial_again(run):
         assert dialler.counters.dials_failed == 1
 
     run(scenario, redial_min_ms=86_400_000, redial_max_ms=86_400_000)
+
+
+def test_a_connection_that_is_made_while_it_ends_is_closed_too(run):
+    async def scenario(scheme, dialler):
+        take = dialler._opened
+
+        def take_and_end(connection):
+            is_taken = take(connection)
+            dialler.stop_opening()
+            return is_taken
+
+        dialler._opened = take_and_end
+        await dialler.start()
+        await until(lambda: dialler.counters.opened == 1)
+        await dialler.drain()
+        assert not dialler.connections
+        assert sum(dialler.counters.closed.values()) == 1
+        peer = await scheme.peer()
+        assert await peer.is_closed()
+        peer.writer.close()
+
+    run(scenario)
 
 
 @pytest.fixture
