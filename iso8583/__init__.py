@@ -12,6 +12,7 @@ from iso8583.describe import describe, masked
 from iso8583.dialect import Dialect, load_dialect
 from iso8583.errors import DecodeError, EncodeError, Error, SpecError
 from iso8583.header import HeaderPart, HeaderSpec
+from iso8583.mti import MessageType, message_type
 from iso8583.spec import FieldSpec, Spec, load_spec, spec_names
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "HeaderPart",
     "HeaderSpec",
     "Message",
+    "MessageType",
     "ReplyTemplate",
     "Spec",
     "SpecError",
@@ -31,5 +33,6 @@ __all__ = [
     "load_dialect",
     "load_spec",
     "masked",
+    "message_type",
     "spec_names",
 ]

@@ -39,16 +39,20 @@ from iso8583._layout cimport (
     FAULT_HEADER_TRUNCATED,
     FAULT_MTI_DIGITS,
     FAULT_MTI_TRUNCATED,
+    FAULT_MTI_VERSION,
     FAULT_REJECT_BITMAP,
     HEADER,
     MTI_DIGITS,
     Fault,
     Layout,
     fault_texts,
+    read_content,
 )
 from iso8583._wire cimport (
     ABSENT,
+    BITMAPS_MAX,
     DATA_BCD,
+    DATA_SIGNED,
     DATA_TEXT,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
@@ -60,7 +64,6 @@ from iso8583._wire cimport (
     field_bit,
     leading_zeros,
     read_number,
-    read_prefix,
     read_text,
     table_has,
     table_rank,
@@ -228,8 +231,7 @@ cdef class Message:
         cdef Span span = self.span(field)
         if span.data == NULL:
             return ABSENT
-        data[0] = span.data + plan.prefix_size
-        return read_prefix(plan, span.data) if plan.prefix_size else plan.length
+        return read_content(plan, span.data, data)
 
     cdef Py_ssize_t text(
         self, int field, uint8_t* out, Py_ssize_t capacity
@@ -269,7 +271,8 @@ cdef class Message:
             return text
         return self.decode_content(field, data, count)
 
-    # What is not ASCII: text in its own codec, or BCD with another pad nibble.
+    # What is not ASCII: text in its own codec, BCD with another pad nibble, an amount
+    # with another sign.
     cdef object decode_content(
         self, int field, const uint8_t* data, Py_ssize_t count
     ):
@@ -282,12 +285,16 @@ cdef class Message:
                 field, offset,
                 f"pad nibble {layout.plans[field].pad_nibble:X}", "another",
             )
+        if layout.plans[field].data_form == DATA_SIGNED:
+            raise DecodeError(field, offset, "C or D and digits", "another character")
         encoding = layout.encodings[field]
         try:
             return (<const char*> data)[:count].decode(encoding)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            # Most say where; a few of Python's codecs do not.
             raise DecodeError(
-                field, offset + error.start, f"text in {encoding}", "another byte"
+                field, offset + getattr(error, "start", 0),
+                f"text in {encoding}", "another byte",
             ) from None
 
     def __setitem__(self, int field, value):
@@ -334,7 +341,7 @@ cdef class Message:
         cdef list numbers = []
         cdef uint64_t remaining
         cdef int word, field
-        for word in range(2):
+        for word in range(BITMAPS_MAX):
             remaining = self.table.bitmap[word]
             while remaining:
                 field = word * 64 + leading_zeros(remaining) + 1
@@ -390,6 +397,7 @@ cdef class Message:
             self.mti_number != other.mti_number
             or mine.bitmap[0] != theirs.bitmap[0]
             or mine.bitmap[1] != theirs.bitmap[1]
+            or mine.bitmap[2] != theirs.bitmap[2]
         ):
             return False
         cdef Py_ssize_t size = mine.starts[mine.count] - mine.starts[0]
@@ -461,6 +469,7 @@ cdef class ReplyTemplate:
             raise ValueError("expected a request of the template's own codec")
         reply.bitmap[0] = request.table.bitmap[0] & self.copied[0]
         reply.bitmap[1] = request.table.bitmap[1] & self.copied[1]
+        reply.bitmap[2] = request.table.bitmap[2] & self.copied[2]
         reply.bitmap[0] |= field_bit(RESPONSE_CODE_FIELD)
         if approval_code != NULL:
             reply.bitmap[0] |= field_bit(APPROVAL_CODE_FIELD)
@@ -494,7 +503,7 @@ cdef class ReplyTemplate:
         cdef Py_ssize_t first = 0, last = 0, size
         cdef uint64_t remaining
         cdef int word, field, rank
-        for word in range(2):
+        for word in range(BITMAPS_MAX):
             remaining = reply.bitmap[word]
             while remaining:
                 field = word * 64 + leading_zeros(remaining) + 1
@@ -538,9 +547,9 @@ cdef class ReplyTemplate:
                 APPROVAL_CODE_FIELD, approval_code, APPROVAL_CODE_LENGTH
             )
             approval_data = <const uint8_t*> PyBytes_AS_STRING(approval)
-        # The request's own bytes, an MTI, two bitmaps as hex, two codes.
+        # The request's own bytes, an MTI, bitmaps as hex, two codes.
         cdef Py_ssize_t capacity = (
-            PyBytes_GET_SIZE(request.frame) + MTI_DIGITS + 2 * 16
+            PyBytes_GET_SIZE(request.frame) + MTI_DIGITS + BITMAPS_MAX * 16
             + APPROVAL_CODE_LENGTH + RESPONSE_CODE_LENGTH
         )
         cdef bytes reply = PyBytes_FromStringAndSize(NULL, capacity)
@@ -555,6 +564,7 @@ cdef int check_code(Layout layout, int field, int length) except -1:
     cdef const FieldPlan* plan = &layout.plans[field]
     if (
         plan.data_form != DATA_TEXT
+        or plan.from_ascii == NULL
         or plan.prefix_size != 0
         or plan.length != length
     ):
@@ -600,6 +610,7 @@ cdef Py_ssize_t splice_table(
     new.mti_at = old.mti_at
     new.bitmap[0] = old.bitmap[0]
     new.bitmap[1] = old.bitmap[1]
+    new.bitmap[2] = old.bitmap[2]
     if removed != added:
         new.bitmap[(field - 1) >> 6] ^= field_bit(field)
     new.count = old.count + added - removed
@@ -623,7 +634,7 @@ cdef object decode_error(Codec codec, Message message, const Fault* fault):
     if fault.kind not in (
         FAULT_FRAME_OVERLONG, FAULT_HEADER_TRUNCATED, FAULT_HEADER_LENGTH,
         FAULT_REJECT_BITMAP, FAULT_MTI_TRUNCATED, FAULT_MTI_DIGITS,
-        FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
+        FAULT_MTI_VERSION, FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
     ):
         partial = walked_part(message)
     field = None if fault.field < 0 else fault.field
