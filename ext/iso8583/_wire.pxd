@@ -206,10 +206,10 @@ cdef inline Py_ssize_t read_prefix(
             if high > 9 or low > 9:
                 return -1
             count = count * 100 + high * 10 + low
-    elif plan.prefix_form == PREFIX_BINARY:
-        count = read_binary(data, plan.prefix_size)
     else:
-        count = -1 if data[0] & 0x80 else data[0]
+        count = read_binary(data, plan.prefix_size)
+        if plan.prefix_form == PREFIX_BER and count > 0x7F:
+            return -1
     return count
 
 

@@ -87,13 +87,17 @@ def messages(codec: iso8583.Codec, fields_max: int = 12) -> st.SearchStrategy[Fi
     return chosen.flatmap(of)
 
 
-def codecs() -> st.SearchStrategy[iso8583.Codec]:
+def codecs(names: list[str] = NAMES) -> st.SearchStrategy[iso8583.Codec]:
     """The codecs of the shipped specs."""
-    return st.sampled_from([CODECS[name] for name in NAMES])
+    return st.sampled_from([CODECS[name] for name in names])
 
 
-def codecs_and_messages() -> st.SearchStrategy[tuple[iso8583.Codec, Fields]]:
-    return codecs().flatmap(lambda codec: st.tuples(st.just(codec), messages(codec)))
+def codecs_and_messages(
+    names: list[str] = NAMES,
+) -> st.SearchStrategy[tuple[iso8583.Codec, Fields]]:
+    return codecs(names).flatmap(
+        lambda codec: st.tuples(st.just(codec), messages(codec))
+    )
 
 
 @st.composite

@@ -397,3 +397,64 @@ def test_a_reply_has_both_pairs_of_addresses_the_other_way_round():
 def test_a_tpdu_has_five_bytes():
     with pytest.raises(iso8583.SpecError, match="header t: expected 5 bytes for tpdu,"):
         iso8583.HeaderPart(name="t", size=4, role="tpdu")
+
+
+# ---- shipped specs of these forms, by their tables
+
+
+ANSWER: dict[int | str, str] = {
+    "mti": "1110",
+    3: "000000",
+    4: "000000001500",
+    11: "000017",
+    12: "261124120000",
+    39: "000",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "data"),
+    [
+        (
+            "iso93-ascii",
+            ANSWER,
+            b"1110" + b"3030000002000000" + b"000000000000001500000017261124120000000",
+        ),
+        (
+            "iso93-binary",
+            ANSWER,
+            bytes.fromhex("1110 3030000002000000 000000 000000001500 000017")
+            + bytes.fromhex("261124120000 0000"),
+        ),
+        (
+            "iso93-ascii",
+            {"mti": "1520", 97: "D0000000000001500"},
+            b"1520" + b"80000000000000000000000080000000" + b"D0000000000001500",
+        ),
+        (
+            "iso93-binary",
+            {"mti": "1520", 97: "D0000000000001500"},
+            bytes.fromhex("1520 8000000000000000 0000000080000000")
+            + bytes.fromhex("44 0000000000001500"),
+        ),
+        (
+            "visa-base1",
+            {"mti": "0100", 136: "0123456789ABCDEF"},
+            bytes.fromhex("16 01 02 0038 000000 000000 00 0000 000000 00 000000 00")
+            + bytes.fromhex("0100" + FIRST + FIRST + "0100000000000000")
+            + bytes.fromhex("0123456789ABCDEF"),
+        ),
+    ],
+)
+def test_a_shipped_spec_as_by_hand(name, fields, data):
+    codec = iso8583.Codec(iso8583.load_spec(name))
+    assert codec.encode(fields).hex() == data.hex()
+    message = codec.decode(data)
+    assert {key: message[key] for key in message} | {"mti": message.mti} == fields
+
+
+@pytest.mark.parametrize("name", ["iso93-ascii", "iso93-binary"])
+def test_a_spec_of_1993_refuses_other_versions(name):
+    codec = iso8583.Codec(iso8583.load_spec(name))
+    with pytest.raises(iso8583.EncodeError, match="expected version 1, got 0"):
+        codec.encode({"mti": "0100"})
