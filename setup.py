@@ -19,6 +19,7 @@ NATIVE_MODULES = [
     "switch.ledger._state",
     "switch.link._connection",
     "switch.link._counters",
+    "switch.link._endpoint",
     "switch.link._framing",
     "switch.replay._traffic",
     "switch.shard._directory",

@@ -2,9 +2,14 @@
 
 import sys
 
-from switch.cli.main import main
+from switch.cli.main import main as run_command
+from switch.cli.output import standard_output
 
-__all__ = ["main"]
+
+def main() -> int:
+    with standard_output():
+        return run_command()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,6 +17,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -60,6 +61,9 @@ _log = logging.getLogger("switch.app")
 # flight this is seconds of work for the slowest disk.
 PENDING_ENTRIES_MAX = 65_536
 SWEEP_INTERVAL_S = 1.0
+# How long the loop may keep the interpreter from the commit thread, which needs it some
+# times a commit for microseconds. With Python's 5 ms a busy link delays every commit.
+SWITCH_INTERVAL_S = 0.0001
 # The follower looks by itself every 50 ms; it is woken at most this often.
 WAKE_INTERVAL_S = 0.02
 # What was received in the last moment is published before we end.
@@ -103,6 +107,7 @@ def serve(load: Callable[[], Config]) -> int:
         # What is here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         uvloop.run(Switch(config, languages, store, load).run())
     return 0
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from switch.config import Config
+from switch.files import sync_directory, write_private
 from switch.journal.copying import copy_journal, verify_copy
 from switch.journal.directory import (
     BACKUP_NAME,
@@ -33,8 +34,6 @@ from switch.journal.directory import (
     RELEASED_NAME,
     TOKENS_NAME,
     DataDirectory,
-    sync_directory,
-    write_private,
 )
 from switch.journal.released import Released
 from switch.journal.sqlite import SqliteJournal

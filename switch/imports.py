@@ -2,6 +2,8 @@
 
 Rule 1: all of a file or nothing of it: its entries are commits of one transaction, and
         a row that cannot be taken ends it without a trace.
+Rule 2: `committing` is called when all rows are taken. What stops it before leaves
+        nothing; nothing is to stop it from then on, or nobody knows which it was.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from switch.rows import (
     CARD_COLUMNS,
     CardRow,
     ImportRefused,
+    Once,
     Row,
     RowError,
     Rows,
@@ -48,23 +51,39 @@ _log = logging.getLogger("switch.imports")
 
 # How much is done, from 0 to 1, and a few words.
 Advance = Callable[[float, str], None]
+Committing = Callable[[], None]
 Batch = list[ShardRecord]
 
 
-def import_accounts(config: Config, file: Path, advance: Advance) -> int:
+def _nothing() -> None:
+    pass
+
+
+def import_accounts(
+    config: Config,
+    file: Path,
+    advance: Advance,
+    committing: Committing = _nothing,
+) -> int:
     """The number of accounts that were opened. Raises ImportRefused."""
-    return _import(config, file, advance, ACCOUNT_COLUMNS, _AccountRows)
+    return _import(config, file, advance, committing, ACCOUNT_COLUMNS, _AccountRows)
 
 
-def import_cards(config: Config, file: Path, advance: Advance) -> int:
+def import_cards(
+    config: Config,
+    file: Path,
+    advance: Advance,
+    committing: Committing = _nothing,
+) -> int:
     """The number of cards that were issued. Raises ImportRefused."""
-    return _import(config, file, advance, CARD_COLUMNS, _CardRows)
+    return _import(config, file, advance, committing, CARD_COLUMNS, _CardRows)
 
 
 def _import(
     config: Config,
     path: Path,
     advance: Advance,
+    committing: Committing,
     columns: tuple[str, ...],
     kind: type[_AccountRows | _CardRows],
 ) -> int:
@@ -76,7 +95,10 @@ def _import(
         )
         importer = kind(store, time.time_ns() // 1_000_000)
         batches = _batches(
-            rows, importer, lambda: advance(_done(file, size), f"{rows.count:,} rows")
+            rows,
+            importer,
+            lambda: advance(_done(file, size), f"{rows.count:,} rows"),
+            committing,
         )
         head = store.journal.append_many(importer.at, batches)
         store.released.advance(head)
@@ -107,7 +129,10 @@ def _write_snapshots(store: Store) -> None:
 
 
 def _batches(
-    rows: Rows, importer: _AccountRows | _CardRows, report: Callable[[], None]
+    rows: Rows,
+    importer: _AccountRows | _CardRows,
+    report: Callable[[], None],
+    committing: Committing,
 ) -> Iterator[Batch]:
     """Raises ImportRefused at the end if any row was bad: nothing is kept then."""
     source = iter(rows)
@@ -118,6 +143,7 @@ def _batches(
         report()
     if rows.problem_count:
         raise ImportRefused(rows.problems, rows.problem_count)
+    committing()
 
 
 def _records(entries: dict[State, list[Entry]]) -> Batch:
@@ -138,6 +164,7 @@ class _AccountRows:
     def __init__(self, store: Store, at: int) -> None:
         self.at = at
         self._states = store.recovered.states
+        self._names = Once("account")
 
     def take(
         self, chunk: list[tuple[int, Row]], rows: Rows
@@ -145,7 +172,7 @@ class _AccountRows:
         entries: dict[State, list[Entry]] = defaultdict(list)
         for line, row in chunk:
             try:
-                state, entry = self._entry(row)
+                state, entry = self._entry(line, row)
             except (RowError, ChangeRefused) as error:
                 rows.refuse(line, str(error))
             else:
@@ -153,8 +180,9 @@ class _AccountRows:
                 entries[state].append(entry)
         return entries
 
-    def _entry(self, row: Row) -> tuple[State, Entry]:
+    def _entry(self, line: int, row: Row) -> tuple[State, Entry]:
         read = account_row(row)
+        self._names.take(read.name, line)
         state = self._states[shard_of_account(read.name, len(self._states))]
         return state, open_account(state, *read, operator="", reason="", now=self.at)
 
@@ -168,7 +196,7 @@ class _CardRows:
         self._states = store.recovered.states
         # Cards of this file are in the states, and not in this directory.
         self._directory = CardDirectory(self._states)
-        self._new: set[bytes] = set()
+        self._cards = Once("pan")
 
     def take(
         self, chunk: list[tuple[int, Row]], rows: Rows
@@ -183,8 +211,9 @@ class _CardRows:
         entries: dict[State, list[Entry]] = defaultdict(list)
         for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
             try:
+                self._cards.take(pan_hash, line)
                 state, entry = self._entry(card, pan_hash, seal)
-            except ChangeRefused as error:
+            except (RowError, ChangeRefused) as error:
                 rows.refuse(line, str(error))
             else:
                 apply(state, entry)
@@ -195,16 +224,10 @@ class _CardRows:
         self, card: CardRow, pan_hash: bytes, seal: bytes
     ) -> tuple[State, Entry]:
         state = self._states[shard_of_account(card.account, len(self._states))]
-        if self._is_known(pan_hash):
+        if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
             raise ChangeRefused("pan: expected a new one, got one that is issued")
         entry = issue_card(
             state, pan_hash, seal, card.account, card.expiry, card.status,
             card.pan[-4:].decode(), operator="", reason="", now=self.at,
         )  # fmt: skip
-        self._new.add(pan_hash)
         return state, entry
-
-    def _is_known(self, pan_hash: bytes) -> bool:
-        if pan_hash in self._new:
-            return True
-        return self._states[self._directory.shard(pan_hash)].has_card(pan_hash)

@@ -56,13 +56,19 @@ class Rows:
         self._reader = csv.reader(text)
         self._columns = columns
         self.count = 0
-        self.problems: list[str] = []
         self.problem_count = 0
+        self._told: list[tuple[int, str]] = []
 
     def refuse(self, line: int, what: str) -> None:
         self.problem_count += 1
-        if len(self.problems) < PROBLEMS_MAX:
-            self.problems.append(f"line {line}: {what}")
+        if len(self._told) < PROBLEMS_MAX:
+            self._told.append((line, what))
+
+    @property
+    def problems(self) -> list[str]:
+        """By line: what is found when a row is read comes before what is found when
+        many have been."""
+        return [f"line {line}: {what}" for line, what in sorted(self._told)]
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
         reader = self._reader
@@ -102,6 +108,22 @@ class Rows:
                 1,
             )
         return [header.index(name) for name in self._columns]
+
+
+class Once:
+    """What a file has in this column once: the line of each."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._lines: dict[bytes, int] = {}
+
+    def take(self, value: bytes, line: int) -> None:
+        """Raises RowError when a line before had it; the value is not told."""
+        first = self._lines.setdefault(value, line)
+        if first != line:
+            raise RowError(
+                f"{self._column}: expected each once, got the same as line {first}"
+            )
 
 
 def account_row(row: Row) -> AccountRow:

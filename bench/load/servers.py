@@ -182,17 +182,23 @@ def import_cards(data: Path, cards: Cards) -> None:
     run(*SWITCH, "cards", "import", str(cards.cards), "--data", str(data))
 
 
-def switch_command(port: int, http_port: int, data: Path) -> list[str]:
-    """Defaults all through: full durability, read model and publishing on."""
-    listen, http = f"{HOST}:{port}", f"{HOST}:{http_port}"
-    command = [*SWITCH, "serve", "--data", str(data)]
-    return [*command, "--listen", listen, "--http", http]
+def switch_command(ports: dict[str, int], http_port: int, data: Path) -> list[str]:
+    """Defaults all through: full durability, read model and publishing on. `ports`
+    are of its links."""
+    command = [*SWITCH, "serve", "--data", str(data), "--http", f"{HOST}:{http_port}"]
+    for name, port in ports.items():
+        command += ["--set", f"links.{name}.address={HOST}:{port}"]
+    return command
 
 
 @contextlib.contextmanager
-def switch_running(data: Path, log: Path) -> Iterator[Server]:
+def switch_running(
+    data: Path, log: Path, others: dict[str, int] | None = None
+) -> Iterator[Server]:
+    """With `others`, ports by name, as links beside the one that is to be driven."""
     port, http_port = free_port(), free_port()
-    with running(switch_command(port, http_port, data), port, log, http_port) as server:
+    command = switch_command({"main": port} | (others or {}), http_port, data)
+    with running(command, port, log, http_port) as server:
         yield server
 
 
@@ -200,13 +206,20 @@ def switch_running(data: Path, log: Path) -> Iterator[Server]:
 
 
 def drive(
-    port: int, cards: Cards, seconds: float, connections: int, window: int
+    port: int,
+    cards: Cards,
+    seconds: float,
+    connections: int,
+    window: int,
+    rate: float = 0.0,
 ) -> dict[str, Any]:
+    """`rate`: requests a second; 0 is as many as the windows let through."""
+    paced = ("--rate", str(rate)) if rate else ()
     report: dict[str, Any] = json.loads(
         run(
             *(*SWITCH, "load", "--to", f"{HOST}:{port}", "--cards", str(cards.cards)),
             *("--connections", str(connections), "--window", str(window)),
-            *("--seconds", str(seconds), "--json"),
+            *("--seconds", str(seconds), *paced, "--json"),
         )
     )
     if report["unanswered"] or not report["answered"]:

@@ -28,6 +28,7 @@ from switch.rows import (
     CARD_COLUMNS,
     CardRow,
     ImportRefused,
+    Once,
     Row,
     RowError,
     Rows,
@@ -131,21 +132,19 @@ class _Accounts:
     def __init__(self, states: list[State], told: Attribution) -> None:
         self._states = states
         self._told = told
-        self._names: set[bytes] = set()
+        self._names = Once("account")
 
     def take(self, piece: Slice, rows: Rows) -> Changes:
         changes: Changes = []
         for line, row in piece:
             try:
                 read = account_row(row)
+                self._names.take(read.name, line)
                 state = self._states[shard_of_account(read.name, len(self._states))]
                 entry = open_account(state, *read, **self._told)
-                if read.name in self._names:
-                    raise RowError("account: expected each once, got it again")
             except (RowError, ChangeRefused) as error:
                 rows.refuse(line, str(error))
             else:
-                self._names.add(read.name)
                 changes.append((state.shard, entry))
         return changes
 
@@ -158,7 +157,7 @@ class _Cards:
         self._states = directory.states
         self._keys = keys
         self._told = told
-        self._hashes: set[bytes] = set()
+        self._cards = Once("pan")
 
     def take(self, piece: Slice, rows: Rows) -> Changes:
         read: list[tuple[int, CardRow]] = []
@@ -171,6 +170,7 @@ class _Cards:
         changes: Changes = []
         for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
             try:
+                self._cards.take(pan_hash, line)
                 changes.append(self._change(card, pan_hash, seal))
             except (RowError, ChangeRefused) as error:
                 rows.refuse(line, str(error))
@@ -179,8 +179,6 @@ class _Cards:
     def _change(
         self, card: CardRow, pan_hash: bytes, seal: bytes
     ) -> tuple[int, CardIssued]:
-        if pan_hash in self._hashes:
-            raise RowError("pan: expected each once, got it again")
         if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
             raise RowError("pan: expected a new one, got one that is issued")
         state = self._states[shard_of_account(card.account, len(self._states))]
@@ -188,5 +186,4 @@ class _Cards:
             state, pan_hash, seal, card.account, card.expiry, card.status,
             card.pan[-4:].decode(), **self._told,
         )  # fmt: skip
-        self._hashes.add(pan_hash)
         return state.shard, entry

@@ -26,7 +26,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from switch.journal.directory import write_private
+from switch.files import replace_private
 
 Role = Literal["viewer", "operator", "admin"]
 # Each may do what those before it may.
@@ -143,8 +143,8 @@ class TokenFile:
             fcntl.flock(directory, fcntl.LOCK_EX)
             tokens = list(self.tokens())
             yield tokens
-            self._write(_Content(1, tokens))
-            os.fsync(directory)
+            data = msgspec.json.format(msgspec.json.encode(_Content(1, tokens)))
+            replace_private(self.path, data + b"\n")
         except OSError as error:
             raise TokensError(
                 f"tokens file {self.path} cannot be written: {error.strerror}"
@@ -171,12 +171,6 @@ class TokenFile:
                 f"tokens file {self.path}: expected what `switch tokens` writes: "
                 f"{error}"
             ) from None
-
-    def _write(self, content: _Content) -> None:
-        draft = self.path.with_name(self.path.name + ".new")
-        draft.unlink(missing_ok=True)
-        write_private(draft, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
-        draft.rename(self.path)
 
 
 def _hash(token: str, salt: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import iso8583
     from switch.link._framing import Framing
-    from switch.replay.guess import Candidate, Guess
+    from switch.link.guess import Candidate, Guess
     from switch.replay.inputs import Reading
 
 AUTO: Final = "auto"
@@ -116,7 +116,7 @@ def _codecs(name: str) -> "list[iso8583.Codec]":
 
 
 def _framings(arguments: argparse.Namespace) -> "Sequence[Framing | None]":
-    from switch.replay.guess import all_framings
+    from switch.link.guess import all_framings
 
     if arguments.framing == NONE:
         return [None]
@@ -164,8 +164,9 @@ def _choose(
     framings: "Sequence[Framing | None]",
 ) -> "tuple[Reading, Guess]":
     """The reading that makes messages; if none does, the likeliest."""
+    from switch.link.errors import NoFramesError
+    from switch.link.guess import guess
     from switch.replay.errors import CaptureError
-    from switch.replay.guess import guess
 
     made: list[tuple[Reading, Guess]] = []
     faults = []
@@ -180,7 +181,7 @@ def _choose(
                 [None] if reading.is_bare else _framings_of(reading, framings),
                 is_torn=reading.is_torn,
             )
-        except CaptureError as error:
+        except NoFramesError as error:
             faults.append(f"{reading.form}: {error}")
             continue
         if guessed.best.whole:

@@ -89,7 +89,7 @@ def _run_in(temporary: Path, arguments: argparse.Namespace) -> int:
     import asyncio
     import datetime
 
-    from switch.cli.demo_daemon import Daemon, choose_ports, run_switch, verify
+    from switch.cli.demo_daemon import Daemon, run_switch, verify
     from switch.cli.demo_view import Tally, make_view
     from switch.replay.bank import make_bank
 
@@ -101,8 +101,8 @@ def _run_in(temporary: Path, arguments: argparse.Namespace) -> int:
         print(f"demo bank: {len(bank.accounts)} accounts, {len(bank.cards)} test cards")
         for what, file in zip(("accounts", "cards"), files, strict=True):
             run_switch(what, "import", str(file), "--data", str(data))
-    port, http_port = choose_ports(PORT_WANTED, HTTP_PORT_WANTED)
-    daemon = Daemon(data, temporary / "serve.log", port, http_port)
+    log = temporary / "serve.log"
+    daemon = Daemon(data, log, PORT_WANTED, HTTP_PORT_WANTED)
     tally, view = Tally(), make_view()
     sys.stdout.flush()
     sigterm = signal.getsignal(signal.SIGTERM)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import aiohttp
 
 from switch.cli import exits
+from switch.observe.listening import IN_USE
 
 READY_TIMEOUT_S: Final = 60.0
 READY_POLL_S: Final = 0.1
@@ -36,25 +37,31 @@ def run_switch(*arguments: str) -> str:
     return done.stdout
 
 
-def choose_ports(*wanted: int) -> list[int]:
-    """The well-known ports, and a free one for each that somebody has."""
-    with contextlib.ExitStack() as held:
-        return [held.enter_context(_listener(port)).getsockname()[1] for port in wanted]
+def free_ports(*wanted: int) -> list[int]:
+    """Those that are free; 0, which lets the system choose, for one that is not."""
+    return [port if _is_free(port) else 0 for port in wanted]
 
 
-def _listener(port: int) -> socket.socket:
-    try:
-        return socket.create_server((HOST, port))
-    except OSError:
-        return socket.create_server((HOST, 0))
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As a server would; it does not listen, so that it is in nobody's way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 class Daemon:
-    def __init__(self, data: Path, log: Path, port: int, http_port: int) -> None:
+    """On the ports that are wanted, if nobody has them; `port` and `http_port` are
+    known when it is ready."""
+
+    def __init__(self, data: Path, log: Path, *wanted: int) -> None:
         self.data = data
         self.log = log
-        self.port = port
-        self.http_port = http_port
+        self.port = self.http_port = 0
+        self._wanted = wanted
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,9 +69,13 @@ class Daemon:
         return f"http://{HOST}:{self.http_port}"
 
     def start(self) -> None:
+        self._start(*free_ports(*self._wanted))
+
+    def _start(self, port: int, http_port: int) -> None:
+        self.port = self.http_port = 0
         command = (
             *(*SWITCH, "serve", "--data", str(self.data)),
-            *("--listen", f"{HOST}:{self.port}", "--http", f"{HOST}:{self.http_port}"),
+            *("--listen", f"{HOST}:{port}", "--http", f"{HOST}:{http_port}"),
         )
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C at the terminal is for us, and we stop it.
@@ -80,16 +91,37 @@ class Daemon:
     async def wait_ready(self, session: aiohttp.ClientSession) -> None:
         give_up_at = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < give_up_at:
+            if self._is_outrun():
+                self._start(0, 0)
             self.check()
+            await asyncio.sleep(READY_POLL_S)
+            # Not before: what answers there may be somebody else's.
+            if not self._find_ports():
+                continue
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with session.get(f"{self.url}/readyz") as response:
                     if response.status == 200:
                         return
-            await asyncio.sleep(READY_POLL_S)
         raise exits.CommandError(
             f"daemon: expected it ready within {READY_TIMEOUT_S:g} s: {self._tail()}",
             exits.FAULT,
         )
+
+    def _is_outrun(self) -> bool:
+        """Whether it ended because somebody took a port that was free a moment ago."""
+        assert self._process is not None
+        return self._process.poll() is not None and IN_USE in self._tail()
+
+    def _find_ports(self) -> bool:
+        """Where it listens, as its log says; whether it does."""
+        for line in self.log.read_text("utf-8", "replace").splitlines():
+            with contextlib.suppress(ValueError):  # it is being written
+                record = json.loads(line)
+                if record["event"] == "listening" and record["logger"] == "switch.http":
+                    self.http_port = record["port"]
+                elif record["event"] == "listening":
+                    self.port = int(record["address"].rpartition(":")[2])
+        return bool(self.port and self.http_port)
 
     def check(self) -> None:
         """Raises when the daemon has ended by itself."""

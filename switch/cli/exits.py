@@ -5,7 +5,7 @@
      answered otherwise than captured
 2    usage: arguments, configuration or input that cannot be used
 70   a fault of this program (please report it; --debug shows where)
-74   input or output failed: file, socket, journal
+74   input or output failed: file, socket, standard output, journal
 130  interrupted (Ctrl-C)
 141  the reader of our output went away
 143  terminated (SIGTERM)
@@ -40,3 +40,7 @@ class CommandError(Exception):
 
 class Terminated(BaseException):
     """SIGTERM, on its way up: like KeyboardInterrupt, not for `except Exception`."""
+
+
+class OutputClosed(BaseException):
+    """The reader of our output went away: the end of the work, as above."""

@@ -1,7 +1,10 @@
 """`switch accounts import` and `switch cards import`: the same command twice."""
 
 import argparse
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -74,13 +77,37 @@ def _into_data(arguments: argparse.Namespace) -> int:
     from switch.rows import ImportRefused
 
     config = load_settings(arguments).config
+    data = Path(config.data_directory)
+    was_there = data.exists()
     work = {"accounts": imports.import_accounts, "cards": imports.import_cards}
     try:
-        with progress(f"import {arguments.what}", 1.0) as advance:
-            return work[arguments.what](config, arguments.file, advance)
+        with (
+            _stops_until_called() as committing,
+            progress(f"import {arguments.what}", 1.0) as advance,
+        ):
+            return work[arguments.what](config, arguments.file, advance, committing)
     except ImportRefused as error:
         for problem in error.problems[:PROBLEMS_SHOWN_MAX]:
             print(f"{arguments.file}: {problem}", file=sys.stderr)
         raise exits.CommandError(
             f"{arguments.file}: nothing imported: {error}"
         ) from error
+    except (KeyboardInterrupt, exits.Terminated) as stop:
+        made = "" if was_there or not data.exists() else f"; {data} was made, and empty"
+        raise type(stop)(f"nothing imported{made}") from None
+
+
+@contextmanager
+def _stops_until_called() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM work until what this yields is called."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def ignore() -> None:
+        for number in handlers:
+            signal.signal(number, signal.SIG_IGN)
+
+    try:
+        yield ignore
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -16,6 +16,7 @@ from switch.cli.options import (
     load_codec,
     make_framing,
     number_above,
+    print_figures,
     print_json,
 )
 
@@ -181,15 +182,9 @@ def _measure(load_run: "LoadRun", as_json: bool) -> int:
 
 
 def _print(result: "LoadResult") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from switch.replay.response import response_text
+    from switch.replay.response import code_label
 
     latency = result.latency_ms
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
     rows = {
         "sent": f"{result.sent:,}",
         "answered": f"{result.answered:,}",
@@ -206,11 +201,8 @@ def _print(result: "LoadResult") -> None:
     if result.rate:
         rows["due but not sent"] = f"{result.overdue:,}"
     for code, count in result.response_codes.items():
-        text = response_text(code) if code else "no field 39"
-        rows[f"{code or '--'} {text}"] = f"{count:,}"
-    for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+        rows[code_label(code)] = f"{count:,}"
+    print_figures(rows)
 
 
 def _currency(text: str) -> str:

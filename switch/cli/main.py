@@ -1,8 +1,8 @@
 """The `switch` command: finds the command's module, runs it, says how it ended."""
 
 import argparse
+import contextlib
 import importlib
-import os
 import signal
 import sys
 import traceback
@@ -48,6 +48,13 @@ EXIT_CODES: Final = {
     "switch.publish": exits.INPUT_OUTPUT,
 }
 
+# Not failures: somebody ends it.
+STOPS: Final[dict[type[BaseException], int]] = {
+    KeyboardInterrupt: exits.INTERRUPTED,
+    exits.Terminated: exits.TERMINATED,
+    exits.OutputClosed: exits.OUTPUT_CLOSED,
+}
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -72,29 +79,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [word for word in given if word != "--debug"]
     previous = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        parsed = build_parser().parse_args(given)
-        parsed.debug = debug
-        exit_code: int = parsed.run(parsed)
+        exit_code = _run(given, debug)
         sys.stdout.flush()
         return exit_code
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
-    except exits.Terminated:
-        return exits.TERMINATED
-    except SystemExit as end:
-        # argparse: 0 after --help, 2 after a usage error it has already printed
-        return end.code if isinstance(end.code, int) else exits.USAGE
-    except BrokenPipeError:
-        # what is left in the buffer would raise again when the interpreter ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.OUTPUT_CLOSED
-    except Exception as error:  # noqa: BLE001  the outermost place: nothing above
-        return _report(error, debug)
+    except BaseException as error:  # noqa: BLE001  the outermost place: nothing above
+        return _report(_first_of(error), debug)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _report(error: Exception, debug: bool) -> int:
+def _run(given: Sequence[str], debug: bool) -> int:
+    try:
+        parsed = build_parser().parse_args(given)
+    except SystemExit as end:
+        # argparse: 0 after --help, 2 after a usage error it has already printed
+        return end.code if isinstance(end.code, int) else exits.USAGE
+    parsed.debug = debug
+    exit_code: int = parsed.run(parsed)
+    return exit_code
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """Of tasks that failed together: the one that ended the others."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _report(error: BaseException, debug: bool) -> int:
+    if type(error) in STOPS:
+        if str(error):
+            _tell(f"interrupted: {error}")
+        return STOPS[type(error)]
     if debug:
         traceback.print_exception(error)
     if isinstance(error, exits.CommandError):
@@ -106,12 +122,17 @@ def _report(error: Exception, debug: bool) -> int:
     else:
         text = f"{type(error).__name__}: {error} (--debug shows where)"
         exit_code = exits.FAULT
-    one_line = " ".join(text.split())
-    print(f"switch: {one_line}", file=sys.stderr)
+    _tell(" ".join(text.split()))
     return exit_code
 
 
-def _exit_code_of(error: Exception) -> int | None:
+def _tell(line: str) -> None:
+    # what standard error does not take can be told nowhere
+    with contextlib.suppress(OSError):
+        print(f"switch: {line}", file=sys.stderr)
+
+
+def _exit_code_of(error: BaseException) -> int | None:
     """By the package that raised it; None for what no package of ours means to."""
     for kind in type(error).__mro__:
         package = ".".join(kind.__module__.split(".")[:2])

@@ -73,6 +73,19 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_answers(parser: "argparse._ActionsContainer") -> None:
+    parser.add_argument(
+        "--timeout",
+        type=number_above(0),
+        default=5.0,
+        metavar="S",
+        help="how long to wait for an answer (default %(default)g)",
+    )
+    parser.add_argument(
+        "--sign-on", action="store_true", help="sign on (0800, 001) first"
+    )
+
+
 def address(text: str) -> "Address":
     from switch.link.settings import Address
 
@@ -135,3 +148,15 @@ def make_framing(name: str, inclusive: bool) -> "Framing":
 def print_json(value: object) -> None:
     json.dump(value, sys.stdout, indent=2 if sys.stdout.isatty() else None)
     sys.stdout.write("\n")
+
+
+def print_figures(rows: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)

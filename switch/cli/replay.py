@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from switch.cli import exits
 from switch.cli.options import (
     Subparsers,
+    add_answers,
     add_command,
     add_framing,
     add_json,
@@ -17,6 +18,7 @@ from switch.cli.options import (
     load_codec,
     make_framing,
     number_above,
+    print_figures,
     print_json,
 )
 
@@ -111,16 +113,7 @@ def _add_pace(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="connections at most, each for one of the capture (default %(default)s)",
     )
-    group.add_argument(
-        "--timeout",
-        type=number_above(0),
-        default=5.0,
-        metavar="S",
-        help="how long to wait for each answer (default %(default)g)",
-    )
-    group.add_argument(
-        "--sign-on", action="store_true", help="sign on (0800, 001) first"
-    )
+    add_answers(group)
 
 
 def _add_changes(parser: argparse.ArgumentParser) -> None:
@@ -365,14 +358,9 @@ def lines_of(frame: "ReplayedFrame") -> list[str]:
 
 
 def _print_figures(report: "ReplayReport") -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from switch.replay.page import figures
+    from switch.replay.response import code_label
 
-    from switch.replay.page import code_label, figures
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
     latency = report.latency_ms
     rows = {name: f"{count:,}" for name, count in figures(report).items()}
     rows |= {f"field {f} differs": f"{n:,}" for f, n in report.different_fields.items()}
@@ -385,6 +373,4 @@ def _print_figures(report: "ReplayReport") -> None:
         }
     if report.late_ms_max:
         rows["late by at most"] = f"{report.late_ms_max:.3f} ms"
-    for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+    print_figures(rows)

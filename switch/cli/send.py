@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from switch.cli import exits
 from switch.cli.options import (
     Subparsers,
+    add_answers,
     add_command,
     add_framing,
     add_json,
@@ -14,7 +15,6 @@ from switch.cli.options import (
     add_target,
     load_codec,
     make_framing,
-    number_above,
     print_json,
 )
 
@@ -67,16 +67,7 @@ def add(subparsers: Subparsers) -> None:
         help="what the answer must have, or the exit code is 1: a value, 00|10 for "
         "several, >1000, 10..20, 99* as in file names, * for any, nothing for none",
     )
-    parser.add_argument(
-        "--timeout",
-        type=number_above(0),
-        default=5.0,
-        metavar="S",
-        help="how long to wait for the answer (default %(default)g)",
-    )
-    parser.add_argument(
-        "--sign-on", action="store_true", help="sign on (0800, 001) first"
-    )
+    add_answers(parser)
     add_spec(parser)
     add_framing(parser)
     add_json(parser)

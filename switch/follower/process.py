@@ -26,7 +26,7 @@ from switch.journal.released import Released
 from switch.journal.sqlite import SqliteJournal
 from switch.observe import log
 from switch.projection.readmodel import ReadModel
-from switch.publish.jsonlines import FILE_BYTES_MAX_DEFAULT, JsonLinesPublisher
+from switch.publish.jsonlines import JsonLinesPublisher
 
 POLL_SECONDS = 0.05
 STATUS_SECONDS_MIN = 0.1
@@ -55,8 +55,8 @@ class Status(msgspec.Struct, frozen=True):
 
 class Settings(msgspec.Struct, frozen=True):
     data_directory: str
+    file_bytes_max: int
     events_directory: str | None = None
-    file_bytes_max: int = FILE_BYTES_MAX_DEFAULT
     nice: int = NICE_DEFAULT
     log_level: str = "info"
     log_format: log.LogFormat = "auto"

@@ -22,6 +22,7 @@ import os
 import stat
 from pathlib import Path
 
+from switch.files import sync_directory
 from switch.journal.errors import (
     JournalDamaged,
     JournalMismatch,
@@ -48,24 +49,6 @@ _BEFORE_JOURNAL = {
 _AFTER_JOURNAL = {
     *(SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME, BACKUP_NAME)
 }
-
-
-def sync_directory(path: str | os.PathLike[str]) -> None:
-    """Makes the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_private(path: str | os.PathLike[str], data: bytes) -> None:
-    """A new file for its owner alone, its content durable; not yet its name."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 class DataDirectory:

@@ -24,7 +24,7 @@ import os
 import struct
 from pathlib import Path
 
-from switch.journal.directory import sync_directory
+from switch.files import sync_directory
 
 MAGIC = b"swRELSD1"
 SIZE = 24

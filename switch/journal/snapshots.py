@@ -42,8 +42,9 @@ from pathlib import Path
 import apsw
 import msgspec
 
+from switch.files import sync_directory
 from switch.journal import connection as db
-from switch.journal.directory import SNAPSHOTS_NAME, sync_directory
+from switch.journal.directory import SNAPSHOTS_NAME
 from switch.journal.errors import (
     JournalDamaged,
     JournalError,

@@ -28,6 +28,7 @@ from typing import NoReturn
 import apsw
 
 import switch
+from switch.files import sync_directory
 from switch.journal import connection as db
 from switch.journal import record as codec
 from switch.journal import released, wal
@@ -35,7 +36,6 @@ from switch.journal.directory import (
     JOURNAL_NAME,
     RELEASED_NAME,
     check_no_traces,
-    sync_directory,
 )
 from switch.journal.errors import (
     JournalBusy,

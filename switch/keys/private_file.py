@@ -1,13 +1,12 @@
 """Small files that hold keys.
 
 Rule 1: they are read by their owner alone; any wider mode is refused.
-Rule 2: a file is written as a whole, under another name first, and durable before it
-        has its own. Whoever is killed when, there is the old content or the new.
+Rule 2: they are replaced as a whole (`switch.files.replace_private`), by one process at
+        a time.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import stat
@@ -39,27 +38,6 @@ def read(file: Path, what: str, size_max: int) -> bytes:
             f"{what} {file} is open to others: expected mode 0600, got {mode:04o}"
         )
     return data
-
-
-def write(file: Path, data: bytes) -> None:
-    """Raises OSError. The caller sees to it that nobody else writes it."""
-    draft = file.with_name(file.name + ".new")
-    draft.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(draft, flags, 0o600)
-    try:
-        if os.write(descriptor, data) != len(data):
-            # A full disk may take a part without an error.
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.rename(file)
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextmanager

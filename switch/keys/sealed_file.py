@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from switch.files import replace_private
 from switch.keys import private_file
 from switch.keys.pan import MASTER_KEY_SIZE, MasterKeys
 from switch.keys.port import KeysError
@@ -51,7 +52,7 @@ def create(
         raise KeysError(f"key file {final} exists: expected to create it")
     master = secrets.token_bytes(MASTER_KEY_SIZE)
     try:
-        private_file.write(final, _line(master, wrapping[-1] if wrapping else None))
+        replace_private(final, _line(master, wrapping[-1] if wrapping else None))
     except OSError as error:
         raise KeysError(
             f"key file {final} cannot be created: {error.strerror}"
@@ -79,7 +80,7 @@ def rewrap(path: str | os.PathLike[str], wrapping: Sequence[WrappingKey]) -> Non
         master = _master(file, wrapping)
         line = _line(master, newest)
         assert newest.unwrap(_parsed(line, file).key) == master
-        private_file.write(file, line)
+        replace_private(file, line)
 
 
 def _line(master: bytes, wrapping: WrappingKey | None) -> bytes:

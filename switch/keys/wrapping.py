@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap,
 )
 
+from switch.files import replace_private
 from switch.keys import private_file
 from switch.keys.pan import derive
 from switch.keys.port import KeysError
@@ -100,5 +101,5 @@ def add(path: str | os.PathLike[str]) -> WrappingKey:
             if len(load(file)) == KEYS_MAX:
                 raise KeysError(f"{_WHAT} {file}: expected room for a key, got none")
             before = private_file.read(file, _WHAT, _FILE_BYTES_MAX).rstrip() + b"\n"
-        private_file.write(file, before + line.encode())
+        replace_private(file, before + line.encode())
     return load(file)[-1]

@@ -7,17 +7,10 @@ import iso4217
 
 # Of the codes in the table, those that money can be kept in: the funds and metals in it
 # have no minor unit. 999 is "no currency", 963 is for tests.
-_MINOR_UNITS: Final = {
-    str(letters): (int(row["CcyNbr"]), int(row["CcyMnrUnts"]))  # type: ignore[arg-type]
+NUMBERS: Final[dict[str, int]] = {
+    str(letters): int(row["CcyNbr"])  # type: ignore[arg-type]
     for letters, row in iso4217.raw_table.items()
     if letters and str(row["CcyMnrUnts"]).isdigit()
-}
-
-NUMBERS: Final[dict[str, int]] = {
-    letters: number for letters, (number, _) in _MINOR_UNITS.items()
-}
-DIGITS: Final[dict[str, int]] = {
-    letters: digits for letters, (_, digits) in _MINOR_UNITS.items()
 }
 _LETTERS: Final = {number: letters for letters, number in NUMBERS.items()}
 

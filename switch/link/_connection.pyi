@@ -1,61 +1,16 @@
 """One connection: bytes in, replies out; everything per read event or per commit."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
-from iso8583 import Codec
-from switch.flow._dispatch import Dispatcher
-from switch.link._counters import LinkCounters
-from switch.link._framing import Framing
-from switch.link.management import Management
-from switch.link.settings import LinkSettings
-from switch.shard._group import CommitGroup, ReplyBuffer
+from switch.link._endpoint import Endpoint, Waiter
 
+LATE_S: Final = 1.0
+LOOK_INTERVAL_S: Final = 1.0
 WITHDRAWN_CODE: Final = "91"
 CLOSE_KINDS: Final[tuple[str, ...]]
 
-class Endpoint:
-    def __init__(
-        self,
-        name: str,
-        framing: Framing,
-        dispatcher: Dispatcher,
-        counters: LinkCounters,
-        *,
-        settings: LinkSettings,
-        loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], int],
-        open_management: Callable[[Connection], Management],
-        opened: Callable[[Connection], bool],
-        closed: Callable[[Connection], None],
-    ) -> None: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def framing(self) -> Framing: ...
-    @property
-    def codec(self) -> Codec: ...
-    @property
-    def dispatcher(self) -> Dispatcher: ...
-    @property
-    def group(self) -> CommitGroup: ...
-    @property
-    def counters(self) -> LinkCounters: ...
-    @property
-    def tpdu_size(self) -> int: ...
-    @property
-    def deadline_ms(self) -> int: ...
-    @property
-    def outstanding_max(self) -> int: ...
-    @property
-    def undecodable_max(self) -> int: ...
-    @property
-    def sign_on_required(self) -> bool: ...
-    @property
-    def drain_timeout_s(self) -> float: ...
-
-class Connection(ReplyBuffer):
+class Connection(Waiter):
     peer: str
     signed_on: bool
     def __init__(self, endpoint: Endpoint) -> None: ...
@@ -73,6 +28,10 @@ class Connection(ReplyBuffer):
     def end_kind(self) -> str | None: ...
     @property
     def end_reason(self) -> str | None: ...
+    @property
+    def hint(self) -> str: ...
+    @property
+    def descriptor(self) -> int: ...
     def connection_made(self, transport: asyncio.Transport) -> None: ...
     def get_buffer(self, size_hint: int) -> memoryview: ...
     def buffer_updated(self, count: int) -> None: ...

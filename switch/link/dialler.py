@@ -38,7 +38,7 @@ class LinkDialler(Link):
     _failure = "not dialled yet"
 
     async def start(self) -> None:
-        self._endpoint = self._make_endpoint()
+        self._make_endpoint()
         # Done when the connection is closed.
         self._ends: dict[Connection, asyncio.Future[None]] = {}
         event(
@@ -94,13 +94,11 @@ class LinkDialler(Link):
 
     async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
         address = self.settings.address
+        assert self._endpoint is not None
+        connection = Connection(self._endpoint)
         try:
             async with asyncio.timeout(self.settings.connect_timeout_ms / MS_PER_S):
-                _, protocol = await loop.create_connection(
-                    lambda: cast(asyncio.BaseProtocol, Connection(self._endpoint)),
-                    address.host,
-                    address.port,
-                )
+                await self._connect(loop, connection)
         except (OSError, UnicodeError) as error:  # a time-out is an OSError
             self.counters.dials_failed += 1
             self._failure = _reason(error)
@@ -113,7 +111,22 @@ class LinkDialler(Link):
                 reason=self._failure,
             )
             return None
-        return cast(Connection, protocol)
+        return connection
+
+    async def _connect(
+        self, loop: asyncio.AbstractEventLoop, connection: Connection
+    ) -> None:
+        address = self.settings.address
+        try:
+            await loop.create_connection(
+                lambda: cast(asyncio.BaseProtocol, connection),
+                address.host,
+                address.port,
+            )
+        except asyncio.CancelledError:
+            # uvloop has closed what it had made, and tells it nothing of that.
+            connection.connection_lost(None)
+            raise
 
     def _opened(self, connection: Connection) -> bool:
         if not super()._opened(connection):

@@ -4,6 +4,7 @@ LinkError
 +-- FramingError        the peer's bytes are not frames: the stream is lost
 +-- FrameTooLongError   we were asked to send more than the framing can carry
 +-- ListenError         the address cannot be listened on
++-- NoFramesError       some bytes are whole frames in no framing
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class FramingError(LinkError):
 
 class FrameTooLongError(LinkError, ValueError):
     """A body to be sent is longer than the framing allows."""
+
+
+class NoFramesError(LinkError):
+    """Some bytes are whole frames in none of the framings that were tried."""
 
 
 class ListenError(LinkError):

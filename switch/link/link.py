@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 from switch.flow._dispatch import Dispatcher
-from switch.link._connection import Connection, Endpoint
+from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
+from switch.link._endpoint import Endpoint
 from switch.link._framing import Framing
+from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
 from switch.link.settings import LinkSettings
 from switch.observe.log import event
@@ -29,8 +32,10 @@ CLOSE_TIMEOUT_S = 5.0
 _log = logging.getLogger("switch.link")
 
 
-class Link:
+class Link(ABC):
     """`LinkServer` and `LinkDialler` are the two kinds."""
+
+    _endpoint: Endpoint | None = None
 
     def __init__(
         self,
@@ -55,13 +60,13 @@ class Link:
         self._all_closed = asyncio.Event()
         self._all_closed.set()
 
+    @abstractmethod
     async def start(self) -> None:
         """Raises ListenError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def down(self) -> str:
         """Why no message can come by this link; empty when it is up."""
-        raise NotImplementedError
 
     def stop_opening(self) -> None:
         """No new connection from now on; those there are stay."""
@@ -132,11 +137,12 @@ class Link:
         yield "approvals_withdrawn", counters.replies_late
         yield "reads_paused", counters.paused_by_peer, "peer"
         yield "reads_paused", counters.paused_by_outstanding, "outstanding"
+        yield "reads_paused", counters.paused_by_turn, "turn"
         yield "requests_in_flight", counters.outstanding
         yield "duplicates", self.dispatcher.repeated
 
     def _make_endpoint(self) -> Endpoint:
-        return Endpoint(
+        self._endpoint = Endpoint(
             self.name,
             self._framing,
             self.dispatcher,
@@ -147,7 +153,9 @@ class Link:
             open_management=self._open_management,
             opened=self._opened,
             closed=self._closed,
+            look=Hints(self.dispatcher.codec, self._framing, tpdu=self.settings.tpdu),
         )
+        return self._endpoint
 
     # -- what connections tell
 
@@ -160,11 +168,12 @@ class Link:
             self.counters,
         )
 
-    def _has_room(self) -> bool:
-        return not self.is_draining
+    def _refusal(self, connection: Connection) -> str:
+        """Why a connection may not stay; empty when it may."""
+        return "the link is ending" if self.is_draining else ""
 
     def _opened(self, connection: Connection) -> bool:
-        if not self._has_room():
+        if reason := self._refusal(connection):
             self.counters.refused += 1
             event(
                 _log,
@@ -172,8 +181,8 @@ class Link:
                 "connection refused",
                 link=self.name,
                 peer=connection.peer,
+                reason=reason,
                 connections=len(self.connections),
-                draining=self.is_draining,
             )
             return False
         self.counters.opened += 1
@@ -198,5 +207,8 @@ class Link:
         for _ in range(DRAIN_TURNS_MAX):
             before = self.counters.bytes_received
             await asyncio.sleep(0)  # a turn of the loop reads every socket
-            if self.counters.bytes_received == before:
+            if self.counters.bytes_received == before and not self._is_behind():
                 return
+
+    def _is_behind(self) -> bool:
+        return self._endpoint is not None and self._endpoint.is_behind

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from iso8583 import Codec, Dialect
 from switch.flow._dispatch import Dispatcher
+from switch.link import descriptors
 from switch.link.dialler import LinkDialler
 from switch.link.errors import ListenError
 from switch.link.link import Link
@@ -83,6 +84,7 @@ class Links:
                 for name, link in self.by_name.items()
                 if name in new or name not in settings
             }
+            descriptors.raise_limit(settings.values())
             await self._replace(old, new)
             before = set(self.by_name)
             self.by_name = {

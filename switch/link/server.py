@@ -1,20 +1,25 @@
 """The link that listens: its address, and who may connect.
 
-Rule: above `connections_max` a connection is closed at once and counted; those that
-are there never notice.
+Rule: above `connections_max`, above `connections_per_address_max` of one address, and
+when descriptors run out, a connection is closed at once and counted; those that are
+there never notice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
+from collections import Counter
+from collections.abc import Callable
 from typing import cast
 
+from switch.flow._dispatch import Dispatcher
+from switch.link import descriptors
 from switch.link._connection import Connection
 from switch.link.errors import ListenError
 from switch.link.link import Link
-from switch.link.settings import Address
+from switch.link.settings import Address, LinkSettings
+from switch.observe.listening import why_not_listening
 from switch.observe.log import event
 
 # Connections that the kernel keeps until we take them: a scheme that reconnects after
@@ -26,6 +31,18 @@ _log = logging.getLogger("switch.link")
 
 class LinkServer(Link):
     _server: asyncio.Server | None = None
+
+    def __init__(
+        self,
+        name: str,
+        settings: LinkSettings,
+        dispatcher: Dispatcher,
+        *,
+        clock: Callable[[], int],
+    ) -> None:
+        super().__init__(name, settings, dispatcher, clock=clock)
+        # Connections by the host that they are from.
+        self._hosts: Counter[str] = Counter()
 
     @property
     def address(self) -> Address:
@@ -46,7 +63,7 @@ class LinkServer(Link):
                 backlog=BACKLOG,
             )
         except (OSError, UnicodeError) as error:
-            raise ListenError(_explain(address, error)) from None
+            raise ListenError(why_not_listening(str(address), error)) from None
         event(
             _log,
             logging.INFO,
@@ -65,16 +82,31 @@ class LinkServer(Link):
         if self._server is not None:
             self._server.close()
 
-    def _has_room(self) -> bool:
-        return (
-            super()._has_room()
-            and len(self.connections) < self.settings.connections_max
-        )
+    def _refusal(self, connection: Connection) -> str:
+        if reason := super()._refusal(connection):
+            return reason
+        if len(self.connections) >= self.settings.connections_max:
+            return "connections_max is reached"
+        of_its_host = self._hosts[_host(connection)]
+        if of_its_host >= self.settings.connections_per_address_max:
+            return "connections_per_address_max is reached"
+        if descriptors.is_scarce(connection.descriptor):
+            return "descriptors run out"
+        return ""
+
+    def _opened(self, connection: Connection) -> bool:
+        if not super()._opened(connection):
+            return False
+        self._hosts[_host(connection)] += 1
+        return True
+
+    def _closed(self, connection: Connection) -> None:
+        super()._closed(connection)
+        host = _host(connection)
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
 
 
-def _explain(address: Address, error: OSError | UnicodeError) -> str:
-    if isinstance(error, UnicodeError):  # of a host name that cannot be one
-        return f"{address}: cannot be listened on: {error}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{address}: already in use by another process; give a free address"
-    return f"{address}: cannot be listened on: {(error.strerror or str(error)).lower()}"
+def _host(connection: Connection) -> str:
+    return connection.peer.rpartition(":")[0]

@@ -104,6 +104,8 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     scheme: Annotated[int, Meta(ge=0, le=SCHEME_MAX)] = 0
     # Listening: each costs a socket and a few KiB; a scheme opens a handful.
     connections_max: Count = 1024
+    # Of these, from one address: a peer that opens without end shuts out only itself.
+    connections_per_address_max: Count = 256
     # Dialling: how many are kept open.
     connections: Annotated[int, Meta(ge=1, le=64)] = 1
     connect_timeout_ms: Milliseconds = 5_000
@@ -112,6 +114,9 @@ class LinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     # a good one, and the next attempt is soon again.
     redial_min_ms: Milliseconds = 500
     redial_max_ms: Milliseconds = 30_000
+    # From a frame's first byte to its last; a frame is some hundred bytes. Whoever
+    # takes longer speaks something else, or wants to keep us waiting.
+    frame_timeout_ms: Milliseconds = 30_000
     # Requests of one connection that may wait for their commit; above it we stop
     # reading from that connection until they are answered.
     outstanding_max: Count = 4096

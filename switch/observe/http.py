@@ -6,7 +6,6 @@ a loopback name: a web page that points a name of its own at this machine gets n
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from switch.observe.listening import why_not_listening
 from switch.observe.log import event
 
 _log = logging.getLogger("switch.http")
@@ -78,7 +78,8 @@ class HttpServer:
             await web.TCPSite(runner, self._host, self._port).start()
         except OSError as error:
             await runner.cleanup()
-            raise HttpError(self._explain(error)) from None
+            address = f"http address {self._host}:{self._port}"
+            raise HttpError(why_not_listening(address, error)) from None
         self._runner = runner
         event(_log, logging.INFO, "listening", host=self._host, port=self.port)
 
@@ -86,13 +87,6 @@ class HttpServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-
-    def _explain(self, error: OSError) -> str:
-        address = f"http address {self._host}:{self._port}"
-        if error.errno == errno.EADDRINUSE:
-            return f"{address}: already in use by another process; give a free one"
-        reason = (error.strerror or str(error)).lower()
-        return f"{address}: cannot be listened on: {reason}"
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[_errors_as_json])

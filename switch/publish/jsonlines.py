@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from switch.files import sync_directory
 from switch.publish.events import Event, Position, position_of
 from switch.publish.port import PublishDamaged, PublishError
 
-FILE_BYTES_MAX_DEFAULT = 256 * 1024 * 1024
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
 # Everything of an event has a bound; this is above their sum.
 LINE_BYTES_MAX = 8 * 1024
@@ -58,10 +58,7 @@ class JsonLinesPublisher:
     """See `switch.publish.port.Publisher`. Takes up where the files end."""
 
     def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        *,
-        file_bytes_max: int = FILE_BYTES_MAX_DEFAULT,
+        self, directory: str | os.PathLike[str], *, file_bytes_max: int
     ) -> None:
         self.directory = Path(directory)
         self.file_bytes_max = file_bytes_max
@@ -146,7 +143,7 @@ class JsonLinesPublisher:
         self._descriptor = descriptor
         self._number = number
         self._size = os.fstat(descriptor).st_size
-        _sync_directory(self.directory)
+        sync_directory(self.directory)
 
     # -- opening
 
@@ -267,11 +264,3 @@ def _locked(directory: Path) -> int:
             f"expected to be the only writer, got another process in {directory}"
         ) from None
     return descriptor
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

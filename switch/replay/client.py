@@ -110,12 +110,15 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
         self._writer.close()
         try:
+            await asyncio.gather(self._reading, return_exceptions=True)
             await self._writer.wait_closed()
         except OSError:
             self.lost = self.lost or "closed"
+        finally:
+            # also when it was cancelled while the other side did not take the rest
+            self._writer.transport.abort()
 
     async def sign_on(self, function: str = "001") -> None:
         fields = sign_on_fields(int(time.time() * 1000) % 999_999 + 1, function)

@@ -14,12 +14,12 @@ import msgspec
 
 import iso8583
 from switch.link._framing import Framing
+from switch.link.guess import cut
 from switch.replay.captures import Capture, ReadOptions, Shape, recognise
 from switch.replay.captures.binary import BINARY
 from switch.replay.captures.chunks import HEAD_SIZE, CapturedFrame, Chunk
 from switch.replay.captures.text import BASE64, HEX
 from switch.replay.errors import CaptureError
-from switch.replay.guess import cut
 
 # an hour of a busy line; what is longer is for `switch replay`, which reads as it goes
 INPUT_SIZE_MAX: Final = 64 << 20

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from switch.replay.report import Bucket, ReplayedFrame, ReplayReport
-from switch.replay.response import response_text
+from switch.replay.response import code_label
 
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem;
@@ -76,10 +76,6 @@ def figures(report: ReplayReport) -> dict[str, int]:
         "not sent, unreadable": report.unreadable,
     } | report.notes
     return always | {name: count for name, count in perhaps.items() if count}
-
-
-def code_label(code: str) -> str:
-    return f"{code} {response_text(code)}" if code else "-- no field 39"
 
 
 def _codes(report: ReplayReport) -> list[tuple[str, str]]:

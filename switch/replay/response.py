@@ -22,3 +22,7 @@ RESPONSE_TEXTS: Final = {
 
 def response_text(code: str) -> str:
     return RESPONSE_TEXTS.get(code, "other")
+
+
+def code_label(code: str) -> str:
+    return f"{code} {response_text(code)}" if code else "-- no field 39"

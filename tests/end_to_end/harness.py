@@ -132,7 +132,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.pans: list[str] = []
 
-    def __enter__(self) -> "Daemon":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

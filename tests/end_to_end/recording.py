@@ -132,9 +132,10 @@ class Recorder:
 
     # -- what has to hold
 
-    def check_bounds(self, daemon: Daemon) -> None:
+    def check_bounds(self, daemon: Daemon) -> int:
         """Before anything is asked again: all that we were told is there, and no more
-        than we asked for."""
+        than we asked for. Returns how much is there that we were not told of."""
+        untold = 0
         asked = [0] * len(self.pans)
         for number in self.unknown:
             purchase = self.purchases[number]
@@ -145,6 +146,8 @@ class Recorder:
                 f"account A{index}: approvals of {told} were received, and "
                 f"{asked[index]} was not answered, but {used} is used"
             )
+            untold += used - told
+        return untold
 
     def check_exactly(self, daemon: Daemon) -> None:
         """When nothing is unknown: each approval counts once, nothing else does."""

@@ -5,14 +5,11 @@ import itertools
 import random
 import resource
 import socket
-import struct
-import threading
-from collections.abc import Iterator
 
 import pytest
 
+import iso8583
 from tests.end_to_end.harness import (
-    HOST,
     WAIT_SECONDS_MAX,
     Client,
     Daemon,
@@ -21,8 +18,17 @@ from tests.end_to_end.harness import (
     request,
     wait_until,
 )
+from tests.end_to_end.trading import (
+    BALANCE,
+    Trader,
+    connect,
+    counting,
+    is_closed,
+    reset,
+    send_all_it_takes,
+    trading,
+)
 
-BALANCE = 10**9
 ACCOUNTS = 40
 CONNECTIONS_MAX = 60
 FRAME_SIZE_MAX = 2048
@@ -32,47 +38,13 @@ MANY = 5_000
 LINES_MAX = 1_000
 
 
-class Trader(threading.Thread):
-    """The good peer: one purchase after the other on one connection, all answered."""
-
-    def __init__(self, daemon: Daemon, index: int) -> None:
-        super().__init__()
-        self.count = 0
-        self.fault: BaseException | None = None
-        self._pan = daemon.pans[index]
-        self._client = Client(daemon.port)
-        self._ending = threading.Event()
-
-    def run(self) -> None:
-        try:
-            while not self._ending.is_set():
-                number = self.count + 1
-                message = request("0200", number, self._pan, 1, f37=f"{number:012d}")
-                answer = self._client.ask(message)
-                assert (answer["mti"], answer[11], answer[39]) == (
-                    *("0210", message[11], "00"),
-                )
-                self.count = number
-        except BaseException as error:  # noqa: BLE001 -- told by `trading`
-            self.fault = error
-
-    def wait_for(self, more: int) -> None:
-        """Until it has traded so much more."""
-        goal = self.count + more
-        wait_until(lambda: self.count >= goal or self.fault, "trading to go on")
-        assert self.fault is None, self.fault
-
-    def end(self) -> None:
-        self._ending.set()
-        self.join()
-        self._client.close()
-
-
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
     limits = (
         *("--set", f"link.connections_max={CONNECTIONS_MAX}"),
         *("--set", f"link.frame_size_max={FRAME_SIZE_MAX}"),
+        # The slow ones of these tests are slow as a machine is that has much to do.
+        *("--set", "link.frame_timeout_ms=600000"),
     )
     with Daemon(tmp_path_factory.mktemp("hostile"), *limits) as daemon:
         daemon.pans = make_bank(daemon.data, ACCOUNTS, BALANCE)
@@ -96,53 +68,8 @@ def trader(daemon, accounts):
         lambda: daemon.metrics()['switch_connections{link="main"}'] == 0,
         "an empty link",
     )
-    index = next(accounts)
-    trader = Trader(daemon, index)
-    trader.start()
-    try:
-        trader.wait_for(10)
+    with trading(daemon, next(accounts)) as trader:
         yield trader
-        trader.wait_for(50)
-    finally:
-        trader.end()
-    assert trader.fault is None, trader.fault
-    assert daemon.figures(f"A{index}") == (
-        *(BALANCE - trader.count, 0, BALANCE - trader.count),
-    )
-
-
-def connect(daemon: Daemon) -> socket.socket:
-    return socket.create_connection((HOST, daemon.port), WAIT_SECONDS_MAX)
-
-
-def send_all_it_takes(peer: socket.socket, data: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        peer.sendall(data)
-
-
-def is_closed(peer: socket.socket) -> bool:
-    """Whether the switch has ended the connection; what it sent first is read."""
-    try:
-        while peer.recv(1 << 16):
-            pass
-    except ConnectionResetError:
-        pass
-    return True
-
-
-def reset(peer: socket.socket) -> None:
-    """Ends a connection as a machine does that has lost its memory of it."""
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
-
-
-@contextlib.contextmanager
-def counting(daemon: Daemon, name: str) -> Iterator[list[float]]:
-    """A list that gets by how much a metric has grown."""
-    grown: list[float] = []
-    before = daemon.metrics().get(name, 0)
-    yield grown
-    grown.append(daemon.metrics().get(name, 0) - before)
 
 
 # -- what is no message --------------------------------------------------------------
@@ -213,6 +140,27 @@ def test_connections_that_send_nonsense_by_the_thousand_are_logged_a_few_times(
     assert len(daemon.log_text().splitlines()) - before < LINES_MAX
 
 
+def too_long(field: int) -> bytes:
+    """A purchase whose field of two digits of length says that it is 99 long."""
+    codec = iso8583.Codec(iso8583.load_spec("iso87-ascii"))
+    message = request("0200", 1, "9999990000000014", 1, f35="9999990000000014=49121")
+    body = codec.encode(message)
+    value = message[field].encode()
+    prefix = f"{len(value):02d}".encode()
+    assert body.count(prefix + value) == 1
+    return body.replace(prefix + value, b"99" + value)
+
+
+@pytest.mark.parametrize("field", [2, 32, 35])
+def test_a_field_that_says_it_is_too_long_is_a_format_error(daemon, trader, field):
+    with Client(daemon.port) as peer:
+        for _ in range(20):
+            peer.send_body(too_long(field))
+            answer = peer.receive()
+            assert (answer["mti"], answer[39]) == ("0210", "30")
+        assert peer.ask(network(1, "301"))[39] == "00"
+
+
 # -- responses -----------------------------------------------------------------------
 
 
@@ -253,6 +201,18 @@ def test_bytes_one_at_a_time(daemon, trader):
         for number, peer in enumerate(peers):
             answer = peer.receive()
             assert (answer[11], answer[39]) == (f"{number:06d}", "00")
+
+
+def test_a_frame_in_two_pieces_wherever_it_is_cut(daemon, trader):
+    with Client(daemon.port) as peer:
+        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        size = len(peer.framing.encode(peer.codec.encode(network(1, "301"))))
+        for cut in range(1, size):
+            frame = peer.framing.encode(peer.codec.encode(network(cut, "301")))
+            peer.socket.sendall(frame[:cut])
+            peer.socket.sendall(frame[cut:])
+            answer = peer.receive()
+            assert (answer[11], answer[39]) == (f"{cut:06d}", "00")
 
 
 def test_a_peer_that_only_listens_after_its_last_request_is_answered(daemon, trader):
@@ -358,7 +318,7 @@ def has_room(daemon: Daemon) -> bool:
 
 def test_a_flood_that_takes_every_descriptor_stops_nobody_who_is_there(tmp_path):
     with Daemon(tmp_path) as daemon, contextlib.ExitStack() as stack:
-        daemon.pans = make_bank(daemon.data, ACCOUNTS, BALANCE)
+        daemon.pans = make_bank(daemon.data, 1, BALANCE)
         daemon.start(limit_descriptors)
         trader = Trader(daemon, 0)
         trader.start()
@@ -367,6 +327,9 @@ def test_a_flood_that_takes_every_descriptor_stops_nobody_who_is_there(tmp_path)
         trader.wait_for(1_000)
         for peer in peers:
             peer.close()
+        assert daemon.log_records("fewer descriptors than connections are allowed")
+        refused = daemon.log_records("connection refused")
+        assert {record["reason"] for record in refused} == {"descriptors run out"}
         # What comes too early is accepted and closed: there is no descriptor for it.
         wait_until(lambda: has_room(daemon), "room for another one")
         trader.end()

@@ -26,7 +26,7 @@ from tests.end_to_end.harness import (
 )
 from tests.end_to_end.recording import Recorder
 
-KILLS = int(os.environ.get("CARDSWITCH_TEST_KILLS", "150"))
+KILLS = int(os.environ.get("CARDSWITCH_TEST_KILLS", "240"))
 SEED = int(os.environ.get("CARDSWITCH_TEST_SEED", "1"))
 SECONDS_PER_KILL_MAX = 10
 
@@ -36,7 +36,7 @@ BALANCE = 10**12
 BALANCE_POOR = 200_000
 ASKED_AGAIN = 200
 # The moments of a kill: while it starts, under load, and while it stops.
-START_SECONDS, LOAD_SECONDS, STOP_SECONDS = 0.3, 0.15, 0.05
+START_SECONDS, LOAD_SECONDS, STOP_SECONDS = 0.3, 0.08, 0.05
 KILLED_AT_START, KILLED_AT_STOP, FOLLOWER_KILLED = 0.15, 0.15, 0.2
 # A machine that stands still for a while shall not take approvals back.
 PATIENT = ("--set", "link.answer_deadline_ms=60000")
@@ -103,6 +103,9 @@ def dump(data: Path) -> set[str]:
 def test_what_was_answered_survives_every_kill(tmp_path):
     draw = random.Random(SEED)
     start_seconds = []
+    # Kills that broke off an exchange under way, and those that came between the
+    # commit of an approval and its answer.
+    met_load = met_commit = 0
     with Daemon(tmp_path, *PATIENT) as daemon:
         recorder = make_recorder(daemon, SEED)
         for _ in range(KILLS):
@@ -115,9 +118,10 @@ def test_what_was_answered_survives_every_kill(tmp_path):
                 continue
             daemon.wait_ready()
             start_seconds.append(time.monotonic() - started_at)
-            recorder.check_bounds(daemon)
+            met_commit += recorder.check_bounds(daemon) > 0
             recorder.ask_again(daemon, ASKED_AGAIN)
             recorder.check_exactly(daemon)
+            answered_count = len(recorder.answers)
             recorder.start_load(daemon)
             if draw.random() < FOLLOWER_KILLED:
                 kill_follower(daemon)
@@ -127,6 +131,8 @@ def test_what_was_answered_survives_every_kill(tmp_path):
                 time.sleep(draw.uniform(0, STOP_SECONDS))
             daemon.kill()
             recorder.join()
+            if recorder.unknown and len(recorder.answers) > answered_count:
+                met_load += 1
             # A follower ends with its parent; the one of the round before has.
             assert not set(gone) & set(daemon.followers())
         daemon.start()
@@ -137,10 +143,13 @@ def test_what_was_answered_survives_every_kill(tmp_path):
         assert daemon.stop() == 0
         check_journal_and_events(daemon, recorder)
         wait_until(lambda: not daemon.processes(), "all processes to end")
+    assert met_load, "no kill broke off an exchange: there was no load"
+    assert met_commit, "no kill came between a commit and its answers"
     declined = [a for a in recorder.answers.values() if a.response_code == "51"]
     assert declined, "no decline was kept: the balances are too high"
     print(
-        f"{KILLS} kills, {len(recorder.purchases)} purchases; ready within "
+        f"{KILLS} kills, {met_load} of them under load and {met_commit} between a "
+        f"commit and its answers; {len(recorder.purchases)} purchases; ready within "
         f"{1000 * sum(start_seconds) / len(start_seconds):.0f} ms in the mean, "
         f"{1000 * max(start_seconds):.0f} ms at most"
     )

@@ -4,15 +4,18 @@ import json
 import re
 import signal
 import socket
+import subprocess
 
 import pytest
 
 import switch
 from tests.end_to_end.harness import (
     HOST,
+    ROOT,
     SWITCH,
     Client,
     Daemon,
+    environment,
     make_bank,
     network,
     original_of,
@@ -240,8 +243,25 @@ def test_a_peer_that_is_signed_on_to_is_told_when_we_stop(daemon):
 # -- the demonstration ---------------------------------------------------------------
 
 
-def test_the_demonstration_ends_well_and_verifies(tmp_path):
-    done = run_switch("demo", "--seconds", "3")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^journal verify: ok, [0-9]+ entries", done.stdout, re.MULTILINE)
-    assert re.search(r"[1-9][0-9]* of [1-9][0-9]* answered", done.stdout)
+def test_two_demonstrations_at_once_end_well_and_verify():
+    """They want the same ports, and one of them has to take others."""
+    demonstrations = [
+        subprocess.Popen(
+            [*SWITCH, "demo", "--seconds", "3"],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [demonstration.communicate() for demonstration in demonstrations]
+    assert [errors for _, errors in told] == ["", ""]
+    assert [each.returncode for each in demonstrations] == [0, 0]
+    addresses = set()
+    for shown, _ in told:
+        assert re.search(r"^journal verify: ok, [0-9]+ entries", shown, re.MULTILINE)
+        assert re.search(r"[1-9][0-9]* of [1-9][0-9]* answered", shown)
+        addresses |= set(re.findall(r"127\.0\.0\.1:[0-9]+", shown))
+    assert len(addresses) == 4

@@ -5,7 +5,7 @@ bytes get some guess."""
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from switch.replay.guess import all_framings, framing_text, guess
+from switch.link.guess import all_framings, framing_text, guess
 from tests.properties.codec_messages import CODECS, codecs_and_messages
 
 FRAMINGS = all_framings()

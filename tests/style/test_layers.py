@@ -36,7 +36,8 @@ _BELOW_APP = {
 # listed is a package whose place nobody has thought about yet.
 ALLOWED: dict[str, set[str]] = {
     "ledger": {"iso8583"},
-    **{port: {"iso8583", "ledger", *PORTS} for port in PORTS},
+    "files": set(),
+    **{port: {"iso8583", "ledger", "files", *PORTS} for port in PORTS},
     "observe": set(),
     "clock": {"observe"},
     "shard": {*_BELOW_SHARD, "observe"},
@@ -51,9 +52,9 @@ ALLOWED: dict[str, set[str]] = {
     "rows": {"iso8583", "ledger", "keys"},
     "imports": {*_BELOW_SHARD, "shard", "config", "embedded", "rows"},
     # What operators do: beside the links, not through them.
-    "admin": {*_BELOW_SHARD, "shard", "observe", "rows"},
+    "admin": {*_BELOW_SHARD, "shard", "observe", "rows", "files"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
-    "backup": {*_BELOW_SHARD, "config"},
+    "backup": {*_BELOW_SHARD, "config", "files"},
     "config": {"iso8583", "ledger", "link"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,

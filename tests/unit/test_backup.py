@@ -11,12 +11,12 @@ from switch.admin.tokens import TokenFile
 from switch.backup import Backup, BackupError, back_up, begun_from
 from switch.config import AdminSettings, KeysSettings, PublishSettings
 from switch.embedded import open_store
-from switch.follower.process import Follower, Settings
 from switch.journal.directory import DataDirectory
 from switch.journal.errors import JournalError, JournalMissing
 from switch.journal.released import lower_bound
 from switch.keys.port import KeysError
 from switch.publish.jsonlines import event_files
+from tests.unit.follower.running import publish_all
 from tests.unit.import_files import (
     ACCOUNTS,
     CARDS,
@@ -44,15 +44,6 @@ def config(tmp_path):
 @pytest.fixture
 def target(tmp_path):
     return tmp_path / "backup"
-
-
-def publish_all(directory: Path, events: Path | None = None) -> None:
-    follower = Follower(
-        Settings(str(directory), None if events is None else str(events))
-    )
-    while not follower.is_done():
-        follower.step(at_once=True)
-    follower.close()
 
 
 def ids(directory: Path) -> list[str]:

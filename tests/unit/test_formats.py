@@ -14,10 +14,10 @@ from switch import __version__, audit
 from switch.admin.tokens import TokenFile
 from switch.config import Config
 from switch.embedded import Store, open_store
-from switch.follower.process import Follower, Settings
 from switch.journal.errors import JournalVersion
 from switch.journal.sqlite import FORMAT_VERSION
 from switch.ledger import KIND_NAMES, Request, decide
+from tests.unit.follower.running import publish_all
 from tests.unit.small_bank import AUTHORISATION, NOW, STERLING
 from tests.vectors.write_format import AMOUNT, EXPECTED_NAME, RRN, STAN
 
@@ -98,10 +98,7 @@ def test_its_events_are_the_same_and_are_gone_on_with(directory):
         # Fields may have been added since.
         assert then.items() <= now.items()
     assert {event["kind"] for event in published} <= set(KIND_NAMES.values())
-    follower = Follower(Settings(str(directory)))
-    while not follower.is_done():
-        follower.step(at_once=True)
-    follower.close()
+    publish_all(directory)
     assert path.read_bytes() == before
 
 

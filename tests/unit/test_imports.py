@@ -184,7 +184,7 @@ BAD_ACCOUNTS = {
     "a,EUR,1,-1": f"credit_limit: expected 0 to {MONEY_MAX}, got a number below",
     "a,EUR,1": "expected 4 columns, got 3",
     "a,EUR,1,0,": "expected 4 columns, got 5",
-    "seen,EUR,1,0": "account: expected a new one, got one that is open",
+    "seen,EUR,1,0": "account: expected each once, got the same as line 2",
 }  # fmt: skip
 
 
@@ -210,7 +210,7 @@ BAD_CARDS = {
     f"{PAN},a,4912,Active": "status: expected one of active, restricted, lost, "
     "stolen, closed, got another",
     f"{PAN},a,4912": "expected 4 columns, got 3",
-    f"{OTHER_PAN},a,4912,active": "pan: expected a new one, got one that is issued",
+    f"{OTHER_PAN},a,4912,active": "pan: expected each once, got the same as line 2",
 }  # fmt: skip
 
 
@@ -301,6 +301,18 @@ def test_every_bad_row_is_told(config):
     ]
 
 
+def test_what_is_wrong_in_several_ways_is_told_by_line(config):
+    """A column too many, what is in a column, and a card that is issued are found one
+    after the other; two-digit lines come behind one-digit ones."""
+    accounts(config, ACCOUNTS + "a,EUR,1,0\n")
+    cards(config, CARDS + f"{PAN},a,4912,active\n")
+    bad = (f"{PAN},a,4912,active\n", f"{PAN},a,4913,active\n", f"{PAN},a\n")
+    told = problems_of(cards, config, CARDS + "".join(bad * 4))
+    assert [problem.split(":")[0] for problem in told] == [
+        f"line {number}" for number in range(2, 14)
+    ]
+
+
 def test_a_file_full_of_mistakes_is_counted_to_its_end(config):
     count = PROBLEMS_MAX + 500
     with pytest.raises(ImportRefused, match=r"1,500 bad rows") as caught:
@@ -346,9 +358,10 @@ def test_an_import_that_is_interrupted_leaves_nothing(config):
 def test_an_account_twice_in_the_file_and_one_that_is_there(config):
     accounts(config, ACCOUNTS + "a,EUR,1,0\n")
     text = ACCOUNTS + "b,EUR,1,0\na,EUR,1,0\nb,EUR,1,0\n B ,EUR,1,0\n b ,EUR,2,0\n"
-    what = "account: expected a new one, got one that is open"
     assert problems_of(accounts, config, text) == [
-        f"line {line}: {what}" for line in (3, 4, 6)
+        "line 3: account: expected a new one, got one that is open",
+        "line 4: account: expected each once, got the same as line 2",
+        "line 6: account: expected each once, got the same as line 2",
     ]
 
 
@@ -360,9 +373,11 @@ def test_a_card_twice_in_the_file_and_one_that_is_there(config):
     before = kept(config)
     rows = [f"{PAN},{name},4912,active\n" for name in names]
     rows += [f"{OTHER_PAN},{name},4912,active\n" for name in names]
-    what = "pan: expected a new one, got one that is issued"
+    same = "pan: expected each once, got the same as line"
     assert problems_of(cards, config, CARDS + "".join(rows)) == [
-        f"line {line}: {what}" for line in range(2, 42) if line != 22
+        "line 2: pan: expected a new one, got one that is issued",
+        *(f"line {line}: {same} 2" for line in range(3, 22)),
+        *(f"line {line}: {same} 22" for line in range(23, 42)),
     ]
     assert kept(config) == before
 

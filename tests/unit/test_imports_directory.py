@@ -1,6 +1,7 @@
 """Imports and the directory they go to: its owner, its key, and crashes."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,6 @@ from switch.cli import exits
 from switch.cli.main import main
 from switch.config import JournalSettings, KeysSettings
 from switch.embedded import open_store
-from switch.follower.process import Follower, Settings
 from switch.journal.errors import JournalError, JournalFull, JournalMismatch
 from switch.journal.released import lower_bound
 from switch.journal.snapshots import SqliteSnapshots
@@ -19,6 +19,7 @@ from switch.keys import sealed_file
 from switch.keys.port import KeysError
 from switch.ownership.port import OwnershipError
 from switch.ownership.process import ProcessLock
+from tests.unit.follower.running import publish_all
 from tests.unit.import_files import (
     ACCOUNTS,
     CARDS,
@@ -184,10 +185,7 @@ def killed(config, what: str, text: str, where: str, *, calls: int = 1) -> None:
 
 def published(config) -> list[str]:
     """What the follower of the next start publishes."""
-    follower = Follower(Settings(data_directory=config.data_directory))
-    while not follower.is_done():
-        follower.step(at_once=True)
-    follower.close()
+    publish_all(Path(config.data_directory))
     events = Path(config.data_directory) / "events"
     return [line for path in events.iterdir() for line in path.read_text().splitlines()]
 
@@ -275,6 +273,60 @@ def test_the_lock_is_free_after_every_end(config):
     lock = ProcessLock(Path(config.data_directory) / "lock")
     lock.acquire()
     lock.release()
+
+
+# --- who ends it, and when
+
+
+def spawned(config, what: str) -> "subprocess.Popen[bytes]":
+    """An import that waits for the rest of its file, which comes through a pipe."""
+    words = [sys.executable, "-m", "switch", what, "import", "/dev/stdin"]
+    process = subprocess.Popen(
+        [*words, "--data", config.data_directory, "--set", "journal.shards=8"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    # more than a pipe holds: when it is written, they are being read
+    rows = "".join(f"a{number},EUR,1,0\n" for number in range(2**20 // 16))
+    process.stdin.write((ACCOUNTS + rows).encode())
+    return process
+
+
+STOPS = [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.TERMINATED)]
+
+
+@pytest.mark.parametrize(("number", "exit_code"), STOPS)
+def test_one_that_is_interrupted_says_that_it_left_nothing(config, number, exit_code):
+    directory = Path(config.data_directory)
+    for left in (f"; {directory} was made, and empty", ""):
+        process = spawned(config, "accounts")
+        process.send_signal(number)
+        output, errors = process.communicate()
+        assert errors.decode() == f"switch: interrupted: nothing imported{left}\n"
+        assert (process.returncode, output) == (exit_code, b"")
+        assert kept(config).accounts == {}
+    assert accounts(config, ACCOUNTS + ROW) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_ends_it_when_all_rows_are_taken(config, number, monkeypatch, capsys):
+    """It would not be known whether they are imported."""
+    handler = signal.getsignal(number)
+    real = SqliteSnapshots.write
+
+    def write(*arguments):
+        os.kill(os.getpid(), number)
+        return real(*arguments)
+
+    monkeypatch.setattr(SqliteSnapshots, "write", write)
+    file = str(written(config, ACCOUNTS + ROW))
+    words = ["accounts", "import", file, "--data", config.data_directory]
+    assert main(words) == exits.OK
+    assert capsys.readouterr().out == "1 accounts imported\n"
+    assert signal.getsignal(number) is handler
 
 
 # --- memory

@@ -16,11 +16,11 @@ from pathlib import Path
 from msgspec.structs import asdict
 
 from switch.admin.tokens import TokenFile
-from switch.follower.process import Follower, Settings
-from switch.journal.directory import write_private
+from switch.files import write_private
 from switch.journal.released import Released
 from switch.journal.sqlite import FORMAT_VERSION
 from switch.keys.pan import MASTER_KEY_SIZE
+from tests.unit.follower.running import publish_all
 from tests.unit.small_bank import JOINT, MAIN_PAN, OTHER_PAN, full_journal
 
 EXPECTED_NAME = "expected.json"
@@ -42,10 +42,7 @@ def write(directory: Path) -> None:
     released = Released(directory / "released")
     released.advance(head)
     released.close()
-    follower = Follower(Settings(str(directory)))
-    while not follower.is_done():
-        follower.step(at_once=True)
-    follower.close()
+    publish_all(directory)
     for name in ("readmodel.db", "journal.db-wal", "journal.db-shm"):
         (directory / name).unlink(missing_ok=True)
     expected = {

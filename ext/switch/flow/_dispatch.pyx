@@ -12,7 +12,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcmp, memcpy, memset
 
 from switch.ledger._decide cimport Decision
-from switch.ledger._entry cimport MERCHANT_NAME_SIZE_MAX, MERCHANT_SIZE_MAX, Trace
+from switch.ledger._entry cimport (
+    MERCHANT_NAME_SIZE_MAX, MERCHANT_SIZE_MAX, MESSAGE_TYPES, NETWORK_TYPE, OTHER_TYPE,
+    Trace, message_type_number,
+)
 from switch.ledger._request cimport (
     ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, FINANCIAL_ADVICE, REVERSAL,
 )
@@ -27,33 +30,13 @@ cdef enum:
     PAN_DIGITS_MIN = 8      # ISO/IEC 7812-1: 8 to 19
     PAN_DIGITS_MAX = 19
     CARD_DIGITS_MIN = 13    # of what is taken for a card number in free text
-    FLOWS = 8
-    OTHER_FLOW = 7
 
 cdef tuple FLOW_NAMES = (
     "0100", "0200", "0120", "0220", "0400", "0420", "0800", "other",
 )
 
 
-cdef inline int _flow_number(uint32_t mti) noexcept:
-    if mti == 0x0100:
-        return 0
-    if mti == 0x0200:
-        return 1
-    if mti == 0x0120:
-        return 2
-    if mti == 0x0220:
-        return 3
-    if mti == 0x0400:
-        return 4
-    if mti == 0x0420:
-        return 5
-    if mti == 0x0800:
-        return 6
-    return OTHER_FLOW
-
-
-cdef int KINDS[FLOWS]
+cdef int KINDS[MESSAGE_TYPES]
 KINDS[:] = [
     AUTHORISATION, FINANCIAL, AUTHORISATION_ADVICE, FINANCIAL_ADVICE, REVERSAL,
     REVERSAL, 0, 0,
@@ -111,7 +94,7 @@ cdef class Dispatcher:
         """{(message type, response code): answers} since the start."""
         return {
             (FLOW_NAMES[flow], f"{code:02d}"): self._counts[flow][code]
-            for flow in range(FLOWS)
+            for flow in range(MESSAGE_TYPES)
             for code in range(100)
             if self._counts[flow][code]
         }
@@ -132,8 +115,8 @@ cdef class Dispatcher:
             return RESPONSE
         if nature != ANSWERED:
             return nature
-        flow = _flow_number(mti)
-        if flow == OTHER_FLOW:
+        flow = message_type_number(mti)
+        if flow == OTHER_TYPE:
             return self.refuse(message, replies, b"12")
         request.clear()
         request.kind = KINDS[flow]
@@ -188,7 +171,7 @@ cdef class Dispatcher:
     cdef ReplyTemplate _template(self, uint32_t mti):
         cdef object template = self._templates.get(mti)
         if template is None:
-            if _flow_number(mti) != OTHER_FLOW and mti != 0x0800:
+            if message_type_number(mti) < NETWORK_TYPE:
                 raise KeyError(f"no reply table for {mti:04x}")
             # of the thousands that a peer could send none is kept
             template = ReplyTemplate(
@@ -198,7 +181,7 @@ cdef class Dispatcher:
 
     cdef int _count(self, uint32_t mti, const uint8_t* response_code) noexcept:
         cdef int code = (response_code[0] - 48) * 10 + response_code[1] - 48
-        self._counts[_flow_number(mti)][code] += 1
+        self._counts[message_type_number(mti)][code] += 1
         return 0
 
     # --- from fields to a request; False: something is missing or not of its kind ---

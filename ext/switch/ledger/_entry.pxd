@@ -82,6 +82,29 @@ cdef packed struct Trace:
     uint16_t mti                # BCD nibbles, repeat digit cleared: 0x0100
     uint8_t scheme              # the link's scheme number: duplicates are per scheme
 
+cdef enum:
+    MESSAGE_TYPES = 8
+    NETWORK_TYPE = 6            # in no entry
+    OTHER_TYPE = 7
+
+cdef inline int message_type_number(uint32_t mti) noexcept:
+    """Of an MTI without its repeat digit."""
+    if mti == 0x0100:
+        return 0
+    if mti == 0x0200:
+        return 1
+    if mti == 0x0120:
+        return 2
+    if mti == 0x0220:
+        return 3
+    if mti == 0x0400:
+        return 4
+    if mti == 0x0420:
+        return 5
+    if mti == 0x0800:
+        return NETWORK_TYPE
+    return OTHER_TYPE
+
 cdef packed struct TransactionBody:
     uint8_t pan_hash[16]
     uint32_t account

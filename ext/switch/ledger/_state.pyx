@@ -20,14 +20,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from switch.ledger._entry cimport RRN_SIZE
+from switch.ledger._entry cimport RRN_SIZE, message_type_number
 
 from switch.ledger.views import AccountView, CardView, HoldView
 
 cdef enum:
     FORGOTTEN_AT_ONCE = 2       # by one that comes: what is over its share shrinks
     RECORDS_MAX = NONE - 1
-    MESSAGE_TYPES = 8
     SCHEMES = 128
 
 
@@ -42,25 +41,9 @@ cdef uint64_t pan_prefix(const uint8_t* pan_hash) noexcept:
     return prefix
 
 
-cdef inline uint64_t _message_type_number(uint16_t mti) noexcept:
-    if mti == 0x0100:
-        return 0
-    if mti == 0x0200:
-        return 1
-    if mti == 0x0120:
-        return 2
-    if mti == 0x0220:
-        return 3
-    if mti == 0x0400:
-        return 4
-    if mti == 0x0420:
-        return 5
-    return MESSAGE_TYPES - 1
-
-
 cdef uint64_t record_key(Trace* trace) noexcept:
     # 8 types x 128 schemes x 10^10 (field 7) x 10^6 (field 11) fit in 64 bits
-    cdef uint64_t kind = _message_type_number(trace.mti) * SCHEMES + trace.scheme
+    cdef uint64_t kind = message_type_number(trace.mti) * SCHEMES + trace.scheme
     return (kind * 10000000000 + trace.transmitted) * 1000000 + trace.stan
 
 

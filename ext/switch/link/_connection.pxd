@@ -1,38 +1,12 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint8_t
 
-from iso8583._codec cimport Codec, Message
-from switch.flow._dispatch cimport Dispatcher
-from switch.link._counters cimport LinkCounters, WaitingMarks
-from switch.link._framing cimport Framing
-from switch.shard._group cimport CommitGroup, ReplyBuffer
+from iso8583._codec cimport Message
+from switch.link._counters cimport WaitingMarks
+from switch.link._endpoint cimport Endpoint, Waiter
 
 
-# What all connections of one link share.
-cdef class Endpoint:
-    cdef readonly str name
-    cdef readonly Framing framing
-    cdef readonly Codec codec
-    cdef readonly Dispatcher dispatcher
-    cdef readonly CommitGroup group
-    cdef readonly LinkCounters counters
-    cdef readonly int tpdu_size         # 0: messages have none before them
-    cdef readonly int deadline_ms
-    cdef readonly int outstanding_max
-    cdef readonly int undecodable_max
-    cdef readonly bint sign_on_required
-    cdef readonly double drain_timeout_s
-    cdef object loop
-    cdef object clock
-    cdef object open_management
-    cdef object opened
-    cdef object closed
-    cdef bytearray receive
-    cdef object receive_view
-    cdef uint8_t* receive_at
-
-
-cdef class Connection(ReplyBuffer):
+cdef class Connection(Waiter):
     cdef public str peer
     cdef public bint signed_on
     cdef readonly int outstanding       # requests that wait for their commit
@@ -41,6 +15,8 @@ cdef class Connection(ReplyBuffer):
     cdef readonly bint ending
     cdef readonly str end_kind
     cdef readonly str end_reason
+    cdef readonly str hint              # what it seems to speak instead
+    cdef readonly int descriptor        # of its socket; -1: it has none
     cdef Endpoint endpoint
     cdef object transport
     cdef object management
@@ -48,22 +24,42 @@ cdef class Connection(ReplyBuffer):
     cdef object end_timer
     cdef list immediate                 # bodies that go past the journal
     cdef WaitingMarks marks
-    cdef uint8_t* partial               # a frame that is not whole yet
+    cdef uint8_t* partial               # a frame that is not whole yet, or has no turn
     cdef Py_ssize_t partial_size
     cdef Py_ssize_t partial_capacity
     cdef int64_t stream_offset
+    cdef int64_t frame_offset           # of the frame that is timed
+    cdef double frame_since
+    cdef object frame_timer
+    # what is being handled, and where it stands in the stream
+    cdef const uint8_t* event_at
+    cdef Py_ssize_t event_size
+    cdef int64_t event_offset
     cdef double heard_at
     cdef double opened_at
+    cdef int64_t read_ns
     cdef int answered                   # replies made in this read event
     cdef uint8_t tpdu[5]                # of what we send next
     cdef int undecodable                # in a row
     cdef int paused                     # who wants no reading, as bits
     cdef bint reading                   # inside a read event
     cdef bint handled                   # something was decided in it
+    cdef bint in_line                   # among those that wait for their turn
 
+    cdef int _catch_up(self) except -1
+    cdef int _go_on(self, int64_t now_ns, int64_t until_ns) except -1
+    cdef int _handle(
+        self, const uint8_t* at, Py_ssize_t size, int64_t since_ns, int64_t until_ns
+    ) except -1
     cdef int decline(self, bytes frame) except -1
-    cdef int _cut_frames(self, Py_ssize_t size) except -1
-    cdef int _keep_partial(self, const uint8_t* at, Py_ssize_t size) except -1
+    cdef int _cut_frames(
+        self, const uint8_t* at, Py_ssize_t size, int64_t until_ns
+    ) except -1
+    cdef int _time_frame(self) except -1
+    cdef int _look(self) except -1
+    cdef int _keep(self, const uint8_t* at, Py_ssize_t size) except -1
+    cdef int _wait_for_turn(self) except -1
+    cdef int _join_line(self) except -1
     cdef int _receive(
         self, const uint8_t* body, Py_ssize_t size, int64_t now) except -1
     cdef int _swap_addresses(self, const uint8_t* request) noexcept
@@ -71,7 +67,7 @@ cdef class Connection(ReplyBuffer):
     cdef int _fault(self, Message message, object error) except -1
     cdef int _undecodable(self, object error) except -1
     cdef int _drop(self, str why, str detail) except -1
-    cdef int _end_read(self, int64_t since_ns) except -1
+    cdef int _end_read(self) except -1
     cdef int _pause(self, int who) except -1
     cdef int _resume(self, int who) except -1
     cdef int _close_if_done(self) except -1

@@ -9,6 +9,8 @@ Rule 2: a fault in one message ends with that message: it is answered 96 where i
 Rule 3: everything a peer can make us keep is bounded: one partial frame, replies that
         wait (then we stop reading), bytes that it does not take (the same).
 Rule 4: no content of a message goes into a log or a reason.
+Rule 5: what is read when the turn of its link is over waits for the next one; see
+        `_endpoint.pyx`. Meanwhile the connection is not read.
 
 Ends. Whoever wants the connection to end calls `finish`: nothing more is read, what is
 due is answered when its commit is durable, then the transport is closed; after the
@@ -22,20 +24,18 @@ the two kinds of protocol apart by what they inherit.
 import logging
 import socket
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from libc.string cimport memcpy, memmove
 
 from iso8583._codec cimport Message
-from switch.flow._dispatch cimport ANSWERED, NETWORK, RESPONSE, Dispatcher
+from switch.flow._dispatch cimport ANSWERED, NETWORK, RESPONSE
 from switch.link._counters cimport LinkCounters, WaitingMarks
+from switch.link._endpoint cimport TPDU_SIZE, Endpoint, Waiter, monotonic_ns
 from switch.link._framing cimport Cut, Framing
-from switch.shard._group cimport ReplyBuffer
 
 from iso8583.errors import DecodeError
 
@@ -43,9 +43,8 @@ from switch.link.errors import FramingError
 from switch.observe.log import event
 
 cdef enum:
-    # One read of a socket; libuv suggests the same. It bounds by how much one read
-    # event can pass `outstanding_max`.
-    RECEIVE_SIZE = 65536
+    # A few messages tell what they are in.
+    LOOK_SIZE_MAX = 2048
     # A partial frame's memory above this is given back when the frame is whole.
     PARTIAL_KEPT = 1024
     NETWORK_CLASS = 8
@@ -53,16 +52,20 @@ cdef enum:
     KEEP_ALIVE_IDLE_S = 60
     KEEP_ALIVE_S = 10
     KEEP_ALIVE_COUNT = 6
-    # An id and two addresses, as X.25 networks and terminals put them before a message.
-    TPDU_SIZE = 5
 
 cdef enum Pause:
     BY_PEER = 1             # it does not take what we write
     BY_OUTSTANDING = 2      # too many requests wait for their commit
     BY_END = 4
+    BY_TURN = 8             # what was read waits for its turn
 
 # Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
 WITHDRAWN_CODE = "91"
+
+# A timer of ours that is so late was kept by us, and what it waited for may be here.
+LATE_S = 1.0
+# Between two looks at what a link's peers send that is not what it expects.
+LOOK_INTERVAL_S = 1.0
 
 _log = logging.getLogger("switch.link")
 
@@ -70,6 +73,7 @@ _log = logging.getLogger("switch.link")
 CLOSE_KINDS = (
     "peer",         # it closed, or the network did
     "framing",      # what it sent are no frames
+    "slow",         # a frame that it had begun was not whole in time
     "undecodable",  # too many frames in a row that are no messages
     "session",      # it did not answer our line tests
     "drain",        # we are stopping
@@ -78,61 +82,15 @@ CLOSE_KINDS = (
 )
 
 
-cdef inline int64_t _monotonic_ns() noexcept:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
+cdef int _refuse_tls(Framing framing, const uint8_t* at, Py_ssize_t size) except -1:
+    """A ClientHello may pass for the beginning of a long frame; it would be waited for.
+    -- RFC 8446 5.1: type 22, version 3.x, 2 bytes of length; 4: handshake type 1."""
+    if size >= 6 and at[0] == 22 and at[1] == 3 and at[5] == 1:
+        raise FramingError(framing.name, 0, "a frame", "a TLS ClientHello")
+    return 0
 
 
-cdef class Endpoint:
-    """What all connections of one link share, and what they tell their server.
-
-    The receive buffer is one for all: a loop fills and empties it for one connection
-    at a time, so that an idle connection costs no buffer.
-    """
-
-    def __init__(
-        self,
-        str name not None,
-        Framing framing not None,
-        Dispatcher dispatcher not None,
-        LinkCounters counters not None,
-        *,
-        settings,
-        loop,
-        clock,
-        open_management,
-        opened,
-        closed,
-    ):
-        """`name` is the link's. `clock()`: milliseconds since 1970.
-        `opened(connection)` says whether it may stay, `closed(connection)` that it is
-        gone."""
-        self.name = name
-        self.framing = framing
-        self.dispatcher = dispatcher
-        self.codec = dispatcher.codec
-        self.group = dispatcher.group
-        self.counters = counters
-        self.tpdu_size = TPDU_SIZE if settings.tpdu else 0
-        self.deadline_ms = settings.answer_deadline_ms
-        self.outstanding_max = settings.outstanding_max
-        self.undecodable_max = settings.undecodable_max
-        self.drain_timeout_s = settings.drain_timeout_ms / 1000
-        self.sign_on_required = settings.session.sign_on_required
-        self.loop = loop
-        self.clock = clock
-        self.open_management = open_management
-        self.opened = opened
-        self.closed = closed
-        self.receive = bytearray(
-            RECEIVE_SIZE + framing.header_size + framing.size_max
-        )
-        self.receive_view = memoryview(self.receive)
-        self.receive_at = <uint8_t*> PyByteArray_AS_STRING(self.receive)
-
-
-cdef class Connection(ReplyBuffer):
+cdef class Connection(Waiter):
     def __init__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
         self.header_size = endpoint.framing.header_size + endpoint.tpdu_size
@@ -141,6 +99,9 @@ cdef class Connection(ReplyBuffer):
         self.marks = WaitingMarks()
         self.immediate = []
         self.peer = "?"
+        self.hint = ""
+        self.descriptor = -1
+        self.frame_offset = -1
 
     def __dealloc__(self):
         free(self.partial)
@@ -161,12 +122,15 @@ cdef class Connection(ReplyBuffer):
         endpoint = self.endpoint
         self.transport = transport
         self.peer = _peer_name(transport)
+        peer_socket = transport.get_extra_info("socket")
+        if peer_socket is not None:
+            self.descriptor = peer_socket.fileno()
         self.opened_at = endpoint.loop.time()
         if not endpoint.opened(self):
             self.ending = True
             transport.abort()
             return
-        _keep_alive(transport)
+        _keep_alive(peer_socket)
         self.management = endpoint.open_management(self)
         self.management.opened()
         self._arm()
@@ -179,19 +143,54 @@ cdef class Connection(ReplyBuffer):
         return endpoint.receive_view[self.partial_size:]
 
     def buffer_updated(self, Py_ssize_t count):
+        cdef Endpoint endpoint = self.endpoint
         cdef Py_ssize_t size = self.partial_size + count
-        cdef int64_t since_ns = _monotonic_ns()
-        self.partial_size = 0
-        self.heard_at = self.endpoint.loop.time()
+        self.read_ns = monotonic_ns()
+        self.heard_at = endpoint.loop.time()
         self.read_ms = <int64_t> (self.heard_at * 1000 + 0.5)
-        self.endpoint.counters.bytes_received += count
+        endpoint.counters.bytes_received += count
         if self.ending:
-            return
+            self.partial_size = 0
+        elif endpoint.spent_ns and endpoint.spent_ns >= endpoint.turn_ns:
+            self._keep(endpoint.receive_at, size)
+            self._wait_for_turn()
+        else:
+            self._handle(
+                endpoint.receive_at, size, self.read_ns,
+                self.read_ns + endpoint.turn_ns - endpoint.spent_ns,
+            )
+
+    cdef int take_turn(self, int64_t now_ns, int64_t until_ns) except -1:
+        self.in_line = False
+        if self.paused == BY_TURN and self.transport is not None:
+            self._go_on(now_ns, until_ns)
+        return 0
+
+    cdef int _catch_up(self) except -1:
+        """With all that was read, whoever waits meanwhile."""
+        if self.paused & BY_TURN and not self.ending and self.transport is not None:
+            self.in_line = False
+            self._go_on(monotonic_ns(), INT64_MAX)
+        return 0
+
+    cdef int _go_on(self, int64_t now_ns, int64_t until_ns) except -1:
+        self._handle(self.partial, self.partial_size, now_ns, until_ns)
+        if not self.in_line:
+            self._resume(BY_TURN)
+        return 0
+
+    cdef int _handle(
+        self, const uint8_t* at, Py_ssize_t size, int64_t since_ns, int64_t until_ns
+    ) except -1:
         self.reading = True
+        self.event_at = at
+        self.event_size = size
+        self.event_offset = self.stream_offset
         try:
-            self._cut_frames(size)
+            self._cut_frames(at, size, until_ns)
         except FramingError as error:
             self.endpoint.counters.malformed_framing += 1
+            self._look()
             self.finish("framing", str(error))
         except Exception as error:
             self._event(logging.ERROR, "link fault", error=error)
@@ -199,7 +198,9 @@ cdef class Connection(ReplyBuffer):
             self.finish("fault", "an unexpected error; the log has it")
         finally:
             self.reading = False
-        self._end_read(since_ns)
+        self._end_read()
+        self.endpoint.spend(since_ns)
+        return 0
 
     def data_received(self, bytes data):
         """For transports that only know the plain kind of protocol."""
@@ -210,6 +211,7 @@ cdef class Connection(ReplyBuffer):
             taken = min(<Py_ssize_t> len(view), len(data) - position)
             view[:taken] = data[position:position + taken]
             self.buffer_updated(taken)
+            self._catch_up()    # such a transport cannot be made to wait at once
             position += taken
 
     def eof_received(self):
@@ -228,7 +230,7 @@ cdef class Connection(ReplyBuffer):
         if self.management is None:
             self.transport = None
             return      # refused when it was made
-        for timer in (self.timer, self.end_timer):
+        for timer in (self.timer, self.frame_timer, self.end_timer):
             if timer is not None:
                 timer.cancel()
         self.management.lost()
@@ -238,7 +240,7 @@ cdef class Connection(ReplyBuffer):
         self.ending = True
         self.signed_on = False
         self.transport = None
-        self.management = self.timer = self.end_timer = None
+        self.management = self.timer = self.frame_timer = self.end_timer = None
         free(self.partial)
         self.partial = NULL
         self.partial_size = self.partial_capacity = 0
@@ -247,15 +249,16 @@ cdef class Connection(ReplyBuffer):
             logging.INFO, "connection closed",
             kind=self.end_kind, reason=self.end_reason, frames=self.frames_received,
             replies=self.replies_sent, undelivered=self.outstanding,
-            seconds=round(endpoint.loop.time() - self.opened_at, 3),
+            seconds=round(endpoint.loop.time() - self.opened_at, 3), **self._told(),
         )
         endpoint.closed(self)
 
     # --- frames ----------------------------------------------------------------------
 
-    cdef int _cut_frames(self, Py_ssize_t size) except -1:
+    cdef int _cut_frames(
+        self, const uint8_t* at, Py_ssize_t size, int64_t until_ns
+    ) except -1:
         cdef Endpoint endpoint = self.endpoint
-        cdef const uint8_t* at = endpoint.receive_at
         cdef const uint8_t* end = at + size
         cdef int64_t now = endpoint.clock()
         cdef Cut cut
@@ -263,29 +266,111 @@ cdef class Connection(ReplyBuffer):
             if cut.body_size:
                 self._receive(at + cut.body_offset, cut.body_size, now)
                 if self.ending:
+                    self.partial_size = 0
                     return 0
             else:
                 endpoint.counters.heartbeats_received += 1
             at += cut.frame_size
             self.stream_offset += cut.frame_size
-        self._keep_partial(at, end - at)
+            if at < end and monotonic_ns() >= until_ns:
+                self._keep(at, end - at)
+                self._wait_for_turn()
+                return 0
+        if self.stream_offset == 0:
+            _refuse_tls(endpoint.framing, at, end - at)
+        self._keep(at, end - at)
+        if at < end:
+            self._time_frame()
         return 0
 
-    cdef int _keep_partial(self, const uint8_t* at, Py_ssize_t size) except -1:
+    cdef int _time_frame(self) except -1:
+        """The frame that is not whole yet may take so long and no longer."""
+        cdef Endpoint endpoint = self.endpoint
+        if self.frame_offset == self.stream_offset:
+            return 0
+        self.frame_offset = self.stream_offset
+        self.frame_since = self.heard_at
+        if self.frame_timer is None:
+            self.frame_timer = endpoint.loop.call_later(
+                endpoint.frame_timeout_s, self._on_frame_timer
+            )
+        return 0
+
+    def _on_frame_timer(self):
+        cdef Endpoint endpoint = self.endpoint
+        cdef double now = endpoint.loop.time()
+        cdef double due = self.frame_since + endpoint.frame_timeout_s
+        self.frame_timer = None
+        if self.partial_size == 0 or self.ending:
+            return
+        if self.paused:
+            due = now + endpoint.frame_timeout_s    # it is we who do not read
+        elif now >= due + LATE_S:
+            due = now + LATE_S
+        if now < due:
+            self.frame_since = due - endpoint.frame_timeout_s
+            self.frame_timer = endpoint.loop.call_later(due - now, self._on_frame_timer)
+            return
+        self.event_at = self.partial
+        self.event_size = self.partial_size
+        self.event_offset = self.stream_offset
+        self._look()
+        self.finish(
+            "slow",
+            f"{self.partial_size} bytes of a frame that is not whole after "
+            f"{endpoint.frame_timeout_s:g} s",
+        )
+
+    cdef int _look(self) except -1:
+        """Once for a connection: what it sends that is not what we expect. From the
+        beginning of the stream, if we have that, else from this frame on."""
+        cdef Endpoint endpoint = self.endpoint
+        cdef double now = endpoint.loop.time()
+        cdef Py_ssize_t skipped = 0
+        if self.hint or now < endpoint.looks_from:
+            return 0
+        endpoint.looks_from = now + LOOK_INTERVAL_S
+        if self.event_offset:
+            skipped = self.stream_offset - self.event_offset
+        data = PyBytes_FromStringAndSize(
+            <char*> self.event_at + skipped,
+            min(self.event_size - skipped, <Py_ssize_t> LOOK_SIZE_MAX),
+        )
+        self.hint = endpoint.look(data)
+        return 0
+
+    def _told(self):
+        return {"hint": self.hint} if self.hint else {}
+
+    cdef int _keep(self, const uint8_t* at, Py_ssize_t size) except -1:
+        """What is not handled yet. It may lie where it is to be kept."""
         cdef void* moved
         if size > self.partial_capacity:
             moved = realloc(self.partial, size)
             if moved == NULL:
-                raise MemoryError(f"no memory for {size} bytes of a frame")
+                raise MemoryError(f"no memory for {size} bytes of frames")
             self.partial = <uint8_t*> moved
             self.partial_capacity = size
-        elif size == 0 and self.partial_capacity > PARTIAL_KEPT:
+        if size:
+            memmove(self.partial, at, size)
+        elif self.partial_capacity > PARTIAL_KEPT:
             free(self.partial)
             self.partial = NULL
             self.partial_capacity = 0
-        if size:
-            memcpy(self.partial, at, size)
         self.partial_size = size
+        return 0
+
+    cdef int _wait_for_turn(self) except -1:
+        self.endpoint.counters.paused_by_turn += 1
+        self._pause(BY_TURN)
+        self._join_line()
+        return 0
+
+    cdef int _join_line(self) except -1:
+        if not self.in_line:
+            self.in_line = True
+            self.endpoint.waiting.append(self)
+            self.endpoint.end_turn()
         return 0
 
     cdef int _receive(
@@ -331,6 +416,8 @@ cdef class Connection(ReplyBuffer):
         else:
             outcome = endpoint.dispatcher.handle(message, self, now)
             self.handled = True
+        if outcome != ANSWERED:
+            endpoint.noise += 1
         if outcome == NETWORK:
             self.management.receive_request(message)
         elif outcome == RESPONSE:
@@ -352,6 +439,9 @@ cdef class Connection(ReplyBuffer):
 
     cdef int _undecodable(self, object error) except -1:
         cdef Message partial = error.message
+        self.endpoint.noise += 1
+        if self.frames_received == 1 or self.undecodable == 0:
+            self._look()
         if partial is not None:
             try:
                 if self.endpoint.dispatcher.refuse(partial, self, b"30") == ANSWERED:
@@ -359,7 +449,7 @@ cdef class Connection(ReplyBuffer):
                     self.endpoint.counters.malformed_answered += 1
                     self._event(
                         logging.WARNING, "malformed request answered 30",
-                        mti=partial.mti, fault=str(error),
+                        mti=partial.mti, fault=str(error), **self._told(),
                     )
                     return 0
             except Exception as second:
@@ -372,17 +462,17 @@ cdef class Connection(ReplyBuffer):
         cdef Endpoint endpoint = self.endpoint
         self.undecodable += 1
         endpoint.counters.malformed_dropped += 1
-        self._event(logging.WARNING, why, fault=detail)
+        self._event(logging.WARNING, why, fault=detail, **self._told())
         if self.undecodable >= endpoint.undecodable_max:
             self.finish(
                 "undecodable", f"{self.undecodable} frames in a row were no messages"
             )
         return 0
 
-    cdef int _end_read(self, int64_t since_ns) except -1:
+    cdef int _end_read(self) except -1:
         cdef Endpoint endpoint = self.endpoint
         if self.answered:
-            self.marks.push(since_ns, self.answered)
+            self.marks.push(self.read_ns, self.answered)
             self.answered = 0
             endpoint.group.hold(self)
             self.handled = True
@@ -451,7 +541,7 @@ cdef class Connection(ReplyBuffer):
             self._event(logging.ERROR, "write failed", error=error)
             self.transport.abort()
             return
-        self.marks.pop(replies, _monotonic_ns(), counters)
+        self.marks.pop(replies, monotonic_ns(), counters)
         self.replies_sent += replies
         counters.replies_sent += replies
         counters.bytes_sent += PyBytes_GET_SIZE(frames)
@@ -487,7 +577,7 @@ cdef class Connection(ReplyBuffer):
 
     def _on_timer(self):
         session = self.management.session
-        if self.paused & BY_OUTSTANDING:
+        if self.paused & (BY_OUTSTANDING | BY_TURN):
             self.heard_at = self.endpoint.loop.time()   # it is we who do not listen
         if self.heard_at:
             session.heard(self.heard_at)
@@ -497,6 +587,8 @@ cdef class Connection(ReplyBuffer):
 
     def finish(self, str kind not None, str reason not None):
         """Answers what is due, then closes. The first reason counts."""
+        if kind == "drain" or kind == "peer":
+            self._catch_up()    # what has been received is still answered
         if self.ending:
             return
         assert kind in CLOSE_KINDS
@@ -537,14 +629,16 @@ cdef class Connection(ReplyBuffer):
         if not self.paused & who:
             return 0
         self.paused &= ~who
-        if self.paused == 0 and not self.transport.is_closing():
+        if self.paused == BY_TURN:
+            self._join_line()
+        elif self.paused == 0 and not self.transport.is_closing():
+            self.frame_since = self.endpoint.loop.time()    # it was we who did not read
             self.transport.resume_reading()
         return 0
 
 
-def _keep_alive(transport):
+def _keep_alive(peer_socket):
     """A peer that is gone without a word is found out, also on a line never used."""
-    peer_socket = transport.get_extra_info("socket")
     if peer_socket is None or peer_socket.family == socket.AF_UNIX:
         return
     peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

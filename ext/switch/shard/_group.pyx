@@ -126,7 +126,7 @@ cdef class ReplyBuffer:
         return 0
 
     cpdef deliver(self, bytes frames, int replies):
-        raise NotImplementedError("a link's connection delivers")
+        raise TypeError("only a link's connection delivers")
 
 
 cdef class Shard:

@@ -77,6 +77,8 @@ BAD = [
     (TO_ACCOUNTS, "", [1]),
     (TO_CARDS, CARDS + f"{pan_of(1)},main,3012,active\n{pan_of(1)},main,3012,lost\n",
      [3]),
+    (TO_CARDS, CARDS + f"{PANS['lost']},main,3012,active\n" * 2
+     + f"{PANS['lost']},main,3013,active\n{pan_of(1)},main\n", [2, 3, 4, 5]),
     (TO_CARDS, CARDS + f"{PANS['lost']},main,3012,active\n", [2]),
     (TO_CARDS, CARDS + f"{pan_of(1)},nobody,3012,active\n", [2]),
     (TO_CARDS, CARDS + f"main,{pan_of(1)},3012,active\n", [2]),
@@ -97,6 +99,25 @@ def test_bad_rows_are_told_by_line_and_nothing_is_kept(tmp_path, path, body, lin
     assert answer.content["error"]["count"] == len(lines)
     assert "999999" not in str(answer.content)
     assert (head, cards) == (1, 9)
+
+
+def test_one_twice_in_the_file_is_told_with_the_line_of_the_first(tmp_path):
+    """Also when they are in different slices."""
+    rows = account_rows(2 * SLICE_ROWS) + "n0,EUR,1,0\n"
+    pans = "".join(f"{pan_of(n)},main,3012,active\n" for n in (1, 2, 1))
+
+    async def script(client):
+        return (
+            await client.ask("POST", TO_ACCOUNTS, ACCOUNTS + rows),
+            await client.ask("POST", TO_CARDS, CARDS + pans),
+        )
+
+    told = [answer.content["error"]["problems"] for answer in run(tmp_path, script)]
+    same = "expected each once, got the same as line 2"
+    assert told == [
+        [f"line {2 * SLICE_ROWS + 2}: account: {same}"],
+        [f"line 4: pan: {same}"],
+    ]
 
 
 def test_it_is_bounded(tmp_path):

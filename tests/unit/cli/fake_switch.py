@@ -2,6 +2,7 @@
 approves, and a journal that says what FAKE_VERDICT does."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -44,11 +45,19 @@ async def serve(port: int, http_port: int) -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", http_port).start()
     server = await asyncio.start_server(answer, "127.0.0.1", port)
+    tell_listening("switch.http", port=runner.addresses[0][1])
+    port = server.sockets[0].getsockname()[1]
+    tell_listening("switch.link", address=f"127.0.0.1:{port}")
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     await stopping.wait()
     server.close()
     await runner.cleanup()
+
+
+def tell_listening(logger: str, **where: object) -> None:
+    record = {"logger": logger, "event": "listening", **where}
+    print(json.dumps(record), file=sys.stderr, flush=True)
 
 
 def main(words: list[str]) -> int:
@@ -61,6 +70,9 @@ def main(words: list[str]) -> int:
             int(words[words.index(flag) + 1].rpartition(":")[2])
             for flag in ("--listen", "--http")
         ]
+        if os.environ.get("FAKE_OUTRUN") and any(ports):
+            print("switch: x:1: already in use by another process", file=sys.stderr)
+            return 74
         asyncio.run(serve(*ports))
     elif words[:2] == ["journal", "verify"]:
         print(os.environ["FAKE_VERDICT"])

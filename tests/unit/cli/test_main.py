@@ -52,6 +52,15 @@ def test_bad_usage_is_exit_2(words, capsys):
         (ZeroDivisionError("by zero"), 70, "switch: ZeroDivisionError: by zero ("),
         (KeyboardInterrupt(), 130, ""),
         (exits.Terminated(), 143, ""),
+        (exits.OutputClosed(), 141, ""),
+        (ExceptionGroup("", [ConfigError("link.x: bad")]), 2, "switch: link.x: bad\n"),
+        (
+            BaseExceptionGroup(
+                "", [ExceptionGroup("", [OSError(5, "bad")]), exits.Terminated()]
+            ),
+            74,
+            "switch: bad\n",
+        ),
     ],
 )
 def test_how_a_failure_ends(error, exit_code, said, capsys, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from switch.follower.process import Settings
+from switch.follower.process import Follower, Settings
 from switch.journal.released import Released
 from switch.publish.events import Event
 from switch.publish.jsonlines import event_files
@@ -16,6 +16,19 @@ from tests.unit.small_bank import FINANCIAL, JOINT, PANS, full_journal
 
 SECONDS_MAX = 60.0
 PAUSE_SECONDS = 0.005
+FILE_BYTES_MAX = 64 << 20
+
+
+def publish_all(directory: Path, events: Path | None = None) -> None:
+    """What the next start's follower does with a data directory, here and now."""
+    follower = Follower(
+        Settings(
+            str(directory), FILE_BYTES_MAX, None if events is None else str(events)
+        )
+    )
+    while not follower.is_done():
+        follower.step(at_once=True)
+    follower.close()
 
 
 class Bank:
@@ -40,7 +53,8 @@ class Bank:
         self.journal.close()
 
     def settings(self, **others) -> Settings:
-        return Settings(data_directory=str(self.directory), **others)
+        settings = {"file_bytes_max": FILE_BYTES_MAX, **others}
+        return Settings(data_directory=str(self.directory), **settings)
 
     def expected_ids(self, commit_max: int) -> list[str]:
         """Of the entries of the commits up to this one, in their order."""

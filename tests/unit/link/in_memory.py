@@ -25,15 +25,19 @@ from switch.ledger import (
     shard_of_account,
 )
 from switch.ledger.views import AccountView
-from switch.link._connection import Connection, Endpoint
+from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
+from switch.link._endpoint import Endpoint
 from switch.link._framing import FrameReader, Framing
+from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
 from switch.link.settings import LinkSettings
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 
 NOW = 1_764_000_000_000  # 2025-11-24T16:00:00Z
+# A turn is over when a test says so, not when the machine was busy with others.
+TURN_NS = 3_600_000_000_000
 STERLING, EURO = 826, 978
 KEYS = TestKeys()
 ACCOUNTS = {
@@ -161,12 +165,16 @@ class Timer:
 class Loop:
     """What a connection asks of its event loop: the time, and to be called later."""
 
-    def __init__(self) -> None:
+    def __init__(self, ready: list[Callable[[], object]]) -> None:
         self.now = 1000.0
+        self.ready = ready
         self.timers: list[Timer] = []
 
     def time(self) -> float:
         return self.now
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self.ready.append(callback)
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         timer = Timer(self.now + delay, callback)
@@ -291,11 +299,13 @@ class Switch:
         entries: Iterable[tuple[int, Entry]] | None = None,
         now: int = NOW,
         session: Mapping[str, Any] | None = None,
+        turn_ns: int = TURN_NS,
         **settings: Any,
     ) -> None:
         self._now = now
         self.ready: list[Callable[[], object]] = []
-        self.loop = Loop()
+        self.loop = Loop(self.ready)
+        self._turn_ns = turn_ns
         self.states = bank(shard_count, limits or Limits(), entries)
         self.in_flight: list[ShardRecord] | None = None
         self.on_submit: Callable[[], object] = lambda: None
@@ -346,6 +356,8 @@ class Switch:
             open_management=self._open_management,
             opened=lambda connection: self.accepts,
             closed=self.closed.append,
+            look=Hints(self.codec, self.framing, tpdu=settings.tpdu),
+            turn_ns=self._turn_ns,
         )
 
     @property

@@ -57,8 +57,10 @@ class Node:
             codec, self._directory, self.group, KEYS.pan_hash, scheme=scheme
         )
 
-    async def connect_to(self, address):
-        reader, writer = await asyncio.open_connection(address.host, address.port)
+    async def connect_to(self, address, ours="127.0.0.1"):
+        reader, writer = await asyncio.open_connection(
+            address.host, address.port, local_addr=(ours, 0)
+        )
         return Peer(self, reader, writer)
 
 

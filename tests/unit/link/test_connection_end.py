@@ -307,3 +307,105 @@ def test_a_connection_that_we_do_not_read_is_not_taken_for_dead():
     assert not line.transport.is_reading
     switch.loop.advance(500)
     assert not line.connection.ending
+
+
+# --- half a frame that never becomes whole
+
+FRAME_S = 1
+FRAME_MS = 1000
+
+
+def half(switch):
+    frame = switch.frame(fields())
+    return frame[: len(frame) // 2], frame[len(frame) // 2 :]
+
+
+def test_a_frame_that_never_becomes_whole_ends_its_connection_and_no_other():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line, idle = switch.connect(), switch.connect()
+    first, _rest = half(switch)
+    line.receive(first)
+    switch.loop.advance(FRAME_S - 0.1)
+    assert not line.connection.ending
+    switch.loop.advance(0.2)
+    switch.turn()
+    assert line.connection.end_reason == (
+        f"{len(first)} bytes of a frame that is not whole after 1 s"
+    )
+    assert switch.counters.closed == {"slow": 1}
+    assert switch.closed == [line.connection]
+    assert not idle.connection.ending
+
+
+def test_a_byte_now_and_then_buys_no_time():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    for byte in switch.frame(fields())[:-1]:
+        if line.transport.is_closed:
+            break
+        line.receive(bytes([byte]))
+        switch.loop.advance(0.1)
+    switch.turn()
+    assert switch.loop.now < 1_000 + 1.5
+    assert switch.counters.closed == {"slow": 1}
+
+
+def test_each_frame_has_its_own_time():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    first, rest = half(switch)
+    line.receive(first)
+    for _ in range(5):
+        switch.loop.advance(FRAME_S * 0.9)
+        line.receive(rest + first)
+        switch.settle()
+    assert line.codes == ["00"] * 5
+    switch.loop.advance(FRAME_S * 0.9)
+    assert not line.connection.ending
+    switch.loop.advance(FRAME_S * 0.2)
+    switch.turn()
+    assert switch.counters.closed == {"slow": 1}
+
+
+def test_what_is_due_is_answered_before_a_slow_connection_ends():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    line.receive(switch.frame(fields()) + half(switch)[0])
+    switch.turn()
+    switch.loop.advance(FRAME_S)
+    assert not line.transport.is_closed
+    switch.settle()
+    assert line.codes == ["00"]
+    assert line.transport.is_closed
+
+
+def test_while_we_do_not_read_no_frame_is_late():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    first, rest = half(switch)
+    line.receive(first)
+    line.connection.pause_writing()
+    switch.loop.advance(FRAME_S * 3)
+    line.connection.resume_writing()
+    switch.loop.advance(FRAME_S * 0.9)
+    assert not line.connection.ending
+    line.receive(rest)
+    switch.settle()
+    assert line.codes == ["00"]
+
+
+def test_a_switch_that_was_stopped_itself_first_reads_what_has_come():
+    switch = Switch(frame_timeout_ms=FRAME_MS)
+    line = switch.connect()
+    first, rest = half(switch)
+    line.receive(first)
+    (timer,) = (t for t in switch.loop.timers if t.at == switch.loop.now + FRAME_S)
+    switch.loop.now += FRAME_S * 5
+    switch.loop.timers.remove(timer)
+    timer.callback()
+    assert not line.connection.ending
+    line.receive(rest)
+    switch.settle()
+    assert line.codes == ["00"]
+    switch.loop.advance(FRAME_S)
+    assert not line.connection.ending

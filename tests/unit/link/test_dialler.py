@@ -208,6 +208,28 @@ def test_it_ends_while_it_waits_to_dial_again(run):
     run(scenario, redial_min_ms=86_400_000, redial_max_ms=86_400_000)
 
 
+def test_a_connection_that_is_made_while_it_ends_is_closed_too(run):
+    async def scenario(scheme, dialler):
+        take = dialler._opened
+
+        def take_and_end(connection):
+            is_taken = take(connection)
+            dialler.stop_opening()
+            return is_taken
+
+        dialler._opened = take_and_end
+        await dialler.start()
+        await until(lambda: dialler.counters.opened == 1)
+        await dialler.drain()
+        assert not dialler.connections
+        assert sum(dialler.counters.closed.values()) == 1
+        peer = await scheme.peer()
+        assert await peer.is_closed()
+        peer.writer.close()
+
+    run(scenario)
+
+
 @pytest.fixture
 def failures(monkeypatch):
     """How many failures in a row each delay was asked for with; none is waited for."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
+from switch.link import descriptors
 from switch.link.errors import ListenError
 from switch.link.server import LinkServer
 from switch.link.settings import Address, LinkSettings
@@ -96,6 +97,49 @@ def test_above_connections_max_a_connection_is_refused_and_the_others_stay(run):
             peer.writer.close()
 
     run(scenario, connections_max=2)
+
+
+def test_one_address_may_not_take_every_connection(run, caplog):
+    caplog.set_level("WARNING", "switch.link")
+
+    async def scenario(daemon):
+        greedy = [await daemon.connect() for _ in range(2)]
+        await until(lambda: len(daemon.server.connections) == 2)
+        refused = await daemon.connect()
+        assert await refused.is_closed()
+        other = await daemon.connect_to(daemon.server.address, "127.0.0.2")
+        other.send(fields("0100", 1))
+        assert [reply[39] for reply in await other.replies(1)] == ["00"]
+        greedy[0].writer.close()
+        await until(lambda: len(daemon.server.connections) == 2)
+        again = await daemon.connect()
+        again.send(fields("0100", 2))
+        assert [reply[39] for reply in await again.replies(1)] == ["00"]
+        for peer in (*greedy, refused, other, again):
+            peer.writer.close()
+
+    run(scenario, connections_per_address_max=2)
+    reasons = [record.switch_fields["reason"] for record in caplog.records]
+    assert reasons == ["connections_per_address_max is reached"]
+
+
+def test_when_descriptors_run_out_a_connection_is_refused(run, monkeypatch, caplog):
+    caplog.set_level("WARNING", "switch.link")
+
+    async def scenario(daemon):
+        peer = await daemon.connect()
+        await until(lambda: len(daemon.server.connections) == 1)
+        monkeypatch.setattr(descriptors, "is_scarce", lambda number: number > 0)
+        refused = await daemon.connect()
+        assert await refused.is_closed()
+        peer.send(fields("0100", 1))
+        assert [reply[39] for reply in await peer.replies(1)] == ["00"]
+        for each in (peer, refused):
+            each.writer.close()
+
+    run(scenario)
+    reasons = [record.switch_fields["reason"] for record in caplog.records]
+    assert reasons == ["descriptors run out"]
 
 
 def test_draining_answers_what_was_received_and_then_closes(run):

@@ -46,15 +46,19 @@ def whole(first: int, last: int) -> bytes:
     return b"".join(line(number) for number in range(first, last + 1))
 
 
+def opened(directory: Path, file_bytes_max: int = 64 << 20) -> JsonLinesPublisher:
+    return JsonLinesPublisher(directory, file_bytes_max=file_bytes_max)
+
+
 def publish(directory: Path, first: int, last: int, **settings: int) -> None:
-    publisher = JsonLinesPublisher(directory, **settings)
+    publisher = opened(directory, **settings)
     publisher.publish(events(first, last))
     publisher.close()
 
 
 def go_on(directory: Path, last: int, **settings: int) -> Position:
     """As the follower does after a restart: from where the publisher says it is."""
-    publisher = JsonLinesPublisher(directory, **settings)
+    publisher = opened(directory, **settings)
     found = publisher.position
     publisher.publish(events(found.sequence + 1, last))
     publisher.close()
@@ -62,7 +66,7 @@ def go_on(directory: Path, last: int, **settings: int) -> Position:
 
 
 def test_an_empty_directory_is_at_the_beginning(tmp_path):
-    publisher = JsonLinesPublisher(tmp_path / "deep" / "events")
+    publisher = opened(tmp_path / "deep" / "events")
     assert publisher.position == Position()
     publisher.publish([])
     assert publisher.position == Position()
@@ -73,7 +77,7 @@ def test_an_empty_directory_is_at_the_beginning(tmp_path):
 
 
 def test_the_position_follows_and_is_kept(tmp_path):
-    publisher = JsonLinesPublisher(tmp_path)
+    publisher = opened(tmp_path)
     for number in range(1, 6):
         publisher.publish([event(number)])
         assert publisher.position == position_of(event(number))
@@ -84,7 +88,7 @@ def test_the_position_follows_and_is_kept(tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 3, 10])
 def test_files_rotate_at_whole_lines(tmp_path, batch):
-    publisher = JsonLinesPublisher(tmp_path, file_bytes_max=LINE_SIZE * 4 + 10)
+    publisher = opened(tmp_path, file_bytes_max=LINE_SIZE * 4 + 10)
     for first in range(1, 21, batch):
         publisher.publish(events(first, min(first + batch - 1, 20)))
     publisher.close()
@@ -117,7 +121,7 @@ def test_files_are_found_in_the_order_of_their_numbers(tmp_path):
     for number in (100_000_000, 99_999_999, 3):
         (tmp_path / file_name(number)).write_bytes(line(number % 100 + 1))
     (tmp_path / "events-00000001.jsonl.gz").write_bytes(b"another's")
-    publisher = JsonLinesPublisher(tmp_path)
+    publisher = opened(tmp_path)
     assert publisher.position == position_of(event(1))
     publisher.close()
 
@@ -127,7 +131,7 @@ def test_who_reads_along_sees_no_torn_end_once_it_is_opened(tmp_path):
     (path,) = event_files(tmp_path)
     for end in (b"\0" * LINE_SIZE * 3, line(5)[:-1], b"\n", b"{}\n" + line(5)):
         path.write_bytes(whole(1, 4) + end)
-        JsonLinesPublisher(tmp_path).close()
+        opened(tmp_path).close()
         assert path.read_bytes() == whole(1, 4)
 
 
@@ -165,7 +169,7 @@ def test_a_flipped_bit_never_hides_what_lies_before_it(tmp_path):
             data = bytearray(sound)
             data[index] ^= 1 << bit
             path.write_bytes(data)
-            publisher = JsonLinesPublisher(tmp_path)
+            publisher = opened(tmp_path)
             publisher.close()
             assert path.read_bytes().startswith(whole(1, index // LINE_SIZE))
             assert path.read_bytes() == bytes(data[: path.stat().st_size])
@@ -187,7 +191,7 @@ def test_an_older_file_that_is_not_whole_is_damage(tmp_path):
     os.truncate(tmp_path / file_name(1), LINE_SIZE * 2 - 1)
     (tmp_path / file_name(2)).touch()
     with pytest.raises(PublishDamaged, match=r"events-00000001\.jsonl at byte"):
-        JsonLinesPublisher(tmp_path)
+        opened(tmp_path)
     assert (tmp_path / file_name(1)).stat().st_size == LINE_SIZE * 2 - 1
 
 
@@ -223,10 +227,10 @@ def test_a_long_file_without_an_event_at_its_end_is_damage(tmp_path, small_chunk
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[: LINE_SIZE * 10] + b"\n" * LINE_SIZE * 10)
     with pytest.raises(PublishDamaged, match="expected an event in the last"):
-        JsonLinesPublisher(tmp_path)
+        opened(tmp_path)
     path.write_bytes(b"#" * size)
     with pytest.raises(PublishDamaged, match="expected lines of at most"):
-        JsonLinesPublisher(tmp_path)
+        opened(tmp_path)
     assert path.read_bytes() == b"#" * size
 
 
@@ -251,10 +255,10 @@ def test_chunks_are_synced_one_after_the_other(tmp_path, small_chunks, monkeypat
 
 
 def test_a_second_writer_is_refused(tmp_path):
-    publisher = JsonLinesPublisher(tmp_path)
+    publisher = opened(tmp_path)
     publisher.publish(events(1, 1))
     with pytest.raises(PublishError, match="expected to be the only writer"):
-        JsonLinesPublisher(tmp_path)
+        opened(tmp_path)
     publisher.publish(events(2, 2))
     publisher.close()
     publisher.close()
@@ -266,9 +270,9 @@ def test_an_opening_that_fails_leaves_no_lock(tmp_path):
     (tmp_path / file_name(2)).touch()
     for _ in range(2):
         with pytest.raises(PublishDamaged):
-            JsonLinesPublisher(tmp_path)
+            opened(tmp_path)
     (tmp_path / file_name(1)).unlink()
-    JsonLinesPublisher(tmp_path).close()
+    opened(tmp_path).close()
 
 
 # --- disks that fail
@@ -304,7 +308,7 @@ def test_a_full_disk_loses_nothing_and_doubles_nothing(
     if name == "fdatasync":
         part = 0
     publish(tmp_path, 1, 3)
-    publisher = JsonLinesPublisher(tmp_path, file_bytes_max=LINE_SIZE * 5)
+    publisher = opened(tmp_path, file_bytes_max=LINE_SIZE * 5)
     with monkeypatch.context() as patch:
         disk = FailingDisk(patch, name, at, part)
         with pytest.raises(OSError, match="No space left"):
@@ -319,7 +323,7 @@ def test_a_full_disk_loses_nothing_and_doubles_nothing(
 
 def test_a_full_disk_that_cannot_even_truncate(tmp_path, monkeypatch):
     publish(tmp_path, 1, 2)
-    publisher = JsonLinesPublisher(tmp_path)
+    publisher = opened(tmp_path)
     with monkeypatch.context() as patch:
         FailingDisk(patch, "pwrite", 1, LINE_SIZE + 9)
         FailingDisk(patch, "ftruncate", 1)
@@ -332,7 +336,7 @@ def test_a_full_disk_that_cannot_even_truncate(tmp_path, monkeypatch):
 
 
 def test_the_same_publisher_writes_over_what_failed(tmp_path, monkeypatch):
-    publisher = JsonLinesPublisher(tmp_path)
+    publisher = opened(tmp_path)
     publisher.publish(events(1, 2))
     with monkeypatch.context() as patch:
         FailingDisk(patch, "pwrite", 1, 30)
@@ -346,7 +350,7 @@ def test_the_same_publisher_writes_over_what_failed(tmp_path, monkeypatch):
 
 
 def test_no_room_for_the_next_file(tmp_path, monkeypatch):
-    publisher = JsonLinesPublisher(tmp_path, file_bytes_max=LINE_SIZE * 2)
+    publisher = opened(tmp_path, file_bytes_max=LINE_SIZE * 2)
     publisher.publish(events(1, 2))
     (tmp_path / file_name(2)).mkdir()
     with pytest.raises(OSError, match="directory"):
@@ -363,7 +367,7 @@ from pathlib import Path
 from switch.publish.jsonlines import JsonLinesPublisher
 from tests.unit.publish.test_jsonlines import LINE_SIZE, events
 resource.setrlimit(resource.RLIMIT_FSIZE, (LINE_SIZE * 3 + 11,) * 2)
-publisher = JsonLinesPublisher(sys.argv[1])
+publisher = JsonLinesPublisher(sys.argv[1], file_bytes_max=1 << 20)
 publisher.publish(events(1, 2))
 try:
     publisher.publish(events(3, 5))

@@ -17,8 +17,7 @@ import msgspec
 
 import iso8583
 from switch.link._framing import FRAMING_NAMES, FrameReader, Framing
-from switch.link.errors import FramingError
-from switch.replay.errors import CaptureError
+from switch.link.errors import FramingError, NoFramesError
 
 # so many records of an input are looked at: more of them tell nothing new
 SAMPLES_MAX: Final = 20
@@ -121,7 +120,7 @@ def guess(
 ) -> Guess:
     """Of what scores alike the first wins: the order of `framings` and `codecs` counts.
 
-    `is_torn`: a record may end within a frame. Raises CaptureError if no framing cuts
+    `is_torn`: a record may end within a frame. Raises NoFramesError if no framing cuts
     any of the records into whole frames.
     """
     samples = records[:SAMPLES_MAX]
@@ -134,7 +133,7 @@ def guess(
     if not candidates:
         names = " or ".join(map(framing_text, tried))
         sizes = ", ".join(str(len(record)) for record in samples[:SIZES_TOLD_MAX])
-        raise CaptureError(
+        raise NoFramesError(
             f"expected whole {names} frames, got records of {sizes or 'no'} bytes"
         )
     best, *others = sorted(candidates, key=lambda c: (-c.whole, -c.score))

@@ -4,8 +4,8 @@ import pytest
 
 import iso8583
 from switch.link._framing import FRAMING_NAMES, Framing
-from switch.replay.errors import CaptureError
-from switch.replay.guess import all_framings, cut, framing_text, guess
+from switch.link.errors import NoFramesError
+from switch.link.guess import all_framings, cut, framing_text, guess
 from tests.messages import specs_of_1987
 
 CODECS = [
@@ -128,10 +128,10 @@ def test_looks_decide_between_those_that_read_everything():
 
 
 def test_nothing_is_guessed_of_nothing():
-    with pytest.raises(CaptureError, match="got records of no bytes"):
+    with pytest.raises(NoFramesError, match="got records of no bytes"):
         guess([], CODECS, FRAMINGS)
     said = "expected whole binary2 or ascii4 frames, got records of 3 bytes"
-    with pytest.raises(CaptureError, match=said):
+    with pytest.raises(NoFramesError, match=said):
         guess([b"abc"], CODECS, [Framing("binary2"), Framing("ascii4")])
 
 

@@ -1,0 +1,155 @@
+"""What a link notices of an attack on the one beside it: `scripts/bench attacks`.
+
+A good link is driven alone and, in turn, beside each attack on another link of the same
+switch. What counts is the ratio of the two, of neighbouring drives.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.load import machine, servers
+from bench.load.attacks import ATTACKS
+from bench.load.servers import BenchError, Cards, Server
+
+ACCOUNT_COUNT = 1_000
+BALANCE = 10**13
+QUANTILES = ("p50", "p99")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench attacks",
+        description="Measures the p99 of a good link alone and beside an attacked one.",
+        epilog="example: scripts/bench attacks --rounds 3 --attack echoes --json",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="length of a drive (default 3)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="drives of each attack (default 5)"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=500.0, help="of the good link (default 500/s)"
+    )
+    parser.add_argument(
+        "--attack",
+        action="append",
+        choices=sorted(ATTACKS),
+        help="one of the attacks; may be given again (default: all)",
+    )
+    parser.add_argument("--directory", type=Path, default=servers.ROOT / ".cache/bench")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def attacked(name: str, port: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "bench.load.attacks", name, str(port)]
+    process = subprocess.Popen(command, cwd=servers.ROOT)
+    try:
+        yield
+        if process.poll() is not None:
+            raise BenchError(f"the attack {name} ended by itself")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(
+    options: argparse.Namespace, server: Server, victim: int, cards: Cards
+) -> dict[str, list[dict[str, float]]]:
+    """For each attack the pairs of figures, of all rounds."""
+
+    def drive() -> dict[str, float]:
+        report = servers.drive(
+            server.port, cards, options.seconds, 1, 64, rate=options.rate
+        )
+        return {name: report["latency_ms"][name] for name in QUANTILES}
+
+    names = options.attack or list(ATTACKS)
+    pairs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for number in range(1, options.rounds + 1):
+        for name in names:
+            alone = drive()
+            with attacked(name, victim):
+                beside = drive()
+            pair = {f"alone_{key}": value for key, value in alone.items()}
+            pair |= {f"beside_{key}": value for key, value in beside.items()}
+            pair["ratio_p99"] = beside["p99"] / alone["p99"]
+            pairs[name].append(pair)
+            say(
+                f"round {number} of {options.rounds}: {name:12}"
+                f" p99 {alone['p99']:.2f} ms alone, {beside['p99']:.2f} ms beside"
+            )
+    return pairs
+
+
+def medians(pairs: list[dict[str, float]]) -> dict[str, float]:
+    return {key: statistics.median(pair[key] for pair in pairs) for key in pairs[0]}
+
+
+def print_report(result: dict[str, Any]) -> None:
+    for name, value in result["machine"].items():
+        print(f"{name:18} {value}")
+    print(
+        f"\n{result['rate']:g} requests a second on the good link, {result['rounds']}"
+        f" rounds of {result['seconds']:g} s, medians in ms:\n"
+    )
+    print(f"{'':14} {'p50 alone':>10} {'beside':>8} {'p99 alone':>10} {'beside':>8}")
+    for name, row in result["attacks"].items():
+        print(
+            f"{name:14} {row['alone_p50']:>10.2f} {row['beside_p50']:>8.2f}"
+            f" {row['alone_p99']:>10.2f} {row['beside_p99']:>8.2f}"
+            f" {row['ratio_p99']:>6.1f} times"
+        )
+
+
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    cards = servers.write_cards(folder, ACCOUNT_COUNT, BALANCE)
+    data = folder / "data"
+    servers.import_cards(data, cards)
+    victim = servers.free_port()
+    with servers.switch_running(data, folder / "log", {"attacked": victim}) as server:
+        pairs = measure(options, server, victim, cards)
+    return {
+        "machine": machine.describe(),
+        "file_system": machine.file_system(folder),
+        "rate": options.rate,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "attacks": {name: medians(found) for name, found in pairs.items()},
+    }
+
+
+def main() -> int:
+    options = arguments()
+    options.directory.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=options.directory))
+    try:
+        result = run(options, folder)
+    except (BenchError, subprocess.SubprocessError) as error:
+        say(f"error: {error}")
+        return 1
+    finally:
+        servers.remove(folder)
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_report(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
