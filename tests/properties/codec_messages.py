@@ -115,7 +115,7 @@ def field_specs(draw: st.DrawFn) -> iso8583.FieldSpec:
         longest = 2 * LENGTH_MAX
     length = draw(st.integers(1, longest))
     if encoding == "utf-16-le":
-        length += length & 1
+        length = max(length - length % 2, 2)
     axes: dict[str, Any] = {}
     content: Content = draw(st.sampled_from(["n", "ans", "b", "z", "x+n"]))
     unit: Unit = draw(st.sampled_from(units.get(encoding, ["characters"])))
