@@ -7,8 +7,14 @@ from setuptools import Extension, setup
 
 NATIVE_MODULES = [
     "iso8583._codec",
+    "iso8583._documents",
     "iso8583._encode",
+    "iso8583._inside",
     "iso8583._layout",
+    "iso8583._path",
+    "iso8583._read_inside",
+    "iso8583._specdict",
+    "iso8583._write_inside",
     "switch.flow._dispatch",
     "switch.ledger._administer",
     "switch.ledger._apply",

@@ -15,7 +15,8 @@ What a field leaves out comes from the spec: `encodings` by content class,
 `prefix_encoding` for all. The content class chooses the encoding and tells people
 what to expect; it is not enforced on what others send.
 
-What some schemes put before the MTI is a `HeaderSpec` (iso8583/header.py).
+What is inside a field is its `inside` (iso8583/inside.py); what some schemes put before
+the MTI is a `HeaderSpec` (iso8583/header.py).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import msgspec
 
 from iso8583.errors import SpecError
 from iso8583.header import HeaderSpec
+from iso8583.inside import Inside, check_inside
 from iso8583.mti import VERSION_DIGITS, Version
 
 __all__ = [
@@ -85,6 +87,7 @@ class FieldSpec(
     separator: Literal["D", "F"] | None = None
     sign: str | None = None
     sensitive: Sensitive | None = None
+    inside: Inside | None = None
 
     @property
     def prefix_size(self) -> int:
@@ -128,7 +131,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                     f"tertiary bitmap"
                 )
             try:
-                _check(self.field(number))
+                field = self.field(number)
+                check_field(field)
+                check_inside(field, self)
             except SpecError as error:
                 raise SpecError(f"field {number}: {error}") from None
 
@@ -151,11 +156,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             field,
             encoding=encoding,
             prefix_encoding=field.prefix_encoding or self.prefix_encoding,
-            unit=field.unit or _default_unit(encoding),
+            unit=field.unit or default_unit(encoding),
         )
 
 
-def _default_unit(encoding: str) -> Unit:
+def default_unit(encoding: str) -> Unit:
     match encoding:
         case "bcd":
             return "digits"
@@ -165,7 +170,7 @@ def _default_unit(encoding: str) -> Unit:
             return "bytes" if codec_tables(codec)[1] is None else "characters"
 
 
-def _check(field: FieldSpec) -> None:
+def check_field(field: FieldSpec) -> None:
     assert field.encoding is not None
     assert field.prefix_encoding is not None
     units: tuple[Unit, ...]

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import uvloop
 
@@ -42,6 +43,7 @@ from switch.journal.errors import JournalError
 from switch.link.errors import ListenError
 from switch.link.links import Language, Links
 from switch.observe import log
+from switch.observe.disks import Disks
 from switch.observe.http import HttpServer
 from switch.observe.metrics import (
     SECONDS_BOUNDS,
@@ -61,6 +63,7 @@ _log = logging.getLogger("switch.app")
 # flight this is seconds of work for the slowest disk.
 PENDING_ENTRIES_MAX = 65_536
 SWEEP_INTERVAL_S = 1.0
+DISKS_INTERVAL_S = 10.0
 # How long the loop may keep the interpreter from the commit thread, which needs it some
 # times a commit for microseconds. With Python's 5 ms a busy link delays every commit.
 SWITCH_INTERVAL_S = 0.0001
@@ -69,6 +72,7 @@ WAKE_INTERVAL_S = 0.02
 # What was received in the last moment is published before we end.
 FOLLOWER_DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0
+MS_PER_S = 1000
 
 
 def serve(load: Callable[[], Config]) -> int:
@@ -145,7 +149,6 @@ class Switch:
         self._failure: Exception | None = None
         self._reloading = asyncio.Event()
         self._has_started = False
-        self._woken_at = 0.0
         self._clock = WallClock()
 
     async def run(self) -> None:
@@ -168,6 +171,7 @@ class Switch:
                 asyncio.create_task(self._reload_when_asked()),
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(self._snapshotter.run()),
+                asyncio.create_task(self._watch_disks()),
             ]
             for task in work:
                 task.add_done_callback(self._work_ended)
@@ -224,15 +228,26 @@ class Switch:
                 log_format=config.log.format,
             )
         )
+        self._disks = Disks(
+            {
+                "data": store.directory.path,
+                "events": Path(config.publish.directory or store.directory.events),
+            }
+        )
         registry, collector = make_registry(switch.__version__)
-        collector.add(self._samples)
-        collector.add(self._links.samples)
+        for source in (
+            self._samples,
+            lambda: self._follower.samples(store.released.number),
+            self._links.samples,
+            self._disks.samples,
+        ):
+            collector.add(source)
         self._http = HttpServer(
             config.http.listen.host,
             config.http.listen.port,
             registry=registry,
             not_ready=self._not_ready,
-            links_down=self._links_down,
+            details=self._details,
             not_healthy=self._not_healthy,
             routes=self._administration(directory).routes(),
         )
@@ -276,6 +291,7 @@ class Switch:
             logging.CRITICAL,
             "failed, nothing is answered any more",
             reason=f"{type(error).__name__}: {error}",
+            do="start it again when the cause is mended; what was answered is kept",
         )
         self._stopping.set()
 
@@ -334,10 +350,7 @@ class Switch:
 
     def _released(self, number: int) -> None:
         self._store.released.advance(number)
-        now = time.monotonic()
-        if now - self._woken_at >= WAKE_INTERVAL_S:
-            self._woken_at = now
-            self._follower.wake()
+        self._follower.released(number)
 
     async def _sweep(self) -> None:
         """Ends the holds whose time is over."""
@@ -349,6 +362,13 @@ class Switch:
                     self._group.flush()
                     # Many may end at once: messages come in between.
                     await asyncio.sleep(0)
+
+    async def _watch_disks(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            # Not on the loop: a disk that hangs keeps whoever asks it.
+            await loop.run_in_executor(None, self._disks.look)
+            await asyncio.sleep(DISKS_INTERVAL_S)
 
     # -- what operators see
 
@@ -370,17 +390,24 @@ class Switch:
             return [f"link {name}: {reason}" for name, reason in down.items()]
         return []
 
-    def _links_down(self) -> Mapping[str, str]:
-        return self._links.down() if self._has_started else {}
+    def _details(self) -> Mapping[str, object]:
+        if not self._has_started:
+            return {}
+        found = {
+            "links_down": self._links.down(),
+            "follower": self._follower.fault,
+            "disks_low": self._disks.low(),
+        }
+        return {name: value for name, value in found.items() if value}
 
     def _samples(self) -> Iterator[Sample]:
-        group, committer, status = self._group, self._committer, self._follower.status
+        group, committer = self._group, self._committer
         states = self._store.recovered.states
         yield Sample("commits", group.commits)
         yield Sample("entries", group.entries)
         yield Sample("journal_head", group.head)
         yield Sample("released_head", self._store.released.number)
-        yield Sample("published_head", max(status.published, 0))
+        yield Sample("commit_in_flight_seconds", group.in_flight_ms / MS_PER_S)
         yield Sample(
             "commit_seconds",
             Histogram(

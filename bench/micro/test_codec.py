@@ -5,7 +5,8 @@
 The message is an authorisation request of 20 fields with 130 bytes of chip data, in
 ASCII with binary bitmaps and binary chip data: `iso87-mixed`, which is pyiso8583's
 `specs.default`. pyiso8583 decodes everything at once; its row stands in each group
-for what a program that uses it has to do for the same purpose.
+for what a program that uses it has to do for the same purpose. In the groups called
+iso8583.decode and iso8583.encode, both are called by pyiso8583's interface.
 """
 
 import importlib.util
@@ -60,6 +61,7 @@ def pyiso8583_module(name: str) -> ModuleType:
 their_decode = pyiso8583_module("decoder").decode
 their_encode = pyiso8583_module("encoder").encode
 their_spec = pyiso8583_module("specs").default
+OWN_SPEC = iso8583.specs.default
 THEIR_FIELDS = {"t" if key == "mti" else str(key): v for key, v in FIELDS.items()}
 
 
@@ -101,6 +103,10 @@ def test_both_do_the_same():
     assert bytes(their_encode(dict(THEIR_FIELDS), their_spec)[0]) == DATA
     assert ours_change_and_encode() == theirs_change_and_encode()
     assert ours_reply() == theirs_reply()
+    assert iso8583.decode(DATA, OWN_SPEC) == their_decode(DATA, their_spec)
+    own, theirs = dict(THEIR_FIELDS), dict(THEIR_FIELDS)
+    assert iso8583.encode(own, OWN_SPEC) == their_encode(theirs, their_spec)
+    assert own == theirs
 
 
 CASES = {
@@ -123,6 +129,14 @@ CASES = {
     "decode, change field 11, encode": {
         "ours": ours_change_and_encode,
         "pyiso8583": theirs_change_and_encode,
+    },
+    "iso8583.decode": {
+        "ours": lambda: iso8583.decode(DATA, OWN_SPEC),
+        "pyiso8583": lambda: their_decode(DATA, their_spec),
+    },
+    "iso8583.encode": {
+        "ours": lambda: iso8583.encode(THEIR_FIELDS, OWN_SPEC),
+        "pyiso8583": lambda: their_encode(THEIR_FIELDS, their_spec),
     },
     "decode, reply": {"ours": ours_reply, "pyiso8583": theirs_reply},
 }

@@ -48,9 +48,8 @@ cdef class Message:
     cdef Py_ssize_t content(
         self, const FieldPlan* plan, int field, const uint8_t** data
     ) noexcept
-    cdef object decode_content(
-        self, int field, const uint8_t* data, Py_ssize_t count
-    )
+    cdef object at(self, object key, object absent)
+    cdef int change(self, object path, object value) except -1
     cdef int splice(self, int field, bytes wire) except -1
     cdef list field_numbers(self)
     cdef bint equals(self, Message other)

@@ -18,6 +18,7 @@ from cpython.bytes cimport (
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
 )
+from cpython.long cimport PyLong_Check
 from cpython.object cimport Py_EQ, Py_NE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -31,6 +32,7 @@ from iso8583._encode cimport (
     encode_mti,
     frame_too_long,
 )
+from iso8583._inside cimport compile_insides
 from iso8583._layout cimport (
     FAULT_BITMAP_HEX,
     FAULT_BITMAP_TRUNCATED,
@@ -48,11 +50,18 @@ from iso8583._layout cimport (
     fault_texts,
     read_content,
 )
+from iso8583._path cimport path_text
+from iso8583._read_inside cimport (
+    dict_inside,
+    field_text,
+    has_at,
+    part_of,
+    read_at,
+    validate_field,
+)
 from iso8583._wire cimport (
     ABSENT,
     BITMAPS_MAX,
-    DATA_BCD,
-    DATA_SIGNED,
     DATA_TEXT,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
@@ -70,6 +79,7 @@ from iso8583._wire cimport (
     text_length,
     write_text,
 )
+from iso8583._write_inside cimport DELETED, changed
 
 from collections.abc import Mapping
 
@@ -87,6 +97,9 @@ cdef enum:
     RESPONSE_CODE_LENGTH = 2
 
 
+cdef object MISSING = object()
+
+
 @cython.final
 cdef class Codec:
     """Reads and writes the messages of one spec."""
@@ -94,6 +107,7 @@ cdef class Codec:
     def __cinit__(self, spec):
         self.spec = checked(spec)
         self.layout = Layout(self.spec)
+        self.layout.insides = compile_insides(self.layout, self.spec)
 
     def __reduce__(self):
         return Codec, (self.spec,)
@@ -167,6 +181,7 @@ cdef class Message:
     """One message. Made by `Codec.decode` or `Codec.message`.
 
     `message[11]` is a field's text: digits for BCD, uppercase hex for binary.
+    `message["55.9F26"]`, or `message[55, "9F26"]`, is an element inside of one.
     """
 
     __hash__ = None
@@ -258,52 +273,45 @@ cdef class Message:
         count = self.content(plan, field, &data)
         return read_number(plan, data, count)
 
-    def __getitem__(self, int field):
-        cdef const uint8_t* data = NULL
-        cdef const FieldPlan* plan
-        cdef Py_ssize_t count
+    def __getitem__(self, key):
+        value = self.at(key, MISSING)
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    cdef object at(self, object key, object absent):
+        cdef int field
+        # Held, in case a codec's own code changes the message meanwhile.
+        cdef bytes frame
+        if not PyLong_Check(key):
+            text = path_text(key)
+            frame = self.frame
+            return read_at(self.codec.layout, frame, &self.table, text, absent)
+        field = key
         if not table_has(&self.table, field):
-            raise KeyError(field)
-        plan = &self.codec.layout.plans[field]
-        count = self.content(plan, field, &data)
-        text = PyUnicode_New(text_length(plan, count), 127)
-        if read_text(plan, data, count, PyUnicode_1BYTE_DATA(text)) == 0:
-            return text
-        return self.decode_content(field, data, count)
+            return absent
+        return field_text(self.codec.layout, self.frame, &self.table, field)
 
-    # What is not ASCII: text in its own codec, BCD with another pad nibble, an amount
-    # with another sign.
-    cdef object decode_content(
-        self, int field, const uint8_t* data, Py_ssize_t count
-    ):
-        cdef Layout layout = self.codec.layout
-        cdef Py_ssize_t offset = (
-            data - <const uint8_t*> PyBytes_AS_STRING(self.frame)
-        )
-        if layout.plans[field].data_form == DATA_BCD:
-            raise DecodeError(
-                field, offset,
-                f"pad nibble {layout.plans[field].pad_nibble:X}", "another",
-            )
-        if layout.plans[field].data_form == DATA_SIGNED:
-            raise DecodeError(field, offset, "C or D and digits", "another character")
-        encoding = layout.encodings[field]
-        try:
-            return (<const char*> data)[:count].decode(encoding)
-        except UnicodeError as error:
-            # Most say where; a few of Python's codecs do not.
-            raise DecodeError(
-                field, offset + getattr(error, "start", 0),
-                f"text in {encoding}", "another byte",
-            ) from None
+    def __setitem__(self, key, value):
+        if PyLong_Check(key):
+            self.splice(key, encode_field(self.codec.layout, key, value))
+        else:
+            self.change(path_text(key), value)
 
-    def __setitem__(self, int field, value):
-        self.splice(field, encode_field(self.codec.layout, field, value))
+    def __delitem__(self, key):
+        if not PyLong_Check(key):
+            self.change(path_text(key), DELETED)
+        elif table_has(&self.table, key):
+            self.splice(key, b"")
+        else:
+            raise KeyError(key)
 
-    def __delitem__(self, int field):
-        if not table_has(&self.table, field):
-            raise KeyError(field)
-        self.splice(field, b"")
+    # A mapping's own code may change the message meanwhile: its state is held.
+    cdef int change(self, object path, object value) except -1:
+        cdef bytes frame = self.frame
+        cdef FieldTable table = self.table
+        field, wire = changed(self.codec.layout, frame, &table, path, value)
+        return self.splice(field, wire)
 
     # Puts these bytes, prefix included, in the field's place; none removes it.
     cdef int splice(self, int field, bytes wire) except -1:
@@ -329,10 +337,13 @@ cdef class Message:
         self.table = new
         return 0
 
-    def __contains__(self, field):
-        if not isinstance(field, int) or not 2 <= field <= FIELD_NUMBER_MAX:
+    def __contains__(self, key):
+        if isinstance(key, (str, tuple)):
+            key = path_text(key)
+            return has_at(self.codec.layout, self.frame, &self.table, key)
+        if not isinstance(key, int) or not 2 <= key <= FIELD_NUMBER_MAX:
             return False
-        return table_has(&self.table, field)
+        return table_has(&self.table, key)
 
     def __iter__(self):
         return iter(self.field_numbers())
@@ -349,21 +360,42 @@ cdef class Message:
                 remaining ^= field_bit(field)
         return numbers
 
-    def get(self, int field, default=None):
-        return self[field] if table_has(&self.table, field) else default
+    def get(self, key, default=None):
+        return self.at(key, default)
 
-    def to_dict(self):
+    def to_dict(self, *, bint inside=False):
         """{"mti": "0100", 2: "...", ...}, which `Codec.encode` takes back.
 
-        With the message header in hex as "header", if the spec has one.
+        With the message header in hex as "header", if the spec has one. With `inside`,
+        a field that the spec can look into is a dict of its elements.
         """
         cdef dict fields = {}
         if self.table.mti_at:
             fields["header"] = self.frame[:self.table.mti_at].hex().upper()
         fields["mti"] = self.mti
         for field in self.field_numbers():
-            fields[field] = self[field]
+            value = None
+            if inside:
+                value = dict_inside(
+                    self.codec.layout, self.frame, &self.table, field
+                )
+            if value is None:
+                value = field_text(self.codec.layout, self.frame, &self.table, field)
+            fields[field] = value
         return fields
+
+    def validate(self):
+        """Reads everything, inside fields too. Raises the first DecodeError."""
+        for field in self.field_numbers():
+            validate_field(self.codec.layout, self.frame, &self.table, field)
+
+    def parts(self):
+        """Every field as an `iso8583.inside.Part`, in clear, and never an error."""
+        fields = self.codec.spec.fields
+        return [
+            part_of(self.codec.layout, self.frame, &self.table, field, fields[field])
+            for field in self.field_numbers()
+        ]
 
     def encode(self):
         return self.frame

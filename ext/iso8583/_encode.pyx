@@ -44,6 +44,8 @@ from iso8583._wire cimport (
     write_text,
 )
 
+from collections.abc import Mapping
+
 from iso8583.errors import EncodeError
 
 cdef extern from "Python.h":
@@ -174,16 +176,33 @@ cdef const FieldPlan* find_plan(Layout layout, int field) except NULL:
     return &layout.plans[field]
 
 
+# One value, prefix included, by a plan that is no field's; errors are of no field.
+cdef bytes encode_value(const FieldPlan* plan, object encoding, object value):
+    value = as_plain(plan, encoding, 0, value)
+    cdef Py_ssize_t size = wire_size(plan, 0, value)
+    cdef bytes wire = PyBytes_FromStringAndSize(NULL, size)
+    write_field(plan, 0, value, <uint8_t*> PyBytes_AS_STRING(wire))
+    return wire
+
+
 # The value as compact ASCII text that has a table, or as the bytes of its data on the
 # wire.
 cdef object plain_value(Layout layout, int field, object value):
-    cdef const FieldPlan* plan = &layout.plans[field]
+    inside = layout.insides[field]
+    if inside is not None and not PyUnicode_Check(value) and isinstance(value, Mapping):
+        value = inside.encode(value, str(field))
+    return as_plain(&layout.plans[field], layout.encodings[field], field, value)
+
+
+cdef object as_plain(
+    const FieldPlan* plan, object encoding, int field, object value
+):
     if PyUnicode_Check(value):
         if PyUnicode_IS_COMPACT_ASCII(value) and (
             plan.data_form != DATA_TEXT or plan.from_ascii != NULL
         ):
             return value
-        encoding = layout.encodings[field] or "ascii"
+        encoding = encoding or "ascii"
         try:
             # Not value.encode: a subclass of str could give anything.
             data = str.encode(value, encoding)

@@ -58,6 +58,8 @@ cdef class Layout:
     cdef uint16_t versions
     # The Python codec of each text field.
     cdef tuple encodings
+    # What is inside each field (iso8583._inside.Container), or None; the codec's.
+    cdef tuple insides
     # Owns the tables that the plans point into.
     cdef list tables
 

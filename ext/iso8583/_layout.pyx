@@ -89,6 +89,7 @@ cdef class Layout:
             if self.plans[<int> number].data_form == DATA_TEXT:
                 encodings[number] = field.encoding
         self.encodings = tuple(encodings)
+        self.insides = (None,) * len(encodings)
 
     cdef int compile_header(self, object header) except -1:
         cdef HeaderPlan* plan = &self.header

@@ -12,14 +12,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 import switch
+from switch.follower.lag import ReleaseTimes
 from switch.follower.process import Settings, Status
 from switch.observe.log import event
+from switch.observe.metrics import Sample
 
 RESTART_SECONDS_MIN = 0.2
 RESTART_SECONDS_MAX = 10.0
@@ -28,6 +31,8 @@ STEADY_SECONDS = 30.0
 # What a process may take to end by itself once it was told, beyond the drain.
 EXIT_SECONDS_MAX = 5.0
 LINE_BYTES_MAX = 64 * 1024
+# It looks by itself every 50 ms; it is woken at most this often.
+WAKE_SECONDS_MIN = 0.02
 
 _logger = logging.getLogger("switch.follower")
 
@@ -39,6 +44,11 @@ class FollowerProcess:
         self.settings = settings
         self.status = Status()
         self.restarts = 0
+        # Commits; -1: not known yet. A sink that has failed is where it was.
+        self.published = -1
+        self.projected = -1
+        self._times = ReleaseTimes(time.monotonic())
+        self._woken_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -56,12 +66,39 @@ class FollowerProcess:
     def fault(self) -> str | None:
         """Why events or rows do not get on; None when they do."""
         if not self.is_running:
-            return "the follower is not running"
+            is_first_start = self._task is not None and self.restarts == 0
+            return None if is_first_start else "the follower is not running"
         return self.status.publish_fault or self.status.project_fault
 
     def start(self) -> None:
         assert self._task is None
         self._task = asyncio.get_running_loop().create_task(self._supervise())
+
+    def released(self, number: int) -> None:
+        """A commit was answered: the follower may have it."""
+        now = time.monotonic()
+        if now - self._woken_at >= WAKE_SECONDS_MIN:
+            self._woken_at = now
+            self._times.mark(number, now)
+            self.wake()
+
+    def samples(self, head: int) -> Iterator[Sample]:
+        """What there is to tell, with all up to `head` answered."""
+        status, now = self.status, time.monotonic()
+        yield Sample("follower_up", int(self.is_running))
+        yield Sample("follower_restarts", self.restarts)
+        yield Sample("published_head", max(self.published, 0))
+        yield Sample("projected_head", max(self.projected, 0))
+        for sink, position, fault in (
+            ("events", self.published, status.publish_fault),
+            ("read_model", self.projected, status.project_fault),
+        ):
+            age = self._times.age(max(position, 0), head, now)
+            yield Sample("follower_lag_seconds", age, (sink,))
+            yield Sample("follower_faulty", int(fault is not None), (sink,))
+            if position >= 0:
+                lag = max(head - position, 0)
+                yield Sample("follower_lag_commits", lag, (sink,))
 
     def wake(self) -> None:
         """Cheap, but a system call: for when something was released after a pause."""
@@ -92,6 +129,14 @@ class FollowerProcess:
             return
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(process.stdin.fileno(), data)
+
+    def _heard(self, status: Status) -> None:
+        self.status = status
+        if status.published >= 0:
+            self.published = status.published
+        if status.projected >= 0:
+            self.projected = status.projected
+        self._times.forget(max(min(self.published, self.projected), 0))
 
     async def _supervise(self) -> None:
         wait_seconds = RESTART_SECONDS_MIN
@@ -134,7 +179,7 @@ class FollowerProcess:
             self._tell(b"s0\n")
         try:
             while line := await reader.readline():
-                self.status = msgspec.json.decode(line, type=Status)
+                self._heard(msgspec.json.decode(line, type=Status))
         except BaseException:
             process.kill()
             raise

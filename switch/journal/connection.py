@@ -180,8 +180,11 @@ def translate(error: apsw.Error, path: str, commit: int | None) -> JournalError:
     """What `error` says about the append of `commit`, or about reading."""
     code = getattr(error, "extendedresult", 0)
     got = f"{type(error).__name__} {code}: {error}"
-    if isinstance(error, apsw.FullError):
-        return JournalFull("disk full", path=path, commit=commit, got=got)
+    # Opening, the map that readers share is the first thing to be made; after an
+    # append it is the last, and whether that is durable is another question.
+    no_room_for_map = commit is None and code == apsw.SQLITE_IOERR_SHMSIZE
+    if isinstance(error, apsw.FullError) or no_room_for_map:
+        return JournalFull("disk full, make room", path=path, commit=commit, got=got)
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return JournalBusy("held by another writer", path=path, commit=commit, got=got)
     if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.ConstraintError):

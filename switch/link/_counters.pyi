@@ -10,6 +10,7 @@ class LinkCounters:
     malformed_dropped: int
     malformed_framing: int
     faults: int
+    network_unanswered: int
     responses_unexpected: int
     replies_sent: int
     replies_dropped: int

@@ -124,9 +124,13 @@ class LinkDialler(Link):
                 address.port,
             )
         except asyncio.CancelledError:
-            # uvloop has closed what it had made, and tells it nothing of that.
-            connection.connection_lost(None)
+            # uvloop closes one that was made in this moment, and does not tell it.
+            loop.call_soon(self._give_up, connection)
             raise
+
+    def _give_up(self, connection: Connection) -> None:
+        if connection in self.connections:
+            connection.connection_lost(None)
 
     def _opened(self, connection: Connection) -> bool:
         if not super()._opened(connection):

@@ -131,6 +131,7 @@ class Link(ABC):
         yield "frames_malformed", counters.malformed_answered, "answered"
         yield "frames_malformed", counters.malformed_dropped, "dropped"
         yield "frames_malformed", counters.malformed_framing, "framing"
+        yield "network_requests_unanswered", counters.network_unanswered
         yield "faults", counters.faults
         yield "responses_dropped", counters.responses_unexpected, "nobody"
         yield "responses_dropped", counters.replies_dropped, "peer_gone"

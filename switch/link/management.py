@@ -133,7 +133,18 @@ class Management:
 
     def tick(self) -> float:
         """Does what is due; returns when the next thing will be."""
-        self._carry_out(self.session.tick())
+        before = self.session.unanswered_total
+        actions = self.session.tick()
+        if self.session.unanswered_total > before:
+            self._counters.network_unanswered += 1
+            event(
+                _log,
+                logging.WARNING,
+                "no answer in time to a request of ours",
+                link=self._line.link,
+                peer=self._line.peer,
+            )
+        self._carry_out(actions)
         return self.session.due_at()
 
     def sign_off(self) -> None:
@@ -152,6 +163,7 @@ class Management:
             _log,
             logging.WARNING,
             "rejected by the peer",
+            link=self._line.link,
             peer=self._line.peer,
             mti=message.mti,
             reject=" ".join(f"{part.name}={header[part.name]}" for part in spec.reject),

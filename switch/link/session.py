@@ -230,6 +230,8 @@ class Session:
         self._asked_at: float | None = None
         self._trace_numbers: tuple[int, ...] = ()
         self._unanswered = 0
+        # Requests of ours that got no answer in time, since the start.
+        self.unanswered_total = 0
 
     @property
     def signed_on(self) -> bool:
@@ -286,6 +288,7 @@ class Session:
             self._unanswered = 0
             return self._take_alive()
         self._unanswered += 1
+        self.unanswered_total += 1
         if self._unanswered >= self._settings.unanswered_max:
             self._settle(self._unanswered)
             return self._take(Event.GAVE_UP)

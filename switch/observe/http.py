@@ -24,8 +24,8 @@ _log = logging.getLogger("switch.http")
 
 # Why not ready (or not healthy), in words; empty when all is well.
 Reasons = Callable[[], Sequence[str]]
-# Links by name that no message can come by, and why; the others go on.
-LinksDown = Callable[[], Mapping[str, str]]
+# What else `/readyz` tells: it does not make us unready, but somebody should look.
+Details = Callable[[], Mapping[str, object]]
 
 # An answer under way when we stop; the operator's tools are on this machine.
 SHUTDOWN_TIMEOUT_S = 2.0
@@ -48,13 +48,13 @@ class HttpServer:
         registry: CollectorRegistry,
         not_ready: Reasons,
         not_healthy: Reasons = _no_reasons,
-        links_down: LinksDown = dict,
+        details: Details = dict,
         routes: Iterable[web.RouteDef] = (),
     ) -> None:
         self._host, self._port = host, port
         self._registry = registry
         self._not_ready, self._not_healthy = not_ready, not_healthy
-        self._links_down = links_down
+        self._details = details
         self._routes = tuple(routes)
         self._runner: web.AppRunner | None = None
 
@@ -104,9 +104,7 @@ class HttpServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = list(self._not_ready())
-        content: dict[str, Any] = {"ready": not reasons, "reasons": reasons}
-        if down := self._links_down():
-            content["links_down"] = dict(down)
+        content = {"ready": not reasons, "reasons": reasons, **self._details()}
         return json_response(content, 503 if reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:

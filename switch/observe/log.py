@@ -74,7 +74,7 @@ def _has_check_digit(digits: str) -> bool:
 
 
 class Sampler(logging.Filter):
-    """At most so many lines a second of each event, and of each text of a library;
+    """At most so many lines a second of each event, and of each logger of a library;
     counts what it leaves out."""
 
     def __init__(
@@ -85,14 +85,17 @@ class Sampler(logging.Filter):
         super().__init__()
         self._lines_max = lines_per_second_max
         self._clock = clock
-        # Event texts and formats are constants of a program: there are not many.
+        # Our texts are constants: there are not many. A library's may be made of what
+        # a peer sent, and then each would be another.
         self._windows: dict[tuple[str, str], list[int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno >= logging.CRITICAL:
             return True
         second = int(self._clock())
-        window = self._windows.setdefault((record.name, str(record.msg)), [second, 0])
+        is_ours = record.name.partition(".")[0] == ROOT
+        text = str(record.msg) if is_ours else ""
+        window = self._windows.setdefault((record.name, text), [second, 0])
         if window[0] != second:
             left_out = window[1] - self._lines_max
             window[:] = [second, 0]

@@ -53,6 +53,10 @@ SECONDS_BOUNDS = tuple((1 << power) / 1e6 for power in range(4, 25))
 SIZE_BOUNDS = tuple(float(1 << power) for power in range(17))
 
 LINK = ("link",)
+# `events` or `read_model`.
+SINK = ("sink",)
+# `data` or `events`.
+DIRECTORY = ("directory",)
 METRICS: dict[str, Definition] = {
     "build_info": Definition("gauge", "always 1; the version runs", ("version",)),
     # -- requests
@@ -73,10 +77,33 @@ METRICS: dict[str, Definition] = {
     "commits": Definition("counter", "commits that became durable"),
     "commit_seconds": Definition("histogram", "how long a commit took"),
     "commit_entries": Definition("histogram", "entries in a commit"),
+    "commit_in_flight_seconds": Definition(
+        "gauge", "how long the commit in flight has been written; 0: there is none"
+    ),
     "entries": Definition("counter", "entries written to the journal"),
     "journal_head": Definition("gauge", "number of the last durable commit"),
     "released_head": Definition("gauge", "number of the last commit answered"),
+    # -- follower
     "published_head": Definition("gauge", "number of the last commit published"),
+    "projected_head": Definition(
+        "gauge", "number of the last commit in the read model"
+    ),
+    "follower_lag_commits": Definition(
+        "gauge", "commits answered that a sink does not have", SINK
+    ),
+    "follower_lag_seconds": Definition(
+        "gauge", "how long ago the oldest of these was answered", SINK
+    ),
+    "follower_faulty": Definition(
+        "gauge", "1 while a sink cannot go on and is tried again, else 0", SINK
+    ),
+    "follower_up": Definition("gauge", "1 while the follower runs, else 0"),
+    "follower_restarts": Definition("counter", "times it ended and was started again"),
+    # -- disks
+    "disk_free_bytes": Definition(
+        "gauge", "free on the disk of a directory, for us", DIRECTORY
+    ),
+    "disk_size_bytes": Definition("gauge", "size of that disk", DIRECTORY),
     # -- ledger
     "accounts": Definition("gauge", "accounts in memory"),
     "cards": Definition("gauge", "cards in memory"),
@@ -109,6 +136,9 @@ METRICS: dict[str, Definition] = {
         "counter", "approvals that were not durable by their deadline: declined", LINK
     ),
     "faults": Definition("counter", "requests that met an unexpected error", LINK),
+    "network_requests_unanswered": Definition(
+        "counter", "requests of our own that got no answer in time", LINK
+    ),
     "responses_dropped": Definition(
         "counter", "responses thrown away: nobody asked, or the peer is gone",
         ("link", "reason"),

@@ -48,9 +48,11 @@ def environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("SWITCH_")}
 
 
-def run_switch(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+def run_switch(
+    *arguments: str | Path, program: Sequence[str] = SWITCH
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*SWITCH, *map(str, arguments)],
+        [*program, *map(str, arguments)],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

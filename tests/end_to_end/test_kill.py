@@ -99,6 +99,10 @@ def dump(data: Path) -> set[str]:
     return ids
 
 
+def wait_until_gone(daemon: Daemon, pids: set[int]) -> None:
+    wait_until(lambda: not pids & set(daemon.followers()), "followers of before to end")
+
+
 @pytest.mark.timeout(120 + SECONDS_PER_KILL_MAX * KILLS)
 def test_what_was_answered_survives_every_kill(tmp_path):
     draw = random.Random(SEED)
@@ -134,7 +138,7 @@ def test_what_was_answered_survives_every_kill(tmp_path):
             if recorder.unknown and len(recorder.answers) > answered_count:
                 met_load += 1
             # A follower ends with its parent; the one of the round before has.
-            assert not set(gone) & set(daemon.followers())
+            wait_until_gone(daemon, set(gone))
         daemon.start()
         recorder.check_bounds(daemon)
         recorder.ask_again(daemon, len(recorder.answers))
@@ -165,6 +169,7 @@ def test_a_killed_follower_is_started_again_and_misses_nothing(tmp_path):
             recorder.end_load()
             # Trading did not notice.
             assert not recorder.unknown
+        assert daemon.metrics()["switch_follower_restarts_total"] == 3
         recorder.check_exactly(daemon)
         assert daemon.stop() == 0
         check_journal_and_events(daemon, recorder)

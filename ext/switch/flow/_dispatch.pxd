@@ -11,6 +11,10 @@ cdef enum Outcome:
     NETWORK = 1         # an 0800: the session answers it
     RESPONSE = 2        # an answer to something we asked, or to nothing
     UNANSWERABLE = 3    # not a request or an advice: nothing can be answered
+    # As ANSWERED, and nothing is remembered of the message:
+    NOT_SERVED = 4      # 12: of a type that is not served
+    MALFORMED = 5       # 30: something is missing, or not of its kind
+    UNDECIDED = 6       # 91, 94: there was no room for a decision
 
 
 cdef class Dispatcher:

@@ -117,11 +117,13 @@ cdef class Dispatcher:
             return nature
         flow = message_type_number(mti)
         if flow == OTHER_TYPE:
-            return self.refuse(message, replies, b"12")
+            self.refuse(message, replies, b"12")
+            return NOT_SERVED
         request.clear()
         request.kind = KINDS[flow]
         if not self._fill(request, message, mti):
-            return self.refuse(message, replies, b"30")
+            self.refuse(message, replies, b"30")
+            return MALFORMED
         shard = self.group.shards[self.directory.shard_of(request.body.pan_hash)]
         decision = shard.admit(request, now)
         self.repeated += decision.repeated
@@ -133,6 +135,8 @@ cdef class Dispatcher:
             replies.mark_approval(
                 shard.state.shard, decision.sequence, decision.repeated
             )
+        elif decision.entry is None and not decision.repeated:
+            return UNDECIDED
         return ANSWERED
 
     cdef int refuse(

@@ -149,9 +149,11 @@ cdef class State:
     cdef str _account_name(self, uint32_t index)
     cdef object _account_view(self, uint32_t index)
     cdef int _grow_accounts(self, uint32_t capacity) except -1
-    cdef int _slot_account(self, uint32_t index) except -1
+    cdef int _grow_account_slots(self) except -1
+    cdef void _slot_account(self, uint32_t index) noexcept
     cdef int _grow_cards(self, uint32_t capacity) except -1
-    cdef int _slot_card(self, uint32_t index) except -1
+    cdef int _grow_card_slots(self) except -1
+    cdef void _slot_card(self, uint32_t index) noexcept
     cdef uint32_t _free_index(self) except NONE
     cdef int _grow_records(self, uint32_t capacity) except -1
     cdef int _link_bucket(self, uint32_t index) except -1

@@ -358,6 +358,8 @@ cdef class State:
             capacity = _capacity_after(self.names_size + size)
             self.names = <uint8_t*> grown_table(self.names, capacity, 1)
             self.names_capacity = capacity
+        if (index + 1) * 4 > (self.account_slot_mask + 1) * 3:
+            self._grow_account_slots()
         memcpy(self.names + self.names_size, name, size)
         self.accounts_table[index] = account[0]
         self.accounts_table[index].name_offset = self.names_size
@@ -373,32 +375,32 @@ cdef class State:
         self.account_capacity = capacity
         return 0
 
-    cdef int _slot_account(self, uint32_t index) except -1:
-        cdef uint32_t count, each, slot
-        cdef Account* account
-        cdef uint32_t* slots
-        cdef uint32_t first = index
-        if self.account_count * 4 > (self.account_slot_mask + 1) * 3:
-            count = (self.account_slot_mask + 1) * 2
-            slots = empty_slots(count)
-            free(self.account_slots)
-            self.account_slots = slots
-            self.account_slot_mask = count - 1
-            first = 0
-        for each in range(first, index + 1):
-            account = &self.accounts_table[each]
-            slot = <uint32_t> _name_hash(
-                self.names + account.name_offset, account.name_size
-            ) & self.account_slot_mask
-            while self.account_slots[slot] != NONE:
-                slot = (slot + 1) & self.account_slot_mask
-            self.account_slots[slot] = each
+    cdef int _grow_account_slots(self) except -1:
+        cdef uint32_t count = (self.account_slot_mask + 1) * 2
+        cdef uint32_t* slots = empty_slots(count)
+        cdef uint32_t index
+        free(self.account_slots)
+        self.account_slots = slots
+        self.account_slot_mask = count - 1
+        for index in range(self.account_count):
+            self._slot_account(index)
         return 0
+
+    cdef void _slot_account(self, uint32_t index) noexcept:
+        cdef Account* account = &self.accounts_table[index]
+        cdef uint32_t slot = <uint32_t> _name_hash(
+            self.names + account.name_offset, account.name_size
+        ) & self.account_slot_mask
+        while self.account_slots[slot] != NONE:
+            slot = (slot + 1) & self.account_slot_mask
+        self.account_slots[slot] = index
 
     cdef uint32_t add_card(self, Card* card) except NONE:
         cdef uint32_t index = self.card_count
         if index == self.card_capacity:
             self._grow_cards(_capacity_after(self.card_capacity))
+        if (index + 1) * 4 > (self.card_slot_mask + 1) * 3:
+            self._grow_card_slots()
         self.cards_table[index] = card[0]
         self.card_count += 1
         self._slot_card(index)
@@ -409,26 +411,25 @@ cdef class State:
         self.card_capacity = capacity
         return 0
 
-    cdef int _slot_card(self, uint32_t index) except -1:
-        cdef uint32_t count, each, slot
-        cdef uint32_t* slots
-        cdef uint32_t first = index
-        if self.card_count * 4 > (self.card_slot_mask + 1) * 3:
-            count = (self.card_slot_mask + 1) * 2
-            slots = empty_slots(count)
-            free(self.card_slots)
-            self.card_slots = slots
-            self.card_slot_mask = count - 1
-            first = 0
-        for each in range(first, index + 1):
-            slot = (
-                <uint32_t> pan_prefix(self.cards_table[each].pan_hash)
-                & self.card_slot_mask
-            )
-            while self.card_slots[slot] != NONE:
-                slot = (slot + 1) & self.card_slot_mask
-            self.card_slots[slot] = each
+    cdef int _grow_card_slots(self) except -1:
+        cdef uint32_t count = (self.card_slot_mask + 1) * 2
+        cdef uint32_t* slots = empty_slots(count)
+        cdef uint32_t index
+        free(self.card_slots)
+        self.card_slots = slots
+        self.card_slot_mask = count - 1
+        for index in range(self.card_count):
+            self._slot_card(index)
         return 0
+
+    cdef void _slot_card(self, uint32_t index) noexcept:
+        cdef uint32_t slot = (
+            <uint32_t> pan_prefix(self.cards_table[index].pan_hash)
+            & self.card_slot_mask
+        )
+        while self.card_slots[slot] != NONE:
+            slot = (slot + 1) & self.card_slot_mask
+        self.card_slots[slot] = index
 
     cdef uint32_t add_record(self, Record* record) except NONE:
         """Remembers a transaction; forgets what has grown too old."""

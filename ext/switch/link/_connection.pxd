@@ -64,6 +64,7 @@ cdef class Connection(Waiter):
         self, const uint8_t* body, Py_ssize_t size, int64_t now) except -1
     cdef int _swap_addresses(self, const uint8_t* request) noexcept
     cdef int _dispatch(self, Message message, int64_t now) except -1
+    cdef int _refused(self, Message message, str reason) except -1
     cdef int _fault(self, Message message, object error) except -1
     cdef int _undecodable(self, object error) except -1
     cdef int _drop(self, str why, str detail) except -1

@@ -32,7 +32,9 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
 from iso8583._codec cimport Message
-from switch.flow._dispatch cimport ANSWERED, NETWORK, RESPONSE
+from switch.flow._dispatch cimport (
+    ANSWERED, MALFORMED, NETWORK, NOT_SERVED, RESPONSE, UNDECIDED,
+)
 from switch.link._counters cimport LinkCounters, WaitingMarks
 from switch.link._endpoint cimport TPDU_SIZE, Endpoint, Waiter, monotonic_ns
 from switch.link._framing cimport Cut, Framing
@@ -413,6 +415,8 @@ cdef class Connection(Waiter):
             and (message.mti_number >> 8) & 0xF != NETWORK_CLASS
         ):
             outcome = endpoint.dispatcher.refuse(message, self, b"91")
+            if outcome == ANSWERED:
+                self._refused(message, "the peer has not signed on")
         else:
             outcome = endpoint.dispatcher.handle(message, self, now)
             self.handled = True
@@ -422,8 +426,18 @@ cdef class Connection(Waiter):
             self.management.receive_request(message)
         elif outcome == RESPONSE:
             self.management.receive_answer(message)
+        elif outcome == NOT_SERVED:
+            self._refused(message, "message type is not served")
+        elif outcome == MALFORMED:
+            self._refused(message, "a field is missing or not of its kind")
+        elif outcome == UNDECIDED:
+            self._refused(message, "no room for a decision")
         elif outcome != ANSWERED:
             self._drop("frame dropped: no message that can be answered", message.mti)
+        return 0
+
+    cdef int _refused(self, Message message, str reason) except -1:
+        self._event(logging.WARNING, "request refused", mti=message.mti, reason=reason)
         return 0
 
     cdef int _fault(self, Message message, object error) except -1:

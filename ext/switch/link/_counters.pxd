@@ -18,6 +18,7 @@ cdef class LinkCounters:
     cdef public int64_t malformed_dropped       # no request that could be answered
     cdef public int64_t malformed_framing       # the connection was closed for it
     cdef public int64_t faults
+    cdef public int64_t network_unanswered      # requests of ours, by their time-out
     cdef public int64_t responses_unexpected
     cdef public int64_t replies_sent
     cdef public int64_t replies_dropped         # decided and durable, the peer is gone

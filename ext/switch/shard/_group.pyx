@@ -154,18 +154,24 @@ cdef class Shard:
         return decision
 
     cdef int write(self, Entry entry) except -1:
-        # packed before it is applied: an entry that cannot be packed changes nothing
+        # Whatever can fail, for want of memory above all, comes before the state is
+        # changed: an entry that is not pending must not have been applied.
         cdef Py_ssize_t size
         self.pending = _with_room(
             self.pending, &self.pending_capacity, self.pending_size + ENTRY_SIZE_MAX
         )
         size = entry.pack(self.pending + self.pending_size)
-        apply(self.state, entry)
         if self.group.pending == 0:
             self.group._pending_since = self.group._now_ms()
         if self.pending_count == 0:
             self.first_sequence = entry.sequence
             self.group._changed.append(self)
+        try:
+            apply(self.state, entry)
+        except BaseException:
+            if self.pending_count == 0:
+                self.group._changed.pop()
+            raise
         self.pending_size += size
         self.pending_count += 1
         self.group.pending += 1

@@ -3,6 +3,9 @@ no fault of its own, and no approval takes available funds below zero."""
 
 from __future__ import annotations
 
+import logging
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +47,13 @@ def messages(draw):
         changes=changes,
     )
 
+
+# Nine digits or more, as text, as hexadecimal of text in either encoding, or escaped.
+# Of a header that is none, four bytes are told.
+NINE_DIGITS = re.compile(
+    r"[0-9]{9}|(?:3[0-9]){9}|(?:f[0-9]){9}|(?:\\x[0-9a-f]{2}){5}", re.IGNORECASE
+)
+PIN_BLOCK, CHIP_DATA = "0F1E2D3C4B5A6978", "9F26089CBA0123456789AB"
 
 edits = st.lists(
     st.tuples(
@@ -186,3 +196,66 @@ def test_no_bytes_at_all_are_a_fault(data):
     line.read(switch.framing.encode(data))
     switch.settle()
     assert switch.counters.faults == 0
+
+
+class Lines(logging.Handler):
+    """What is logged, as it comes: before anything is masked or left out."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.texts = []
+
+    def emit(self, record):
+        trace = logging.Formatter().formatException(record.exc_info or (None,) * 3)
+        values = getattr(record, "switch_fields", {}).values()
+        self.texts.append(" ".join([record.getMessage(), *map(str, values), trace]))
+
+
+@pytest.fixture
+def lines():
+    log, handler = logging.getLogger("switch"), Lines()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    yield handler
+    log.removeHandler(handler)
+    log.setLevel(level)
+
+
+@pytest.mark.parametrize("spec", specs_of_1987())
+@pytest.mark.parametrize("in_frames", [True, False])
+def test_no_bytes_bring_card_data_into_a_log_line_and_each_frame_brings_one_at_most(
+    spec, in_frames, lines
+):
+    secrets = {35: TRACK, 52: PIN_BLOCK, 55: CHIP_DATA}
+
+    others = st.sampled_from(
+        [{}, {}, {"mti": "0110"}, {"mti": "0300"}, {"mti": "0140"}]
+    )
+
+    @settings(max_examples=60)
+    @given(st.lists(st.tuples(messages(), others, edits), min_size=1, max_size=6))
+    def check(asked):
+        lines.texts.clear()
+        switch = Switch(spec, undecodable_max=1_000_000)
+        line = switch.connect()
+        bodies = [
+            edited(switch.codec.encode(message | secrets | other), changes)
+            for message, other, changes in asked
+        ]
+        # Without frames, the bytes of a message are taken for headers.
+        encode = switch.framing.encode if in_frames else bytes
+        for body in bodies:
+            line.read(encode(body))
+            switch.settle()
+        for text in lines.texts:
+            assert not NINE_DIGITS.search(text), text
+            assert PIN_BLOCK not in text.upper()
+        ends = [text for text in lines.texts if text.startswith("connection closed")]
+        assert len(ends) == int(line.connection.ending)
+        # That of a reject says what was rejected, beside that it is dropped.
+        beside = ("connection closed", "signed o", "rejected by the peer")
+        refused = [text for text in lines.texts if not text.startswith(beside)]
+        assert len(refused) <= line.connection.frames_received
+
+    check()

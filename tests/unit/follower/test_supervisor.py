@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from switch.follower import supervisor
-from switch.follower.process import Status
+from switch.follower.process import Settings, Status
 from switch.follower.supervisor import FollowerProcess
+from switch.observe.metrics import Histogram
 from tests.unit.follower.running import Bank, until_it_is_so
 
 # Never reads, never ends by itself.
@@ -50,6 +51,15 @@ def spawning(monkeypatch, *programs: str) -> list[subprocess.Popen[bytes]]:
     return spawned
 
 
+def told(follower: FollowerProcess, head: int) -> dict[str, float]:
+    """What a scrape shows while all up to `head` is answered."""
+    figures = {}
+    for sample in follower.samples(head):
+        assert not isinstance(sample.value, Histogram)
+        figures[" ".join((sample.name, *sample.labels))] = sample.value
+    return figures
+
+
 def test_it_runs_and_says_how_far_it_is(bank):
     async def main() -> None:
         follower = FollowerProcess(bank.settings())
@@ -61,6 +71,18 @@ def test_it_runs_and_says_how_far_it_is(bank):
         await until_it_is_so(lambda: follower.status == Status(3, 3, 3))
         assert follower.is_running
         assert follower.fault is None
+        assert told(follower, 3) == {
+            "follower_up": 1,
+            "follower_restarts": 0,
+            "published_head": 3,
+            "projected_head": 3,
+            "follower_lag_commits events": 0,
+            "follower_lag_commits read_model": 0,
+            "follower_lag_seconds events": 0,
+            "follower_lag_seconds read_model": 0,
+            "follower_faulty events": 0,
+            "follower_faulty read_model": 0,
+        }
         pid = follower.pid
         assert pid is not None
         bank.release()
@@ -232,7 +254,81 @@ def test_a_fault_of_a_sink_is_told(bank):
         await until_it_is_so(lambda: follower.status.projected == 4)
         assert follower.fault is not None
         assert "FileExistsError" in follower.fault
+        figures = told(follower, 4)
+        assert figures["follower_faulty events"] == 1
+        assert figures["follower_faulty read_model"] == 0
+        assert figures["follower_lag_seconds events"] > 0
+        assert figures["follower_lag_seconds read_model"] == 0
+        # It was never open: how far it is nobody knows.
+        assert "follower_lag_commits events" not in figures
+        assert figures["follower_lag_commits read_model"] == 0
         await follower.stop(drain_seconds=0)
+
+    asyncio.run(main())
+
+
+def test_a_follower_that_does_not_get_on_falls_behind(bank):
+    """Stopped, it is as a disk would hold it: it runs, and says nothing more."""
+
+    async def main() -> None:
+        follower = FollowerProcess(bank.settings())
+        follower.start()
+        bank.release()
+        follower.released(4)
+        await until_it_is_so(lambda: follower.status == Status(4, 4, 4))
+        assert follower.pid is not None
+        os.kill(follower.pid, signal.SIGSTOP)
+        try:
+            follower.released(9)
+            await until_it_is_so(
+                lambda: told(follower, 9)["follower_lag_seconds events"] > 0.05
+            )
+            figures = told(follower, 9)
+            assert figures["follower_up"] == 1
+            assert figures["follower_lag_commits events"] == 5
+            assert figures["follower_lag_commits read_model"] == 5
+            assert figures["published_head"] == 4
+            ages = [
+                figures[f"follower_lag_seconds {sink}"]
+                for sink in ("events", "read_model")
+            ]
+            later = told(follower, 9)["follower_lag_seconds events"]
+            assert 0.05 < min(ages) <= max(ages) <= later
+        finally:
+            os.kill(follower.pid, signal.SIGCONT)
+        await follower.stop(drain_seconds=0)
+
+    asyncio.run(main())
+
+
+def test_a_sink_that_fails_is_where_it_was():
+    follower = FollowerProcess(Settings(data_directory="/none", file_bytes_max=1))
+    follower._heard(Status(9, 7, 8))
+    follower._heard(Status(9, -1, -1, "OSError: no space", "OSError: no space"))
+    figures = told(follower, 9)
+    assert figures["published_head"] == 7
+    assert figures["projected_head"] == 8
+    assert figures["follower_lag_commits events"] == 2
+    assert figures["follower_lag_commits read_model"] == 1
+    assert figures["follower_faulty read_model"] == 1
+
+
+def test_one_that_does_not_run_is_a_fault_but_for_its_first_start(bank, monkeypatch):
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS_MIN", 600.0)
+    spawning(monkeypatch, "raise SystemExit(3)")
+
+    async def main() -> None:
+        follower = FollowerProcess(bank.settings())
+        assert follower.fault == "the follower is not running"
+        follower.start()
+        assert not follower.is_running
+        assert follower.fault is None
+        await until_it_is_so(lambda: follower.restarts == 1)
+        assert follower.fault == "the follower is not running"
+        figures = told(follower, 4)
+        assert figures["follower_up"] == 0
+        assert figures["follower_restarts"] == 1
+        await follower.stop()
 
     asyncio.run(main())
 

@@ -43,3 +43,14 @@ def test_one_base_for_all():
     for kind in (iso8583.SpecError, iso8583.EncodeError, iso8583.DecodeError):
         assert issubclass(kind, iso8583.Error)
     assert issubclass(iso8583.Error, ValueError)
+
+
+def test_errors_of_both_interfaces_are_caught_by_one_name():
+    codec = iso8583.Codec(iso8583.load_spec("iso87-mixed"))
+    with pytest.raises(iso8583.DecodeError) as native:
+        codec.decode(b"")
+    with pytest.raises(iso8583.DecodeError) as document:
+        iso8583.decode(b"", iso8583.specs.default)
+    assert type(native.value) is type(document.value)
+    assert not hasattr(native.value, "doc_dec")
+    assert not hasattr(document.value, "expected")

@@ -458,3 +458,12 @@ def test_a_spec_of_1993_refuses_other_versions(name):
     codec = iso8583.Codec(iso8583.load_spec(name))
     with pytest.raises(iso8583.EncodeError, match="expected version 1, got 0"):
         codec.encode({"mti": "0100"})
+
+
+def test_an_element_has_no_length_prefix_of_ber_tlv():
+    element = iso8583.FieldSpec(
+        name="x", content="b", prefix_digits=1, length=5, encoding="binary"
+    )
+    inside = iso8583.Positional(fields=(element,))
+    with pytest.raises(iso8583.SpecError, match="prefix encoding inside a field, got"):
+        codec_of({"prefix_encoding": "ber"}, length=9, encoding="ascii", inside=inside)

@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from switch.journal.connection import translate
 from switch.journal.errors import (
     JournalBusy,
     JournalDamaged,
@@ -76,6 +77,13 @@ def a_users_directory():
                 os.setegid(0)
 
 
+def _error(code: int) -> apsw.Error:
+    """What SQLite would raise."""
+    error = apsw.exception_for(code)
+    assert isinstance(error, apsw.Error)
+    return error
+
+
 class TestFullDisk:
     @pytest.mark.parametrize("skip", range(6))
     def test_nothing_is_kept_and_it_goes_on(self, disk, skip):
@@ -119,6 +127,16 @@ class TestFullDisk:
         journal = make(disk, 80)
         assert len(list(journal.read(0))) == 80
         journal.close()
+
+    def test_one_on_which_it_cannot_even_be_opened(self):
+        """As a kernel says it, and SQLite."""
+        error = _error(apsw.SQLITE_IOERR_SHMSIZE)
+        with pytest.raises(JournalFull, match=r"disk full, make room: .*\(x\.db\)"):
+            raise translate(error, "x.db", None)
+        # An append may be durable by then.
+        assert isinstance(translate(error, "x.db", 4), JournalUnknown)
+        other = _error(apsw.SQLITE_IOERR_READ)
+        assert not isinstance(translate(other, "x.db", None), JournalFull)
 
     def test_a_real_one(self, tmp_path):
         """On a file system of 3 MiB, where a mount is allowed."""

@@ -4,6 +4,10 @@ and peers."""
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from contextlib import closing
+from pathlib import Path
 
 from iso8583 import Codec, Message, load_spec
 from switch.flow._dispatch import Dispatcher
@@ -62,6 +66,38 @@ class Node:
             address.host, address.port, local_addr=(ours, 0)
         )
         return Peer(self, reader, writer)
+
+
+KEEP_ALIVE_OPTIONS = {
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 60,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): 10,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): 6,
+}
+
+
+def keep_alive_options(writer):
+    """Of our socket whose other end is a peer's. A loop hides it from a connection's
+    owner, so that it is looked for among all that this process has open."""
+    wanted = writer.get_extra_info("sockname")
+    for path in Path("/proc/self/fd").iterdir():
+        try:
+            descriptor = os.dup(int(path.name))
+        except OSError:
+            continue  # it was of this listing itself
+        try:
+            found = socket.socket(fileno=descriptor)
+        except OSError:
+            os.close(descriptor)
+            continue  # no socket
+        with closing(found):
+            try:
+                if found.getpeername() != wanted:
+                    continue
+            except OSError:
+                continue  # it has no peer
+            return {each: found.getsockopt(*each) for each in KEEP_ALIVE_OPTIONS}
+    raise AssertionError(f"no socket with the peer {wanted}")
 
 
 async def until(condition):

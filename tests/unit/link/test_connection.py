@@ -356,6 +356,73 @@ def test_sign_on_may_be_required():
     assert [reply[39] for reply in switch.ask(line, fields("0100", 5))] == ["91"]
 
 
+# --- what is refused
+
+
+REFUSALS = {
+    # what is sent, the answer, what the log says of it
+    "type": (
+        fields("0300", 2),
+        "12",
+        {"mti": "0300", "reason": "message type is not served"},
+    ),
+    "missing": (
+        fields("0100", 2, changes={4: None}),
+        "30",
+        {"mti": "0100", "reason": "a field is missing or not of its kind"},
+    ),
+    "letters": (
+        fields("0420", 2, changes={90: "X" * 42}),
+        "30",
+        {"mti": "0420", "reason": "a field is missing or not of its kind"},
+    ),
+    "room": (
+        fields("0100", 2),
+        "91",
+        {"mti": "0100", "reason": "no room for a decision"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_message_that_is_refused_has_a_line_that_says_why(name, caplog):
+    message, code, told = REFUSALS[name]
+    switch = Switch(pending_max=1)
+    line = switch.connect()
+    # The first takes all the room there is until its commit.
+    replies = switch.ask(line, fields("0100", 1), message)
+    assert {reply[11]: reply[39] for reply in replies} == {
+        "000001": "00",
+        "000002": code,
+    }
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("WARNING", "request refused")
+    assert record.switch_fields == {
+        "link": "main",
+        "peer": "192.0.2.1:40000",
+        **told,
+    }
+
+
+def test_one_that_is_refused_for_want_of_a_sign_on_has_a_line_too(caplog):
+    switch = Switch(session={"sign_on_required": True})
+    line = switch.connect()
+    assert [reply[39] for reply in switch.ask(line, fields("0100", 1))] == ["91"]
+    (record,) = caplog.records
+    assert record.message == "request refused"
+    assert record.switch_fields["reason"] == "the peer has not signed on"
+
+
+def test_declines_and_repeats_are_answers_and_have_no_line(caplog):
+    caplog.set_level(logging.INFO)
+    switch = Switch()
+    line = switch.connect()
+    poor, lost = fields("0100", 1, amount=99_999), fields("0100", 2, card="lost")
+    codes = [reply[39] for reply in switch.ask(line, poor, lost, poor, lost)]
+    assert codes == ["51", "41", "51", "41"]
+    assert caplog.records == []
+
+
 # --- faults of our own
 
 

@@ -260,7 +260,7 @@ def test_a_lost_connection_leaves_no_timer():
 # --- line tests
 
 
-def test_a_peer_that_answers_no_line_test_is_gone():
+def test_a_peer_that_answers_no_line_test_is_gone(caplog):
     switch = Switch(
         session={
             "echo_interval_ms": 60_000,
@@ -276,6 +276,11 @@ def test_a_peer_that_answers_no_line_test_is_gone():
     switch.turn()
     assert [message.mti for message in line.replies[1:]] == ["0800", "0800"]
     assert switch.counters.closed == {"session": 1}
+    assert switch.counters.network_unanswered == 2
+    silent = [record for record in caplog.records if "no answer" in record.message]
+    assert [record.switch_fields for record in silent] == [
+        {"link": "main", "peer": "192.0.2.1:40000"}
+    ] * 2
 
 
 def test_an_answered_line_test_keeps_the_connection():
@@ -290,6 +295,7 @@ def test_an_answered_line_test_keeps_the_connection():
         assert switch.ask(line, answer) == []
     assert not line.connection.ending
     assert switch.counters.responses_unexpected == 0
+    assert switch.counters.network_unanswered == 0
 
 
 def test_a_connection_that_we_do_not_read_is_not_taken_for_dead():

@@ -14,7 +14,14 @@ from switch.link import dialler as dialler_module
 from switch.link.dialler import JITTER, LinkDialler, redial_delay_s
 from switch.link.settings import Address, LinkSettings, SessionSettings
 from tests.unit.link.in_memory import NOW, fields
-from tests.unit.link.running import WAIT_S, Node, Peer, until
+from tests.unit.link.running import (
+    KEEP_ALIVE_OPTIONS,
+    WAIT_S,
+    Node,
+    Peer,
+    keep_alive_options,
+    until,
+)
 
 LASTING_MS = 20
 SOON = {"redial_min_ms": 1, "redial_max_ms": 5}
@@ -86,6 +93,17 @@ async def _with_scheme(scenario, settings):
         scheme.go_away()
         await dialler.abort()
     assert not dialler.connections
+
+
+def test_a_scheme_that_is_gone_without_a_word_is_found_out_by_the_kernel(run):
+    async def scenario(scheme, dialler):
+        await dialler.start()
+        peer = await scheme.peer()
+        await until(lambda: dialler.connections)
+        assert keep_alive_options(peer.writer) == KEEP_ALIVE_OPTIONS
+        peer.writer.close()
+
+    run(scenario)
 
 
 def test_it_keeps_as_many_connections_as_it_is_told_and_answers_on_each(run):

@@ -15,7 +15,12 @@ from switch.link.server import LinkServer
 from switch.link.settings import Address, LinkSettings
 from switch.observe.metrics import SwitchCollector
 from tests.unit.link.in_memory import NOW, fields
-from tests.unit.link.running import Node, until
+from tests.unit.link.running import (
+    KEEP_ALIVE_OPTIONS,
+    Node,
+    keep_alive_options,
+    until,
+)
 
 ANY_PORT = Address("127.0.0.1", 0)
 
@@ -73,6 +78,16 @@ def test_requests_of_several_connections_are_answered(run):
                 10 * first + n for n in range(5)
             ]
             peer.writer.close()
+
+    run(scenario)
+
+
+def test_a_peer_that_is_gone_without_a_word_is_found_out_by_the_kernel(run):
+    async def scenario(daemon):
+        peer = await daemon.connect()
+        await until(lambda: daemon.server.connections)
+        assert keep_alive_options(peer.writer) == KEEP_ALIVE_OPTIONS
+        peer.writer.close()
 
     run(scenario)
 

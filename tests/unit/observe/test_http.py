@@ -21,7 +21,7 @@ from switch.observe.metrics import make_registry
 class Faces:
     reasons: tuple[str, ...] = ()
     sick: tuple[str, ...] = ()
-    links_down: Mapping[str, str] = MappingProxyType({})
+    details: Mapping[str, object] = MappingProxyType({})
 
     async def local(self, request):
         local = is_from_this_machine(request)
@@ -39,7 +39,7 @@ class Faces:
             routes=[web.get("/local", self.local), web.get("/broken", self.broken)],
             not_ready=lambda: self.reasons,
             not_healthy=lambda: self.sick,
-            links_down=lambda: self.links_down,
+            details=lambda: self.details,
         )
 
 
@@ -70,9 +70,10 @@ def run(ask, faces=None):
     return asyncio.run(main())
 
 
-def test_links_that_are_down_are_told_whether_or_not_it_is_ready():
+def test_what_somebody_should_look_at_is_told_whether_or_not_it_is_ready():
     faces = Faces()
-    faces.links_down = {"out": "connection refused"}
+    down = {"out": "connection refused"}
+    faces.details = {"links_down": down, "follower": "the follower is not running"}
 
     async def ask(get):
         first = await get("/readyz")
@@ -81,7 +82,9 @@ def test_links_that_are_down_are_told_whether_or_not_it_is_ready():
 
     (well, ready), (ill, not_ready) = run(ask, faces)
     assert (well, ready["ready"], ill, not_ready["ready"]) == (200, True, 503, False)
-    assert ready["links_down"] == not_ready["links_down"] == faces.links_down
+    assert ready == {"ready": True, "reasons": [], **faces.details}
+    assert not_ready["links_down"] == down
+    assert not_ready["follower"] == "the follower is not running"
 
 
 def test_health_readiness_and_why_not():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,39 @@ def test_a_peer_cannot_forge_a_line(logged, log_format):
     assert "\x1b" not in stream.getvalue()
 
 
+@pytest.mark.parametrize("log_format", ["plain", "json"])
+def test_a_library_that_says_much_is_cut_whatever_it_says(logged, log_format):
+    """Its texts may be made of what a peer sent: none is like another."""
+    _, stream = logged(log_format)
+    library = logging.getLogger("some.library")
+    for number in range(1000):
+        library.warning(f"peer {number} did it")
+        library.error("peer %d did it", number)
+    lines = stream.getvalue().splitlines()
+    # Of so many seconds they are; each has a part of two of the sampler's.
+    seconds = set(re.findall(r"T\d\d:\d\d:\d\d", stream.getvalue()))
+    assert 1 <= len(lines) <= len(seconds) * 2 * LINES_PER_SECOND_MAX
+
+
+def test_libraries_speak_from_warnings_up(logged):
+    _, stream = logged("plain", "debug")
+    library = logging.getLogger("some.library")
+    library.info("hidden")
+    assert stream.getvalue() == ""
+    library.warning("shown")
+    assert "some.library: shown" in stream.getvalue()
+
+
+def test_what_a_peer_sent_that_is_no_http_is_not_told(logged):
+    _, stream = logged("plain", "debug")
+    server = logging.getLogger("aiohttp.server")
+    server.error("Error handling request from %s", "GET /4000001234567899")
+    server.warning("GET /4000001234567899")
+    assert stream.getvalue() == ""
+    server.critical("it is the end")
+    assert "it is the end" in stream.getvalue()
+
+
 def test_a_flood_of_one_event_is_cut_and_counted():
     now = [0.0]
     sampler = Sampler(clock=lambda: now[0])
@@ -130,3 +164,21 @@ def test_a_flood_of_one_event_is_cut_and_counted():
     later = record("refused")
     assert sampler.filter(later)
     assert later.switch_fields == {"a": 1, "left_out": 1000 - LINES_PER_SECOND_MAX}
+
+
+def test_what_a_library_says_is_counted_together_and_kept_in_bounded_memory():
+    sampler = Sampler(clock=lambda: 0.0)
+
+    def record(name, text):
+        return logging.LogRecord(name, logging.ERROR, "", 0, text, None, None)
+
+    texts = [f"bytes {number}" for number in range(1000)]
+    assert (
+        sum(sampler.filter(record("asyncio", text)) for text in texts)
+        == LINES_PER_SECOND_MAX
+    )
+    assert len(sampler._windows) == 1
+    # One library does not silence another, nor us.
+    assert sampler.filter(record("aiohttp.web", "x"))
+    assert sampler.filter(record("switch.link", "x"))
+    assert sampler.filter(record("switch.link", "y"))

@@ -1,0 +1,6 @@
+from typing import final
+
+@final
+class SpecPlans: ...
+
+def trust_versions(wanted: bool) -> None: ...
