@@ -27,6 +27,7 @@ from iso8583.inside import (
     Tagged,
     emv_tags,
 )
+from iso8583.mti import MessageType, message_type
 from iso8583.spec import FieldSpec, Spec, load_spec, spec_names
 from iso8583.tools import pp
 
@@ -42,6 +43,7 @@ __all__ = [
     "HeaderSpec",
     "Inside",
     "Message",
+    "MessageType",
     "NestedBitmap",
     "Part",
     "Positional",
@@ -57,6 +59,7 @@ __all__ = [
     "load_dialect",
     "load_spec",
     "masked",
+    "message_type",
     "pp",
     "shown",
     "spec_names",

@@ -299,6 +299,8 @@ class _Defaults:
             unit=field.unit or spec.default_unit(encoding),
         )
         resolved = msgspec.structs.replace(resolved, **changes)
+        if resolved.prefix_digits:
+            _check_prefix(prefix)
         spec.check_field(resolved)
         return resolved
 
@@ -402,6 +404,7 @@ def _tag_bytes(text: str) -> bytes:
 def _tagged(inside: Tagged, defaults: _Defaults, unknown: spec.FieldSpec) -> Elements:
     id_encoding = inside.id_encoding or defaults.text or "binary"
     prefix_encoding = inside.prefix_encoding or defaults.prefix
+    _check_prefix(prefix_encoding)
     if defaults.form == "digits" and {id_encoding, prefix_encoding} & {"bcd", "binary"}:
         raise SpecError("expected text inside packed digits")
     if id_encoding not in ("bcd", "binary"):
@@ -459,6 +462,11 @@ def _place(step: str) -> Iterator[None]:
         yield
     except SpecError as error:
         raise SpecError(f"element {step}: {error}") from None
+
+
+def _check_prefix(encoding: str) -> None:
+    if encoding == "ber":
+        raise SpecError("expected another prefix encoding inside a field, got 'ber'")
 
 
 def check_inside(field: spec.FieldSpec, of: spec.Spec, depth: int = 1) -> None:

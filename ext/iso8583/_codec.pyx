@@ -41,12 +41,14 @@ from iso8583._layout cimport (
     FAULT_HEADER_TRUNCATED,
     FAULT_MTI_DIGITS,
     FAULT_MTI_TRUNCATED,
+    FAULT_MTI_VERSION,
     FAULT_REJECT_BITMAP,
     HEADER,
     MTI_DIGITS,
     Fault,
     Layout,
     fault_texts,
+    read_content,
 )
 from iso8583._path cimport path_text
 from iso8583._read_inside cimport (
@@ -59,6 +61,7 @@ from iso8583._read_inside cimport (
 )
 from iso8583._wire cimport (
     ABSENT,
+    BITMAPS_MAX,
     DATA_TEXT,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
@@ -70,7 +73,6 @@ from iso8583._wire cimport (
     field_bit,
     leading_zeros,
     read_number,
-    read_prefix,
     read_text,
     table_has,
     table_rank,
@@ -244,8 +246,7 @@ cdef class Message:
         cdef Span span = self.span(field)
         if span.data == NULL:
             return ABSENT
-        data[0] = span.data + plan.prefix_size
-        return read_prefix(plan, span.data) if plan.prefix_size else plan.length
+        return read_content(plan, span.data, data)
 
     cdef Py_ssize_t text(
         self, int field, uint8_t* out, Py_ssize_t capacity
@@ -351,7 +352,7 @@ cdef class Message:
         cdef list numbers = []
         cdef uint64_t remaining
         cdef int word, field
-        for word in range(2):
+        for word in range(BITMAPS_MAX):
             remaining = self.table.bitmap[word]
             while remaining:
                 field = word * 64 + leading_zeros(remaining) + 1
@@ -428,6 +429,7 @@ cdef class Message:
             self.mti_number != other.mti_number
             or mine.bitmap[0] != theirs.bitmap[0]
             or mine.bitmap[1] != theirs.bitmap[1]
+            or mine.bitmap[2] != theirs.bitmap[2]
         ):
             return False
         cdef Py_ssize_t size = mine.starts[mine.count] - mine.starts[0]
@@ -499,6 +501,7 @@ cdef class ReplyTemplate:
             raise ValueError("expected a request of the template's own codec")
         reply.bitmap[0] = request.table.bitmap[0] & self.copied[0]
         reply.bitmap[1] = request.table.bitmap[1] & self.copied[1]
+        reply.bitmap[2] = request.table.bitmap[2] & self.copied[2]
         reply.bitmap[0] |= field_bit(RESPONSE_CODE_FIELD)
         if approval_code != NULL:
             reply.bitmap[0] |= field_bit(APPROVAL_CODE_FIELD)
@@ -532,7 +535,7 @@ cdef class ReplyTemplate:
         cdef Py_ssize_t first = 0, last = 0, size
         cdef uint64_t remaining
         cdef int word, field, rank
-        for word in range(2):
+        for word in range(BITMAPS_MAX):
             remaining = reply.bitmap[word]
             while remaining:
                 field = word * 64 + leading_zeros(remaining) + 1
@@ -576,9 +579,9 @@ cdef class ReplyTemplate:
                 APPROVAL_CODE_FIELD, approval_code, APPROVAL_CODE_LENGTH
             )
             approval_data = <const uint8_t*> PyBytes_AS_STRING(approval)
-        # The request's own bytes, an MTI, two bitmaps as hex, two codes.
+        # The request's own bytes, an MTI, bitmaps as hex, two codes.
         cdef Py_ssize_t capacity = (
-            PyBytes_GET_SIZE(request.frame) + MTI_DIGITS + 2 * 16
+            PyBytes_GET_SIZE(request.frame) + MTI_DIGITS + BITMAPS_MAX * 16
             + APPROVAL_CODE_LENGTH + RESPONSE_CODE_LENGTH
         )
         cdef bytes reply = PyBytes_FromStringAndSize(NULL, capacity)
@@ -593,6 +596,7 @@ cdef int check_code(Layout layout, int field, int length) except -1:
     cdef const FieldPlan* plan = &layout.plans[field]
     if (
         plan.data_form != DATA_TEXT
+        or plan.from_ascii == NULL
         or plan.prefix_size != 0
         or plan.length != length
     ):
@@ -638,6 +642,7 @@ cdef Py_ssize_t splice_table(
     new.mti_at = old.mti_at
     new.bitmap[0] = old.bitmap[0]
     new.bitmap[1] = old.bitmap[1]
+    new.bitmap[2] = old.bitmap[2]
     if removed != added:
         new.bitmap[(field - 1) >> 6] ^= field_bit(field)
     new.count = old.count + added - removed
@@ -661,7 +666,7 @@ cdef object decode_error(Codec codec, Message message, const Fault* fault):
     if fault.kind not in (
         FAULT_FRAME_OVERLONG, FAULT_HEADER_TRUNCATED, FAULT_HEADER_LENGTH,
         FAULT_REJECT_BITMAP, FAULT_MTI_TRUNCATED, FAULT_MTI_DIGITS,
-        FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
+        FAULT_MTI_VERSION, FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
     ):
         partial = walked_part(message)
     field = None if fault.field < 0 else fault.field

@@ -29,6 +29,7 @@ from iso8583._layout cimport Layout
 from iso8583._path cimport Path, Step, place_of
 from iso8583._wire cimport (
     DATA_BCD,
+    DATA_SIGNED,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
     FieldPlan,
@@ -681,9 +682,13 @@ cdef object decode_content(
         raise DecodeError(
             place, offset, f"pad nibble {plan.pad_nibble:X}", "another"
         )
+    if plan.data_form == DATA_SIGNED:
+        raise DecodeError(place, offset, "C or D and digits", "another character")
     try:
         return (<const char*> data)[:count].decode(encoding)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        # Most say where; a few of Python's codecs do not.
         raise DecodeError(
-            place, offset + error.start, f"text in {encoding}", "another byte"
+            place, offset + getattr(error, "start", 0),
+            f"text in {encoding}", "another byte",
         ) from None

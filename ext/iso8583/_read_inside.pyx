@@ -25,7 +25,7 @@ from iso8583._inside cimport (
     decode_content,
     offset_in_frame,
 )
-from iso8583._layout cimport Layout
+from iso8583._layout cimport Layout, read_content
 from iso8583._path cimport DEPTH_MAX, Path, parse_path, place_of
 from iso8583._wire cimport (
     DATA_BCD,
@@ -33,7 +33,6 @@ from iso8583._wire cimport (
     FieldPlan,
     FieldTable,
     first_nibble,
-    read_prefix,
     read_text,
     table_has,
     table_rank,
@@ -62,10 +61,9 @@ cdef inline Py_ssize_t locate(
     view.origin = 0
     view.scale = 2
     at[0] = table.starts[table_rank(table, field)]
-    cdef Py_ssize_t count = plan.length
-    if plan.prefix_size:
-        count = read_prefix(plan, view.data + at[0])
-        at[0] += plan.prefix_size
+    cdef const uint8_t* data = NULL
+    cdef Py_ssize_t count = read_content(plan, view.data + at[0], &data)
+    at[0] = data - view.data
     return count
 
 
