@@ -43,12 +43,16 @@ class Store(msgspec.Struct, frozen=True):
 
 @contextmanager
 def open_store(
-    config: Config, progress: Callable[[int, int], None] | None = None
+    config: Config,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    vfs: str | None = None,
 ) -> Iterator[Store]:
     """The only writer of `config.data_directory`; an empty one is initialised.
 
     Raises JournalError, OwnershipError or KeysError. `progress` is told (commit, head)
-    while commits are replayed.
+    while commits are replayed. `vfs` is what SQLite reaches the disk through, for
+    whoever simulates one.
     """
     path = DataDirectory.open(config.data_directory).path
     with ExitStack() as stack:
@@ -60,11 +64,12 @@ def open_store(
         keys = _load_keys(directory, config.keys)
         journal = SqliteJournal.open(
             directory.path,
-            shard_count=config.journal.shards if directory.is_new else None,
+            shard_count=config.journal.shards,
             key_fingerprint=keys.fingerprint,
+            vfs=vfs,
         )
         stack.callback(journal.close)
-        snapshots = SqliteSnapshots.open(directory.path, journal=journal)
+        snapshots = SqliteSnapshots.open(directory.path, journal=journal, vfs=vfs)
         stack.callback(snapshots.close)
         recovered = recover(
             journal,

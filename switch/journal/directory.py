@@ -44,6 +44,8 @@ BACKUP_NAME = "backup.json"
 _BEFORE_JOURNAL = {
     *(LOCK_NAME, PAN_KEY_NAME, PAN_KEY_NAME + ".new"),
     *(TOKENS_NAME, TOKENS_NAME + ".new", "lost+found"),
+    # SQLite's, of a journal whose own name a power loss has taken
+    JOURNAL_NAME + "-journal",
 }
 # What exists only when there was a journal.
 _AFTER_JOURNAL = {

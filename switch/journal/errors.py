@@ -7,7 +7,7 @@ JournalError
  +- JournalStopped    an earlier fault stopped this object; it accepts nothing more
  +- JournalReadOnly   the place cannot be written
  +- JournalMissing    there is no journal here
- +- JournalMismatch   not the one asked for: key, shard count, another program's
+ +- JournalMismatch   not the one asked for: another key's, another program's
  +- JournalVersion    written in a newer format than this program reads
  +- JournalDamaged    not what was written; nothing may be answered from it
 """

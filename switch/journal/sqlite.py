@@ -111,9 +111,9 @@ class SqliteJournal:
     ) -> SqliteJournal:
         """Opens the journal of a data directory; for writing, creates it if there is
         none. Verifies what can be verified without reading it all; `read` verifies
-        the rest. `shard_count` and `key_fingerprint` are fixed at creation and
-        compared from then on, unless None. The caller holds the directory's lock,
-        or reads only."""
+        the rest. `shard_count` and `key_fingerprint` are those of a journal that is
+        created now, and fixed then; of another, the fingerprint is compared, unless
+        None. The caller holds the directory's lock, or reads only."""
         path = os.fspath(Path(directory) / JOURNAL_NAME)
         # Read before the head: it may grow while we look, and must not pass it.
         answered = released.lower_bound(Path(directory) / RELEASED_NAME)
@@ -125,7 +125,7 @@ class SqliteJournal:
             try:
                 if db.is_empty(connection):
                     journal._create(shard_count, key_fingerprint)
-                journal._load(shard_count, key_fingerprint)
+                journal._load(key_fingerprint)
                 journal._recover(answered)
                 if not read_only:
                     # A trace of the journal, should its file be emptied one day.
@@ -179,7 +179,7 @@ class SqliteJournal:
         self._empty_log()
         sync_directory(Path(self.path).parent)
 
-    def _load(self, shard_count: int | None, fingerprint: str | None) -> None:
+    def _load(self, fingerprint: str | None) -> None:
         db.check_owner(self._connection, self.path, APPLICATION_ID, "journal")
         row = self._connection.execute(
             "SELECT format, identity, shard_count, key_fingerprint, created_at"
@@ -204,13 +204,6 @@ class SqliteJournal:
                 got=row[0],
             )
         _, self.identity, self.shard_count, self.key_fingerprint, self.created_at = row
-        if shard_count is not None and shard_count != self.shard_count:
-            raise JournalMismatch(
-                "shard count is fixed when a journal is created",
-                path=self.path,
-                expected=self.shard_count,
-                got=shard_count,
-            )
         if None not in (fingerprint, self.key_fingerprint) and (
             fingerprint != self.key_fingerprint
         ):
@@ -233,6 +226,7 @@ class SqliteJournal:
             if not self.read_only or self._log_frames() == frames:
                 raise
         if not self.read_only:
+            wal.write_again(self.path + "-wal")
             self._empty_log()
             self._connection.wal_autocheckpoint(0)
             self._connection.set_wal_hook(self._logged)
@@ -376,11 +370,13 @@ class SqliteJournal:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            known = known and self._connection.execute(_HEAD).get == self._head
         except apsw.Error:
             known = False
-        if known and self._connection.execute(_HEAD).get != self._head:
-            known = False
         if not known:
+            if isinstance(failure, JournalFull | JournalBusy):
+                # It would say that the same append may be tried again.
+                failure = JournalUnknown(f"append failed: {failure}")
             if isinstance(failure, JournalError):
                 self._stop(failure)
             else:

@@ -1,4 +1,4 @@
-"""A look at SQLite's write-ahead log, for damage that SQLite passes over.
+"""A look at SQLite's write-ahead log, for what SQLite passes over.
 
 When SQLite opens a database after a crash it reads the log up to the first frame that
 does not verify and forgets the rest. That is right for a commit that the crash tore:
@@ -11,6 +11,11 @@ Rule 2: the header of the log is synced before its first frame is written, so fr
         behind a header that does not verify are damage.
 Rule 3: the writer empties the log when it opens it, so what a crash left there cannot
         be mistaken for something younger.
+
+Rule 4: before that, it writes the log over itself. What could not be synced the kernel
+        may have dropped, and shows as written all the same; no other sync brings that
+        to the disk. Copied from there, it would be answered from, and a power loss
+        would lay what is left of the log over the copy.
 
 What this cannot see is a flipped bit in the very last commit of the log: that looks
 like a torn one. The `released` file and the snapshots know that one.
@@ -27,10 +32,11 @@ from __future__ import annotations
 import os
 import struct
 
-from switch.journal.errors import JournalDamaged
+from switch.journal.errors import JournalDamaged, JournalError
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
+CHUNK_SIZE = 1 << 20
 _MAGICS = (0x377F0682, 0x377F0683)  # checksums over little-endian, big-endian words
 
 
@@ -43,6 +49,29 @@ def check_tail(path: str, page_size: int, frames_used: int) -> None:
         return
     try:
         _check(descriptor, path, page_size, frames_used)
+    finally:
+        os.close(descriptor)
+
+
+def write_again(path: str) -> None:
+    """The log at `path` is on the disk as it can be read here, whatever became of it
+    before. Takes no room, and nothing changes for whoever reads it meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    offset = 0
+    try:
+        while chunk := os.pread(descriptor, CHUNK_SIZE, offset):
+            offset += os.pwrite(descriptor, chunk, offset)
+        os.fsync(descriptor)
+    except OSError as error:
+        raise JournalError(
+            "write-ahead log cannot be synced",
+            path=path,
+            byte=offset,
+            got=error.strerror,
+        ) from error
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,9 @@ and before each operation makes directories as a power loss there could leave th
     for crash in crash_points(history, tmp_path / "crash", seed=1):
         ...open crash.directory with the real code; crash.answered must be there...
 
+`simulated` is the same for a script that goes on from where it is, and `leave` makes
+the directory that a crash at this very moment leaves behind, also out of `Disk.fault`.
+
 What the model takes for granted, as SQLite does: a sync that returned has reached the
 disk; sectors that were not written keep their contents ("powersafe overwrite"); the
 first sync of a new log or rollback journal syncs its directory, because SQLite's unix
@@ -30,7 +33,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,7 +42,7 @@ import apsw
 import msgspec
 
 from switch.journal import directory as data_directory
-from switch.journal import released, snapshots, sqlite
+from switch.journal import released, snapshots, sqlite, wal
 
 SECTOR_SIZE = 512
 VARIANTS = ("synced", "all", "random", "random")
@@ -54,7 +57,7 @@ _numbers = itertools.count(1)
 class Operation(msgspec.Struct, frozen=True):
     """One thing that was asked of the disk, or a mark of the script."""
 
-    kind: str  # create write truncate sync delete directory answered outside
+    kind: str  # create write truncate sync lost delete directory answered outside
     name: str = ""
     offset: int = 0
     data: bytes = b""
@@ -86,14 +89,18 @@ class Disk(apsw.VFS):
     """The VFS. `fault`, when set, is called before each operation with its kind and
     the file's name, and may raise what SQLite shall get, such as apsw.FullError."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, history: History | None = None) -> None:
         self.vfs = f"power-loss-{next(_numbers)}"
         super().__init__(self.vfs, "")
         self.directory = directory
-        self.history = History(
-            {path.name: path.read_bytes() for path in directory.iterdir()}
-        )
+        files = {path.name: path.read_bytes() for path in directory.iterdir()}
+        self.history = history or History(files)
         self.names = set(self.history.initial)
+        for operation in self.history.operations:
+            if operation.kind == "create":
+                self.names.add(operation.name)
+            elif operation.kind == "delete":
+                self.names.discard(operation.name)
         self.fault: Callable[[str, str], None] | None = None
         self.outside: tuple[str, ...] = ()
 
@@ -106,13 +113,17 @@ class Disk(apsw.VFS):
         return True
 
     def answered(self, token: object) -> None:
-        """The script tells that somebody outside relies on it from now on. Small
-        files named in `outside`, which are no SQLite files, are as they are now."""
+        """The script tells that somebody outside relies on it from now on."""
+        self.look_outside()
+        self.log(Operation("answered", token=token))
+
+    def look_outside(self) -> None:
+        """Small files named in `outside`, which are no SQLite files, are as they are
+        now."""
         for name in self.outside:
             path = self.directory / name
             if path.exists():
                 self.log(Operation("outside", name, data=path.read_bytes()))
-        self.log(Operation("answered", token=token))
 
     def log(self, operation: Operation) -> None:
         self.history.operations.append(operation)
@@ -124,6 +135,13 @@ class Disk(apsw.VFS):
     def sync_directory(self, path: object) -> None:
         if Path(str(path)) == self.directory:
             self.log(Operation("directory"))
+
+    def write_again(self, path: str) -> None:
+        """As `wal.write_again`, which goes past SQLite."""
+        self.ask("write", Path(path).name)
+        data = Path(path).read_bytes()
+        self.log(Operation("write", Path(path).name, data=data))
+        self.log(Operation("sync", Path(path).name))
 
     def xOpen(self, name: Any, flags: list[int]) -> DiskFile:  # noqa: N802
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
@@ -175,7 +193,12 @@ class DiskFile(apsw.VFSFile):
         self.log(Operation("truncate", self.short, newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self.disk.ask("sync", self.short)
+        try:
+            self.disk.ask("sync", self.short)
+        except apsw.Error:
+            # The kernel may forget what it could not write; no later sync has it.
+            self.log(Operation("lost", self.short))
+            raise
         # The real disk need not be waited for: nothing depends on it here.
         self.log(Operation("sync", self.short, flag=self.syncs_directory))
         self.syncs_directory = False
@@ -187,8 +210,22 @@ def record(
     """Runs the script. What is in `directory` before it counts as synced. `outside`
     names files that the script writes past SQLite, such as `released`: a crash
     leaves each as it was at the last `answered`, or older, or away."""
+    with simulated(directory, outside=outside) as disk:
+        script(disk)
+    return disk.history
+
+
+@contextmanager
+def simulated(
+    directory: Path,
+    *,
+    outside: tuple[str, ...] = (),
+    history: History | None = None,
+) -> Iterator[Disk]:
+    """With the history of the process before, what that did not sync is not synced
+    yet; without one, all that is there is."""
     directory.mkdir(parents=True, exist_ok=True)
-    disk = Disk(directory)
+    disk = Disk(directory, history)
     disk.outside = outside
     modules = (data_directory, released, snapshots, sqlite)
     with ExitStack() as stack:
@@ -197,23 +234,31 @@ def record(
             stack.enter_context(
                 mock.patch.object(module, "sync_directory", disk.sync_directory)
             )
-        script(disk)
-    return disk.history
+        stack.enter_context(mock.patch.object(wal, "write_again", disk.write_again))
+        yield disk
 
 
 class _File:
-    """A file's contents: what is synced, and what was asked since."""
+    """A file's contents: what is synced, what was asked since, and what a process that
+    reads it now would get."""
 
     def __init__(self, durable: bytes = b"") -> None:
         self.durable = durable
         self.pending: list[Operation] = []
+        self.current = bytearray(durable)
+
+    def take(self, operation: Operation) -> None:
+        self.pending.append(operation)
+        _apply(self.current, operation)
 
     def contents(self, variant: str, chance: random.Random) -> bytes:
+        if variant == "all":
+            return bytes(self.current)
         if variant == "synced" or not self.pending:
             return self.durable
         data = bytearray(self.durable)
         for operation in self.pending:
-            if variant == "all" or chance.random() < 0.5:
+            if chance.random() < 0.5:
                 _apply(data, operation)
             elif chance.random() < 0.5:
                 _apply_torn(data, operation, chance)
@@ -261,7 +306,9 @@ class _Model:
             case "create":
                 self.now[operation.name] = _File()
             case "write" | "truncate":
-                self.now[operation.name].pending.append(operation)
+                self.now[operation.name].take(operation)
+            case "lost":
+                self.now[operation.name].pending = []
             case "sync":
                 self.now[operation.name].sync()
                 if operation.flag:
@@ -327,3 +374,14 @@ def crash_points(
             boundary += 1
         if operation is not end:
             model.step(operation)
+
+
+def leave(disk: Disk, directory: Path, variant: str, chance: random.Random) -> None:
+    """Makes `directory` as a crash at this moment leaves it: "all" is what a killed
+    process leaves, the other variants a power loss."""
+    if variant == "all":
+        disk.look_outside()
+    model = _Model(disk.history.initial)
+    for operation in disk.history.operations:
+        model.step(operation)
+    model.write_to(directory, variant, chance)

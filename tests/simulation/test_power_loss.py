@@ -7,15 +7,28 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
 from switch.journal import sqlite
-from switch.journal.port import Commit, JournalError, ShardRecord
+from switch.journal.port import (
+    Commit,
+    JournalError,
+    JournalUnknown,
+    ShardRecord,
+)
 from switch.journal.released import Released
 from switch.journal.snapshots import SqliteSnapshots
 from switch.journal.sqlite import SqliteJournal
-from tests.simulation.power_loss import Crash, Disk, History, crash_points, record
+from tests.simulation.power_loss import (
+    Crash,
+    Disk,
+    History,
+    crash_points,
+    record,
+    simulated,
+)
 
 SHARD_COUNT = 4
 SEED = 20_241
@@ -197,3 +210,43 @@ def test_a_seed_repeats_the_crashes(history: History, tmp_path: Path):
         ]
 
     assert contents() == contents()
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_what_could_not_be_synced_is_synced_by_the_next_start(
+    has_room: bool, tmp_path: Path
+):
+    """It is seen there as if it were; without room it is answered from the log."""
+    with simulated(tmp_path / "run") as disk:
+        journal = SqliteJournal.open(
+            disk.directory, shard_count=SHARD_COUNT, vfs=disk.vfs
+        )
+        writer = Writer(journal, 1, disk.answered)
+        writer.append(300)
+        disk.fault = failing("sync", "journal.db-wal", apsw.IOError)
+        with pytest.raises(JournalUnknown):
+            writer.append(300)
+        journal.close()
+        disk.fault = (
+            None if has_room else failing("write", "journal.db", apsw.FullError)
+        )
+        recovering = len(disk.history.operations)
+        journal = SqliteJournal.open(disk.directory, vfs=disk.vfs)
+        assert journal.head == 2
+        disk.answered("that it is there")
+        Writer(journal, 2, lambda _: None).append(300)
+        disk.fault = None
+        journal.close()
+    for crash in crash_points(disk.history, tmp_path / "crash", seed=SEED):
+        if crash.index > recovering:
+            journal = SqliteJournal.open(crash.directory, synchronous="OFF")
+            assert journal.head >= len(crash.answered), str(crash)
+            journal.close()
+
+
+def failing(kind: str, name: str, error: type[apsw.Error]) -> Callable[..., None]:
+    def fault(operation: str, file: str) -> None:
+        if (operation, file) == (kind, name):
+            raise error("scripted")
+
+    return fault

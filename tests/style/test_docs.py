@@ -103,11 +103,33 @@ def test_every_test_named_exists():
     _report(findings)
 
 
-def test_the_design_names_a_test_for_every_invariant():
+def invariants() -> dict[int, str]:
+    """The rows of the design's table, by number."""
     section = DESIGN.read_text().partition("## Invariants")[2].partition("\n## ")[0]
-    invariants = re.findall(r"^\| \d+ \|.*$", section, re.MULTILINE)
-    assert len(invariants) == 10
-    assert all(_TEST.search(row) for row in invariants)
+    rows = re.findall(r"^\| (\d+) \|(.*)$", section, re.MULTILINE)
+    return {int(number): row for number, row in rows}
+
+
+def test_the_design_names_a_test_for_every_invariant():
+    assert list(invariants()) == list(range(1, 11))
+    assert all(_TEST.search(row) for row in invariants().values())
+
+
+def test_every_test_of_an_invariant_is_one_and_where_it_is_said_to_be():
+    places: dict[str, list[str]] = {}
+    for file in files(".py", under=("tests",)):
+        for function in python_functions(file):
+            if function.name.startswith("test_"):
+                path = str(file.relative_to(ROOT))
+                places.setdefault(function.name, []).append(path)
+    for number, row in invariants().items():
+        for part in row.rpartition("|")[0].split(";"):
+            before, _, names = part.rpartition("`: ")
+            said = before.rpartition("`")[2]
+            for name in _TEST.findall(names):
+                found = places.get(name, [f"{name}.py"])  # a whole file
+                assert len(found) == 1, f"{number}: {name}: {found}"
+                assert said in ("", found[0]), f"{number}: {name}: {found}"
 
 
 # -- the command line

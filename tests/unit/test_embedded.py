@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from switch import embedded
 from switch.config import JournalSettings, KeysSettings, LedgerSettings
 from switch.embedded import Store, make_limits, open_store
+from switch.journal import connection
 from switch.journal.errors import (
     JournalDamaged,
     JournalError,
@@ -31,9 +33,6 @@ from tests.unit.journal.test_faults import a_users_directory
 from tests.unit.small_bank import STERLING, record
 
 ROOT = Path(__file__).parents[2]
-
-
-FULL = 2  # of PRAGMA synchronous
 
 
 @pytest.fixture
@@ -116,6 +115,16 @@ def test_the_number_of_shards_is_fixed_at_initialisation(config, tmp_path):
     with open_store(other) as store:
         assert store.journal.shard_count == SHARD_COUNT
         assert len(store.recovered.states) == SHARD_COUNT
+
+
+def test_an_initialisation_that_ended_early_is_begun_again(config, monkeypatch):
+    """With as many shards as are asked for, though there is a file by then."""
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "initialise", Mock(side_effect=JournalError("no")))
+        with pytest.raises(JournalError, match="no"):
+            open_store(config).__enter__()
+    with open_store(config) as store:
+        assert store.journal.shard_count == SHARD_COUNT
 
 
 def test_the_replay_tells_how_far_it_is(config):
@@ -440,22 +449,3 @@ def test_a_damaged_snapshot_is_passed_over_and_said(config, caplog):
         assert store.recovered.states[0].account("a")
         assert store.recovered.entries_replayed == 1
     assert "snapshot passed over" in caplog.text
-
-
-# --- durability
-
-
-def test_what_it_opens_syncs_every_commit(config, monkeypatch):
-    """The power-loss simulation shows what `synchronous = FULL` is worth to a journal;
-    this, that the switch's own is opened so."""
-    modes = []
-
-    class Watched(SqliteJournal):
-        def append(self, at, records):
-            modes.append(self._connection.execute("PRAGMA synchronous").get)
-            return super().append(at, records)
-
-    monkeypatch.setattr(embedded, "SqliteJournal", Watched)
-    with open_store(config) as store:
-        append_account(store)
-    assert modes == [FULL]

@@ -21,7 +21,14 @@ def test_a_new_one_is_made_for_its_owner_alone(tmp_path):
     }
 
 
-@pytest.mark.parametrize("left", [[], ["lost+found"], ["lock", "pan.key"], ["lock"]])
+@pytest.mark.parametrize(
+    "left",
+    [
+        [], ["lost+found"], ["lock", "pan.key"], ["lock"],
+        # of a power loss while the journal was made
+        ["lock", "journal.db-journal"],
+    ],
+)  # fmt: skip
 def test_an_empty_one_or_a_half_made_one_is_new(tmp_path, left):
     for name in left:
         (tmp_path / name).touch()

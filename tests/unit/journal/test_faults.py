@@ -1,6 +1,7 @@
 """What a disk does to an append: nothing is answered that is not kept, and whoever
 cannot know says so and stops."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -8,10 +9,12 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import apsw
 import pytest
 
+from switch.journal import wal
 from switch.journal.connection import translate
 from switch.journal.errors import (
     JournalBusy,
@@ -24,7 +27,7 @@ from switch.journal.errors import (
 )
 from switch.journal.sqlite import SqliteJournal
 from tests.simulation.power_loss import Disk
-from tests.unit.journal.build import SHARD_COUNT, batch
+from tests.unit.journal.build import SHARD_COUNT, batch, fill
 
 ROOT = Path(__file__).parents[3]
 NOBODY = 65534
@@ -215,6 +218,49 @@ class TestFailingDisk:
         assert len(list(journal.read(0))) == journal.head
         assert journal.append(1, batch(journal.head + 1)) == journal.head
         journal.close()
+
+    def test_a_full_disk_that_fails_then_leaves_the_outcome_unknown(self, disk):
+        """Whoever is told that it is full may try the same append again."""
+        journal = make(disk)
+        is_full = False
+
+        def fault(operation: str, file: str) -> None:
+            nonlocal is_full
+            if is_full and (operation, file) == ("read", "journal.db-wal"):
+                raise apsw.IOError("scripted")
+            if (operation, file) == ("write", "journal.db-wal"):
+                is_full = True
+                raise apsw.FullError("scripted")
+
+        disk.fault = fault
+        with pytest.raises(JournalUnknown, match="append failed: disk full"):
+            journal.append(1, batch(4, size=100_000))
+        disk.fault = None
+        with pytest.raises(JournalStopped):
+            journal.append(1, batch(4))
+        journal.close()
+
+    def test_the_log_of_a_process_before_is_synced_as_it_is(
+        self, tmp_path, monkeypatch
+    ):
+        log = tmp_path / "journal.db-wal"
+        journal = fill(tmp_path, 3)
+        shutil.copy(log, tmp_path / "kept")
+        journal.close()
+        (tmp_path / "kept").rename(log)
+        before = log.read_bytes()
+        assert len(before) > 40_000
+        synced = Mock()
+        monkeypatch.setattr(os, "fsync", synced)
+        wal.write_again(str(log))
+        assert log.read_bytes() == before
+        synced.assert_called_once()
+        synced.side_effect = OSError(errno.EIO, "bad disk")
+        with pytest.raises(JournalError, match=r"log cannot be synced: .*bad disk"):
+            SqliteJournal.open(tmp_path)
+        monkeypatch.undo()
+        assert log.read_bytes() == before
+        SqliteJournal.open(tmp_path).close()
 
     def test_while_the_log_is_copied(self, disk, monkeypatch):
         monkeypatch.setattr("switch.journal.sqlite.LOG_PAGES_MAX", 8)

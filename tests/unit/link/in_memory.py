@@ -297,6 +297,8 @@ class Switch:
         pending_max: int = 65_536,
         hash_pan: Callable[[bytes], bytes] = KEYS.pan_hash,
         entries: Iterable[tuple[int, Entry]] | None = None,
+        states: list[State] | None = None,
+        head: int = 0,
         now: int = NOW,
         session: Mapping[str, Any] | None = None,
         turn_ns: int = TURN_NS,
@@ -306,7 +308,7 @@ class Switch:
         self.ready: list[Callable[[], object]] = []
         self.loop = Loop(self.ready)
         self._turn_ns = turn_ns
-        self.states = bank(shard_count, limits or Limits(), entries)
+        self.states = states or bank(shard_count, limits or Limits(), entries)
         self.in_flight: list[ShardRecord] | None = None
         self.on_submit: Callable[[], object] = lambda: None
         self.committed: list[list[ShardRecord]] = []
@@ -320,17 +322,14 @@ class Switch:
             released=self._released,
             clock=lambda: self.now,
             monotonic=lambda: self.loop.now,
+            head=head,
             pending_max=pending_max,
         )
         self.codec = Codec(load_spec(spec))
-        dialect = load_dialect(spec, self.codec.spec)
-        self.dispatcher = Dispatcher(
-            self.codec,
-            CardDirectory(self.states),
-            self.group,
-            hash_pan,
-            dialect=dialect,
-        )
+        self._dialect = load_dialect(spec, self.codec.spec)
+        self.directory = CardDirectory(self.states)
+        self._hash_pan = hash_pan
+        self.dispatcher = self._dispatcher(0)
         self.settings = LinkSettings(
             spec=spec,
             session=self._session(session or {}),
@@ -341,14 +340,24 @@ class Switch:
             self.settings.framing, self.settings.inclusive, self.settings.frame_size_max
         )
         self.counters = LinkCounters()
-        self._messages = NetworkMessages(self.codec, lambda: self.now, dialect)
-        self.endpoint = self._endpoint(self.settings)
+        self._messages = NetworkMessages(self.codec, lambda: self.now, self._dialect)
+        self.endpoint = self._endpoint(self.settings, self.dispatcher)
 
-    def _endpoint(self, settings: LinkSettings) -> Endpoint:
+    def _dispatcher(self, scheme: int) -> Dispatcher:
+        return Dispatcher(
+            self.codec,
+            self.directory,
+            self.group,
+            self._hash_pan,
+            scheme=scheme,
+            dialect=self._dialect,
+        )
+
+    def _endpoint(self, settings: LinkSettings, dispatcher: Dispatcher) -> Endpoint:
         return Endpoint(
             "main",
             self.framing,
-            self.dispatcher,
+            dispatcher,
             self.counters,
             settings=settings,
             loop=self.loop,  # type: ignore[arg-type]
@@ -399,11 +408,11 @@ class Switch:
     def connect(self) -> Line:
         return Line(self, self.endpoint)
 
-    def connect_by_another_link(self, answer_deadline_ms: int) -> Line:
-        """Of the same scheme, with another deadline."""
+    def connect_by_another_link(self, answer_deadline_ms: int, scheme: int = 0) -> Line:
+        """With another deadline, and of another scheme or the same."""
         other = replace(self.settings, answer_deadline_ms=answer_deadline_ms)
         self.group.deadline_ms = min(self.group.deadline_ms, answer_deadline_ms)
-        return Line(self, self._endpoint(other))
+        return Line(self, self._endpoint(other, self._dispatcher(scheme)))
 
     def frame(self, message: Fields) -> bytes:
         return self.framing.encode(self.codec.encode(message))
