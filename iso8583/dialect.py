@@ -2,7 +2,7 @@
 
 A dialect lies beside its spec (`acme.dialect.json` beside `acme.json`), because two
 schemes may share a layout and not a meaning. Places are written as paths: "15" is
-field 15, "62.2" subfield 2 of field 62, "48.61.1" the first position of subelement 61
+field 15, "62.2" element 2 of field 62, "48.61.1" the first position of subelement 61
 of field 48.
 """
 

@@ -26,7 +26,8 @@ DECODE_ARGUMENTS_OF_PYISO8583: Final = 6
 def _place(field: int | str | None) -> str:
     match field:
         case str():
-            return field
+            # A path, but a part of the message header.
+            return f"field {field}" if field[:1].isdigit() else field
         case None:
             return "message"
         case 0:

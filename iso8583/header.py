@@ -11,6 +11,8 @@ kept as they come. A few have a role:
     destination      where the message goes ...
     source           ... and where it is from; a reply has them the other way round
     reject_bitmap    of the reject form: its first bit says that a reason follows
+    tpdu             five bytes: 60, destination, source; a reply has those two the
+                     other way round as well
 
 Numbers are binary, big-endian. Lengths are never given: they are made right when a
 message is written, and a message that has them wrong is refused.
@@ -31,12 +33,15 @@ from iso8583.errors import EncodeError, SpecError
 __all__ = ["HeaderPart", "HeaderRole", "HeaderSpec"]
 
 HeaderRole: TypeAlias = Literal[
-    "bytes", "header_length", "total_length", "destination", "source", "reject_bitmap"
-]
+    "bytes", "header_length", "total_length", "destination", "source", "reject_bitmap",
+    "tpdu",
+]  # fmt: skip
 
 HEADER_SIZE_MAX: Final = 255
 # A frame's size takes two bytes; more than four are no number that anyone sends.
 NUMBER_SIZES: Final = {"header_length": (1, 4), "total_length": (2, 4)}
+ROLE_SIZES: Final = {**NUMBER_SIZES, "tpdu": (5, 5)}
+TPDU_DEFAULT: Final = "6000000000"
 # What `Message.header` calls the header of the message that was rejected.
 ORIGINAL: Final = "original_header"
 
@@ -50,14 +55,15 @@ class HeaderPart(
     name: str
     size: PartSize
     role: HeaderRole = "bytes"
-    # In hex; zeros where it is left out.
+    # In hex; zeros where it is left out, but for the first byte of a TPDU.
     default: str | None = None
 
     def __post_init__(self) -> None:
-        low, high = NUMBER_SIZES.get(self.role, (1, HEADER_SIZE_MAX))
+        low, high = ROLE_SIZES.get(self.role, (1, HEADER_SIZE_MAX))
         if not low <= self.size <= high:
             raise SpecError(
-                f"header {self.name}: expected {low} to {high} bytes for "
+                f"header {self.name}: expected "
+                f"{low if low == high else f'{low} to {high}'} bytes for "
                 f"{self.role}, got {self.size}"
             )
         if self.default is None:
@@ -71,7 +77,8 @@ class HeaderPart(
 
     @property
     def default_bytes(self) -> bytes:
-        return _from_hex(self.default or "00" * self.size)
+        zeros = TPDU_DEFAULT if self.role == "tpdu" else "00" * self.size
+        return _from_hex(self.default or zeros)
 
 
 class HeaderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

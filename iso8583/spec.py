@@ -3,21 +3,25 @@
 A field is a choice on each of a few axes, none of which depends on another:
 
     length           exact, or the maximum where there is a length prefix
-    prefix_digits    0 for a fixed length, 2 for LLVAR, 3 for LLLVAR, ...
-    prefix_encoding  a text codec ("ascii", "cp500"), "bcd" or "binary"
+    prefix_digits    0 for a fixed length, 1 for LVAR, 2 for LLVAR, 3 for LLLVAR, ...
+    prefix_encoding  a text codec ("ascii", "cp500"), "bcd", "binary" or "ber"
     encoding         a text codec, "bcd" or "binary"
     unit             what lengths count: "characters", "digits" or "bytes"
     pad, pad_nibble  where packed digits of an odd count leave half a byte
+    separator        the nibble of "=" in packed track data
+    sign             a text codec: one byte, C or D, and then packed digits
 
 What a field leaves out comes from the spec: `encodings` by content class,
 `prefix_encoding` for all. The content class chooses the encoding and tells people
 what to expect; it is not enforced on what others send.
 
-What some schemes put before the MTI is a `HeaderSpec` (iso8583/header.py).
+What is inside a field is its `inside` (iso8583/inside.py); what some schemes put before
+the MTI is a `HeaderSpec` (iso8583/header.py).
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 from functools import lru_cache
 from importlib import resources
@@ -28,6 +32,8 @@ import msgspec
 
 from iso8583.errors import SpecError
 from iso8583.header import HeaderSpec
+from iso8583.inside import Inside, check_inside
+from iso8583.mti import VERSION_DIGITS, Version
 
 __all__ = [
     "Content",
@@ -52,7 +58,10 @@ Unit: TypeAlias = Literal["characters", "digits", "bytes"]
 Sensitive: TypeAlias = Literal["pan", "track", "pin", "cvv", "chip", "private"]
 
 FIELD_NUMBER_MIN: Final = 2
-FIELD_NUMBER_MAX: Final = 128
+BITMAPS_MAX: Final = 3
+FIELD_NUMBER_MAX: Final = 64 * BITMAPS_MAX
+# Its bit says that there is a tertiary bitmap, where a spec has one.
+TERTIARY_BITMAP_FIELD: Final = 65
 LENGTH_MAX: Final = 0xFFFF
 PREFIX_DIGITS_MAX: Final = 6
 SPEC_FILE_SIZE_MAX: Final = 1 << 20
@@ -75,11 +84,19 @@ class FieldSpec(
     unit: Unit | None = None
     pad: Literal["left", "right"] = "left"
     pad_nibble: Nibble = 0
+    separator: Literal["D", "F"] | None = None
+    sign: str | None = None
     sensitive: Sensitive | None = None
+    inside: Inside | None = None
 
     @property
     def prefix_size(self) -> int:
-        """Bytes on the wire: a digit each as text, two digits a byte otherwise."""
+        """Bytes on the wire: a digit each as text, two digits a byte otherwise.
+
+        Of BER-TLV's lengths, the least: they grow with the count.
+        """
+        if self.prefix_encoding == "ber":
+            return min(self.prefix_digits, 1)
         if self.prefix_encoding in ("bcd", "binary"):
             return (self.prefix_digits + 1) // 2
         return self.prefix_digits
@@ -92,7 +109,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     description: str = ""
     header: HeaderSpec | None = None
     mti: str
+    versions: tuple[Version, ...] = ()
     bitmap: Literal["hex", "binary"]
+    bitmaps: Literal[2, 3] = 2
     prefix_encoding: str
     encodings: dict[Content, str] = {}
     fields: dict[int, FieldSpec]
@@ -101,15 +120,29 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.mti != "bcd":
             text_tables(self.mti)
         for number in self.fields:
-            if not FIELD_NUMBER_MIN <= number <= FIELD_NUMBER_MAX:
+            if not FIELD_NUMBER_MIN <= number <= 64 * self.bitmaps:
                 raise SpecError(
                     f"expected field numbers in "
-                    f"{FIELD_NUMBER_MIN}..{FIELD_NUMBER_MAX}, got {number}"
+                    f"{FIELD_NUMBER_MIN}..{64 * self.bitmaps}, got {number}"
+                )
+            if self.bitmaps == BITMAPS_MAX and number == TERTIARY_BITMAP_FIELD:
+                raise SpecError(
+                    f"expected no field {number}, which says that there is a "
+                    f"tertiary bitmap"
                 )
             try:
-                _check(self.field(number))
+                field = self.field(number)
+                check_field(field)
+                check_inside(field, self)
             except SpecError as error:
                 raise SpecError(f"field {number}: {error}") from None
+
+    @property
+    def version_digits(self) -> tuple[int, ...]:
+        """What an MTI may begin with."""
+        if not self.versions:
+            return tuple(range(10))
+        return tuple(VERSION_DIGITS[version] for version in self.versions)
 
     def field(self, number: int) -> FieldSpec:
         """The field with nothing left to the spec's defaults."""
@@ -123,21 +156,21 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             field,
             encoding=encoding,
             prefix_encoding=field.prefix_encoding or self.prefix_encoding,
-            unit=field.unit or _default_unit(encoding),
+            unit=field.unit or default_unit(encoding),
         )
 
 
-def _default_unit(encoding: str) -> Unit:
+def default_unit(encoding: str) -> Unit:
     match encoding:
         case "bcd":
             return "digits"
         case "binary":
             return "bytes"
-        case _:
-            return "characters"
+        case codec:
+            return "bytes" if codec_tables(codec)[1] is None else "characters"
 
 
-def _check(field: FieldSpec) -> None:
+def check_field(field: FieldSpec) -> None:
     assert field.encoding is not None
     assert field.prefix_encoding is not None
     units: tuple[Unit, ...]
@@ -147,13 +180,14 @@ def _check(field: FieldSpec) -> None:
         case "binary":
             units = ("bytes",)
         case codec:
-            units = ("characters",)
-            text_tables(codec)
+            # To find where a field ends, the walk does not read its text.
+            units = ("characters",) if codec_tables(codec)[1] else ("bytes",)
     if field.unit not in units:
         raise SpecError(
             f"expected unit {' or '.join(units)} for {field.encoding}, got {field.unit}"
         )
-    if not field.prefix_digits:
+    _check_packed(field)
+    if not field.prefix_digits or field.prefix_encoding == "ber":
         return
     if field.prefix_encoding not in ("bcd", "binary"):
         text_tables(field.prefix_encoding)
@@ -167,6 +201,21 @@ def _check(field: FieldSpec) -> None:
         )
 
 
+def _check_packed(field: FieldSpec) -> None:
+    """The axes that only packed digits have."""
+    if field.separator is not None and (field.encoding, field.content) != ("bcd", "z"):
+        raise SpecError("expected a separator in packed track data only")
+    if field.sign is None:
+        return
+    text_tables(field.sign)
+    if (field.encoding, field.content, field.unit) != ("bcd", "x+n", "digits"):
+        raise SpecError("expected a sign before packed digits of content 'x+n' only")
+    if field.prefix_digits or field.length % 2 == 0:
+        raise SpecError(
+            "expected a fixed length with a sign: itself and an even number of digits"
+        )
+
+
 NOT_ASCII: Final = 0xFF
 
 # Every character that a single-byte codec could have, less the surrogates.
@@ -174,28 +223,50 @@ _BASIC_PLANE: Final = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x10000))
 
 
 @lru_cache(maxsize=64)
-def text_tables(encoding: str) -> tuple[bytes, bytes]:
+def codec_tables(encoding: str) -> tuple[bytes, bytes | None]:
     """The codec's wire bytes to ASCII (or NOT_ASCII), and ASCII back.
 
-    Characters outside ASCII are left to the codec itself.
+    None where a character may take more bytes than one, or where some of ASCII is
+    missing. Whatever has no table is left to the codec itself.
     """
-    to_ascii = bytearray([NOT_ASCII]) * 256
-    from_ascii = bytearray()
     try:
-        for character in range(128):
-            (byte,) = chr(character).encode(encoding)
-            from_ascii.append(byte)
-            to_ascii[byte] = character
+        to_ascii, from_ascii = _tables(encoding)
         size = len(_BASIC_PLANE.encode(encoding, "ignore"))
+        if 128 <= size <= 256:
+            return to_ascii, from_ascii
+        if codecs.lookup(encoding).name == "utf-8":
+            # Its bytes below 128 are ASCII wherever they are.
+            return to_ascii, None
     except LookupError:
         raise SpecError(f"expected an encoding, got {encoding!r}") from None
     except ValueError:
-        size = 0
-    if not 128 <= size <= 256:
+        pass
+    try:
+        if "0".encode(encoding).decode(encoding) == "0":
+            return bytes([NOT_ASCII]) * 256, None
+    except ValueError:
+        pass
+    raise SpecError(f"expected an encoding that has digits, got {encoding!r}")
+
+
+def _tables(encoding: str) -> tuple[bytes, bytes]:
+    to_ascii = bytearray([NOT_ASCII]) * 256
+    from_ascii = bytearray()
+    for character in range(128):
+        (byte,) = chr(character).encode(encoding)
+        from_ascii.append(byte)
+        to_ascii[byte] = character
+    return bytes(to_ascii), bytes(from_ascii)
+
+
+def text_tables(encoding: str) -> tuple[bytes, bytes]:
+    """The tables of a codec in which MTIs, lengths and signs can be written."""
+    to_ascii, from_ascii = codec_tables(encoding)
+    if from_ascii is None:
         raise SpecError(
             f"expected a single-byte encoding that has all of ASCII, got {encoding!r}"
         )
-    return bytes(to_ascii), bytes(from_ascii)
+    return to_ascii, from_ascii
 
 
 def checked(spec: Spec) -> Spec:

@@ -258,7 +258,7 @@ class Switch:
         self._search = Search(store.directory.read_model)
         return Admin(
             Desk(*behind),
-            Importer(*behind),
+            Importer(*behind, store.directory.path),
             self._search,
             TokenFile(self._config.admin.tokens_file or store.directory.tokens),
             switch.__version__,

@@ -117,6 +117,7 @@ class _Account(msgspec.Struct, gc=False):
     balance: int
     credit_limit: int
     held: int = 0
+    status: int = 0
 
 
 class _Hold(msgspec.Struct, gc=False):
@@ -236,6 +237,9 @@ class Audit:
         elif entry.name == "limit_changed":
             self._compare_previous(where, entry, account.credit_limit)
             account.credit_limit = entry.value
+        elif entry.name == "account_status_changed":
+            self._compare_previous(where, entry, account.status)
+            account.status = entry.value
         elif entry.name == "adjusted":
             self._compare_previous(where, entry, account.balance)
             account.balance += entry.balance_change
@@ -330,7 +334,7 @@ class Audit:
         if summed is None:
             self.report(f"{what}: account {view.account} has no entry")
             return
-        for name in ("balance", "held", "credit_limit"):
+        for name in ("balance", "held", "credit_limit", "status"):
             expected, got = getattr(summed, name), getattr(view, name)
             if expected != got:
                 self.report(

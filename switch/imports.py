@@ -20,28 +20,9 @@ from typing import IO, Final
 from switch.config import Config
 from switch.embedded import Store, open_store
 from switch.journal.port import JournalError, ShardRecord
-from switch.ledger import (
-    ChangeRefused,
-    Entry,
-    State,
-    apply,
-    dump,
-    issue_card,
-    open_account,
-    shard_of_account,
-)
-from switch.rows import (
-    ACCOUNT_COLUMNS,
-    CARD_COLUMNS,
-    CardRow,
-    ImportRefused,
-    Once,
-    Row,
-    RowError,
-    Rows,
-    account_row,
-    card_row,
-)
+from switch.ledger import Entry, State, apply, dump
+from switch.openings import AccountOpenings, Attribution, CardOpenings, Openings
+from switch.rows import ImportRefused, Once, Rows
 from switch.shard._directory import CardDirectory
 
 # Rows in a commit: some megabytes of record.
@@ -64,9 +45,11 @@ def import_accounts(
     file: Path,
     advance: Advance,
     committing: Committing = _nothing,
-) -> int:
-    """The number of accounts that were opened. Raises ImportRefused."""
-    return _import(config, file, advance, committing, ACCOUNT_COLUMNS, _AccountRows)
+    *,
+    skip_existing: bool = False,
+) -> tuple[int, int]:
+    """How many accounts were opened, and how many were there. Raises ImportRefused."""
+    return _import(config, file, advance, committing, _accounts, skip_existing)
 
 
 def import_cards(
@@ -74,9 +57,11 @@ def import_cards(
     file: Path,
     advance: Advance,
     committing: Committing = _nothing,
-) -> int:
-    """The number of cards that were issued. Raises ImportRefused."""
-    return _import(config, file, advance, committing, CARD_COLUMNS, _CardRows)
+    *,
+    skip_existing: bool = False,
+) -> tuple[int, int]:
+    """How many cards were issued, and how many were there. Raises ImportRefused."""
+    return _import(config, file, advance, committing, _cards, skip_existing)
 
 
 def _import(
@@ -84,27 +69,74 @@ def _import(
     path: Path,
     advance: Advance,
     committing: Committing,
-    columns: tuple[str, ...],
-    kind: type[_AccountRows | _CardRows],
-) -> int:
+    make: Callable[[Store, Attribution, _Applied, bool], Openings],
+    skip_existing: bool,
+) -> tuple[int, int]:
     # The file first: nothing is initialised for one that is not there.
     with path.open("rb") as file, open_store(config) as store:
         size = max(path.stat().st_size, 1)
+        told: Attribution = {
+            "operator": "", "reason": "", "now": time.time_ns() // 1_000_000,
+        }  # fmt: skip
+        applied = _Applied()
+        openings = make(store, told, applied, skip_existing)
         rows = Rows(
-            io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline=""), columns
+            io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline=""),
+            openings.columns,
         )
-        importer = kind(store, time.time_ns() // 1_000_000)
         batches = _batches(
             rows,
-            importer,
+            openings,
+            applied,
             lambda: advance(_done(file, size), f"{rows.count:,} rows"),
             committing,
         )
-        head = store.journal.append_many(importer.at, batches)
+        head = store.journal.append_many(told["now"], batches)
         store.released.advance(head)
         advance(1.0, "writing snapshots")
         _write_snapshots(store)
-        return rows.count
+        return rows.count - openings.existing, openings.existing
+
+
+def _accounts(
+    store: Store, told: Attribution, applied: _Applied, skip_existing: bool
+) -> Openings:
+    return AccountOpenings(
+        store.recovered.states,
+        told,
+        Once("account").take,
+        applied.keep,
+        skip_existing=skip_existing,
+    )
+
+
+def _cards(
+    store: Store, told: Attribution, applied: _Applied, skip_existing: bool
+) -> Openings:
+    # Cards of this file are in the states, and not in this directory.
+    return CardOpenings(
+        CardDirectory(store.recovered.states),
+        store.keys,
+        told,
+        Once("pan").take,
+        applied.keep,
+        skip_existing=skip_existing,
+    )
+
+
+class _Applied:
+    """Entries are applied at once, to states that nobody else sees."""
+
+    def __init__(self) -> None:
+        self._entries: dict[State, list[Entry]] = defaultdict(list)
+
+    def keep(self, _line: int, state: State, entry: Entry) -> None:
+        apply(state, entry)
+        self._entries[state].append(entry)
+
+    def take(self) -> dict[State, list[Entry]]:
+        entries, self._entries = self._entries, defaultdict(list)
+        return entries
 
 
 def _done(file: IO[bytes], size: int) -> float:
@@ -130,14 +162,16 @@ def _write_snapshots(store: Store) -> None:
 
 def _batches(
     rows: Rows,
-    importer: _AccountRows | _CardRows,
+    openings: Openings,
+    applied: _Applied,
     report: Callable[[], None],
     committing: Committing,
 ) -> Iterator[Batch]:
     """Raises ImportRefused at the end if any row was bad: nothing is kept then."""
     source = iter(rows)
     while chunk := list(islice(source, BATCH_ROWS)):
-        entries = importer.take(chunk, rows)
+        openings.take(chunk, rows)
+        entries = applied.take()
         if entries and not rows.problem_count:
             yield _records(entries)
         report()
@@ -156,78 +190,3 @@ def _records(entries: dict[State, list[Entry]]) -> Batch:
         )
         for state, of_shard in entries.items()
     ]
-
-
-class _AccountRows:
-    """Rows to entries; each is applied to the states, which know what is there."""
-
-    def __init__(self, store: Store, at: int) -> None:
-        self.at = at
-        self._states = store.recovered.states
-        self._names = Once("account")
-
-    def take(
-        self, chunk: list[tuple[int, Row]], rows: Rows
-    ) -> dict[State, list[Entry]]:
-        entries: dict[State, list[Entry]] = defaultdict(list)
-        for line, row in chunk:
-            try:
-                state, entry = self._entry(line, row)
-            except (RowError, ChangeRefused) as error:
-                rows.refuse(line, str(error))
-            else:
-                apply(state, entry)
-                entries[state].append(entry)
-        return entries
-
-    def _entry(self, line: int, row: Row) -> tuple[State, Entry]:
-        read = account_row(row)
-        self._names.take(read.name, line)
-        state = self._states[shard_of_account(read.name, len(self._states))]
-        return state, open_account(state, *read, operator="", reason="", now=self.at)
-
-
-class _CardRows:
-    """As above; PANs are hashed and sealed by the chunk, which is faster."""
-
-    def __init__(self, store: Store, at: int) -> None:
-        self.at = at
-        self._keys = store.keys
-        self._states = store.recovered.states
-        # Cards of this file are in the states, and not in this directory.
-        self._directory = CardDirectory(self._states)
-        self._cards = Once("pan")
-
-    def take(
-        self, chunk: list[tuple[int, Row]], rows: Rows
-    ) -> dict[State, list[Entry]]:
-        read: list[tuple[int, CardRow]] = []
-        for line, row in chunk:
-            try:
-                read.append((line, card_row(row)))
-            except RowError as error:
-                rows.refuse(line, str(error))
-        sealed = self._keys.seal_many(card.pan for _, card in read)
-        entries: dict[State, list[Entry]] = defaultdict(list)
-        for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
-            try:
-                self._cards.take(pan_hash, line)
-                state, entry = self._entry(card, pan_hash, seal)
-            except (RowError, ChangeRefused) as error:
-                rows.refuse(line, str(error))
-            else:
-                apply(state, entry)
-                entries[state].append(entry)
-        return entries
-
-    def _entry(
-        self, card: CardRow, pan_hash: bytes, seal: bytes
-    ) -> tuple[State, Entry]:
-        state = self._states[shard_of_account(card.account, len(self._states))]
-        if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
-            raise ChangeRefused("pan: expected a new one, got one that is issued")
-        entry = issue_card(
-            state, pan_hash, seal, card.account, card.expiry, card.status,
-            card.pan[-4:].decode(), operator="", reason="", now=self.at,
-        )  # fmt: skip
-        return state, entry

@@ -7,8 +7,8 @@ Rule 1: every bad row is told by its line, up to PROBLEMS_MAX; what it holds is 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from typing import Final, NamedTuple, TextIO
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
 from switch.keys.port import PAN_DIGITS_MAX, PAN_DIGITS_MIN
 from switch.ledger import CARD_STATUSES, MONEY_MAX
@@ -50,11 +50,16 @@ class CardRow(NamedTuple):
 
 
 class Rows:
-    """The rows of a CSV file, in the order of `columns`, and what was wrong so far."""
+    """The rows of a CSV file, in the order of `columns`, and what was wrong so far.
 
-    def __init__(self, text: TextIO, columns: tuple[str, ...]) -> None:
-        self._reader = csv.reader(text)
+    They may be asked for again, and go on, when there are more lines than there were.
+    """
+
+    def __init__(self, lines: Iterable[str], columns: tuple[str, ...]) -> None:
+        self._reader = csv.reader(lines)
         self._columns = columns
+        self._order: list[int] = []
+        self._is_broken = False
         self.count = 0
         self.problem_count = 0
         self._told: list[tuple[int, str]] = []
@@ -71,8 +76,10 @@ class Rows:
         return [f"line {line}: {what}" for line, what in sorted(self._told)]
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
+        if self._is_broken:
+            return
         reader = self._reader
-        order = self._order()
+        order = self._order = self._order or self._read_header()
         in_order = order == list(range(len(order)))
         size = len(order)
         # Where a row begins: a quote that is not closed may swallow many lines.
@@ -86,9 +93,10 @@ class Rows:
                     self.refuse(line, f"expected {size} columns, got {len(row)}")
                 line = reader.line_num + 1
         except csv.Error as error:
+            self._is_broken = True
             self.refuse(line, f"not CSV: {error}")
 
-    def _order(self) -> list[int]:
+    def _read_header(self) -> list[int]:
         """Where each column is; the header may have them in any order."""
         try:
             first = next(self._reader, [])
@@ -121,9 +129,11 @@ class Once:
         """Raises RowError when a line before had it; the value is not told."""
         first = self._lines.setdefault(value, line)
         if first != line:
-            raise RowError(
-                f"{self._column}: expected each once, got the same as line {first}"
-            )
+            raise same_again(self._column, first)
+
+
+def same_again(column: str, first: int) -> RowError:
+    return RowError(f"{column}: expected each once, got the same as line {first}")
 
 
 def account_row(row: Row) -> AccountRow:

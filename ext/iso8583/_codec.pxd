@@ -6,7 +6,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from iso8583._layout cimport Layout
-from iso8583._wire cimport FieldPlan, FieldTable, Span
+from iso8583._wire cimport BITMAPS_MAX, FieldPlan, FieldTable, Span
 
 
 cdef class Codec:
@@ -48,9 +48,8 @@ cdef class Message:
     cdef Py_ssize_t content(
         self, const FieldPlan* plan, int field, const uint8_t** data
     ) noexcept
-    cdef object decode_content(
-        self, int field, const uint8_t* data, Py_ssize_t count
-    )
+    cdef object at(self, object key, object absent)
+    cdef int change(self, object path, object value) except -1
     cdef int splice(self, int field, bytes wire) except -1
     cdef list field_numbers(self)
     cdef bint equals(self, Message other)
@@ -61,7 +60,7 @@ cdef class Message:
 cdef class ReplyTemplate:
     cdef readonly Codec codec
     cdef readonly str mti
-    cdef uint64_t copied[2]
+    cdef uint64_t copied[BITMAPS_MAX]
     cdef uint8_t mti_bytes[4]
 
     # Writes the body (no frame header): the request's message header turned round, if

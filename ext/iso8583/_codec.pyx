@@ -18,6 +18,7 @@ from cpython.bytes cimport (
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
 )
+from cpython.long cimport PyLong_Check
 from cpython.object cimport Py_EQ, Py_NE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -31,6 +32,7 @@ from iso8583._encode cimport (
     encode_mti,
     frame_too_long,
 )
+from iso8583._inside cimport compile_insides
 from iso8583._layout cimport (
     FAULT_BITMAP_HEX,
     FAULT_BITMAP_TRUNCATED,
@@ -39,16 +41,27 @@ from iso8583._layout cimport (
     FAULT_HEADER_TRUNCATED,
     FAULT_MTI_DIGITS,
     FAULT_MTI_TRUNCATED,
+    FAULT_MTI_VERSION,
     FAULT_REJECT_BITMAP,
     HEADER,
     MTI_DIGITS,
     Fault,
     Layout,
     fault_texts,
+    read_content,
+)
+from iso8583._path cimport path_text
+from iso8583._read_inside cimport (
+    dict_inside,
+    field_text,
+    has_at,
+    part_of,
+    read_at,
+    validate_field,
 )
 from iso8583._wire cimport (
     ABSENT,
-    DATA_BCD,
+    BITMAPS_MAX,
     DATA_TEXT,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
@@ -60,13 +73,13 @@ from iso8583._wire cimport (
     field_bit,
     leading_zeros,
     read_number,
-    read_prefix,
     read_text,
     table_has,
     table_rank,
     text_length,
     write_text,
 )
+from iso8583._write_inside cimport DELETED, changed
 
 from collections.abc import Mapping
 
@@ -84,6 +97,9 @@ cdef enum:
     RESPONSE_CODE_LENGTH = 2
 
 
+cdef object MISSING = object()
+
+
 @cython.final
 cdef class Codec:
     """Reads and writes the messages of one spec."""
@@ -91,6 +107,7 @@ cdef class Codec:
     def __cinit__(self, spec):
         self.spec = checked(spec)
         self.layout = Layout(self.spec)
+        self.layout.insides = compile_insides(self.layout, self.spec)
 
     def __reduce__(self):
         return Codec, (self.spec,)
@@ -164,6 +181,7 @@ cdef class Message:
     """One message. Made by `Codec.decode` or `Codec.message`.
 
     `message[11]` is a field's text: digits for BCD, uppercase hex for binary.
+    `message["55.9F26"]`, or `message[55, "9F26"]`, is an element inside of one.
     """
 
     __hash__ = None
@@ -228,8 +246,7 @@ cdef class Message:
         cdef Span span = self.span(field)
         if span.data == NULL:
             return ABSENT
-        data[0] = span.data + plan.prefix_size
-        return read_prefix(plan, span.data) if plan.prefix_size else plan.length
+        return read_content(plan, span.data, data)
 
     cdef Py_ssize_t text(
         self, int field, uint8_t* out, Py_ssize_t capacity
@@ -256,47 +273,45 @@ cdef class Message:
         count = self.content(plan, field, &data)
         return read_number(plan, data, count)
 
-    def __getitem__(self, int field):
-        cdef const uint8_t* data = NULL
-        cdef const FieldPlan* plan
-        cdef Py_ssize_t count
+    def __getitem__(self, key):
+        value = self.at(key, MISSING)
+        if value is MISSING:
+            raise KeyError(key)
+        return value
+
+    cdef object at(self, object key, object absent):
+        cdef int field
+        # Held, in case a codec's own code changes the message meanwhile.
+        cdef bytes frame
+        if not PyLong_Check(key):
+            text = path_text(key)
+            frame = self.frame
+            return read_at(self.codec.layout, frame, &self.table, text, absent)
+        field = key
         if not table_has(&self.table, field):
-            raise KeyError(field)
-        plan = &self.codec.layout.plans[field]
-        count = self.content(plan, field, &data)
-        text = PyUnicode_New(text_length(plan, count), 127)
-        if read_text(plan, data, count, PyUnicode_1BYTE_DATA(text)) == 0:
-            return text
-        return self.decode_content(field, data, count)
+            return absent
+        return field_text(self.codec.layout, self.frame, &self.table, field)
 
-    # What is not ASCII: text in its own codec, or BCD with another pad nibble.
-    cdef object decode_content(
-        self, int field, const uint8_t* data, Py_ssize_t count
-    ):
-        cdef Layout layout = self.codec.layout
-        cdef Py_ssize_t offset = (
-            data - <const uint8_t*> PyBytes_AS_STRING(self.frame)
-        )
-        if layout.plans[field].data_form == DATA_BCD:
-            raise DecodeError(
-                field, offset,
-                f"pad nibble {layout.plans[field].pad_nibble:X}", "another",
-            )
-        encoding = layout.encodings[field]
-        try:
-            return (<const char*> data)[:count].decode(encoding)
-        except UnicodeDecodeError as error:
-            raise DecodeError(
-                field, offset + error.start, f"text in {encoding}", "another byte"
-            ) from None
+    def __setitem__(self, key, value):
+        if PyLong_Check(key):
+            self.splice(key, encode_field(self.codec.layout, key, value))
+        else:
+            self.change(path_text(key), value)
 
-    def __setitem__(self, int field, value):
-        self.splice(field, encode_field(self.codec.layout, field, value))
+    def __delitem__(self, key):
+        if not PyLong_Check(key):
+            self.change(path_text(key), DELETED)
+        elif table_has(&self.table, key):
+            self.splice(key, b"")
+        else:
+            raise KeyError(key)
 
-    def __delitem__(self, int field):
-        if not table_has(&self.table, field):
-            raise KeyError(field)
-        self.splice(field, b"")
+    # A mapping's own code may change the message meanwhile: its state is held.
+    cdef int change(self, object path, object value) except -1:
+        cdef bytes frame = self.frame
+        cdef FieldTable table = self.table
+        field, wire = changed(self.codec.layout, frame, &table, path, value)
+        return self.splice(field, wire)
 
     # Puts these bytes, prefix included, in the field's place; none removes it.
     cdef int splice(self, int field, bytes wire) except -1:
@@ -322,10 +337,13 @@ cdef class Message:
         self.table = new
         return 0
 
-    def __contains__(self, field):
-        if not isinstance(field, int) or not 2 <= field <= FIELD_NUMBER_MAX:
+    def __contains__(self, key):
+        if isinstance(key, (str, tuple)):
+            key = path_text(key)
+            return has_at(self.codec.layout, self.frame, &self.table, key)
+        if not isinstance(key, int) or not 2 <= key <= FIELD_NUMBER_MAX:
             return False
-        return table_has(&self.table, field)
+        return table_has(&self.table, key)
 
     def __iter__(self):
         return iter(self.field_numbers())
@@ -334,7 +352,7 @@ cdef class Message:
         cdef list numbers = []
         cdef uint64_t remaining
         cdef int word, field
-        for word in range(2):
+        for word in range(BITMAPS_MAX):
             remaining = self.table.bitmap[word]
             while remaining:
                 field = word * 64 + leading_zeros(remaining) + 1
@@ -342,21 +360,42 @@ cdef class Message:
                 remaining ^= field_bit(field)
         return numbers
 
-    def get(self, int field, default=None):
-        return self[field] if table_has(&self.table, field) else default
+    def get(self, key, default=None):
+        return self.at(key, default)
 
-    def to_dict(self):
+    def to_dict(self, *, bint inside=False):
         """{"mti": "0100", 2: "...", ...}, which `Codec.encode` takes back.
 
-        With the message header in hex as "header", if the spec has one.
+        With the message header in hex as "header", if the spec has one. With `inside`,
+        a field that the spec can look into is a dict of its elements.
         """
         cdef dict fields = {}
         if self.table.mti_at:
             fields["header"] = self.frame[:self.table.mti_at].hex().upper()
         fields["mti"] = self.mti
         for field in self.field_numbers():
-            fields[field] = self[field]
+            value = None
+            if inside:
+                value = dict_inside(
+                    self.codec.layout, self.frame, &self.table, field
+                )
+            if value is None:
+                value = field_text(self.codec.layout, self.frame, &self.table, field)
+            fields[field] = value
         return fields
+
+    def validate(self):
+        """Reads everything, inside fields too. Raises the first DecodeError."""
+        for field in self.field_numbers():
+            validate_field(self.codec.layout, self.frame, &self.table, field)
+
+    def parts(self):
+        """Every field as an `iso8583.inside.Part`, in clear, and never an error."""
+        fields = self.codec.spec.fields
+        return [
+            part_of(self.codec.layout, self.frame, &self.table, field, fields[field])
+            for field in self.field_numbers()
+        ]
 
     def encode(self):
         return self.frame
@@ -390,6 +429,7 @@ cdef class Message:
             self.mti_number != other.mti_number
             or mine.bitmap[0] != theirs.bitmap[0]
             or mine.bitmap[1] != theirs.bitmap[1]
+            or mine.bitmap[2] != theirs.bitmap[2]
         ):
             return False
         cdef Py_ssize_t size = mine.starts[mine.count] - mine.starts[0]
@@ -461,6 +501,7 @@ cdef class ReplyTemplate:
             raise ValueError("expected a request of the template's own codec")
         reply.bitmap[0] = request.table.bitmap[0] & self.copied[0]
         reply.bitmap[1] = request.table.bitmap[1] & self.copied[1]
+        reply.bitmap[2] = request.table.bitmap[2] & self.copied[2]
         reply.bitmap[0] |= field_bit(RESPONSE_CODE_FIELD)
         if approval_code != NULL:
             reply.bitmap[0] |= field_bit(APPROVAL_CODE_FIELD)
@@ -494,7 +535,7 @@ cdef class ReplyTemplate:
         cdef Py_ssize_t first = 0, last = 0, size
         cdef uint64_t remaining
         cdef int word, field, rank
-        for word in range(2):
+        for word in range(BITMAPS_MAX):
             remaining = reply.bitmap[word]
             while remaining:
                 field = word * 64 + leading_zeros(remaining) + 1
@@ -538,9 +579,9 @@ cdef class ReplyTemplate:
                 APPROVAL_CODE_FIELD, approval_code, APPROVAL_CODE_LENGTH
             )
             approval_data = <const uint8_t*> PyBytes_AS_STRING(approval)
-        # The request's own bytes, an MTI, two bitmaps as hex, two codes.
+        # The request's own bytes, an MTI, bitmaps as hex, two codes.
         cdef Py_ssize_t capacity = (
-            PyBytes_GET_SIZE(request.frame) + MTI_DIGITS + 2 * 16
+            PyBytes_GET_SIZE(request.frame) + MTI_DIGITS + BITMAPS_MAX * 16
             + APPROVAL_CODE_LENGTH + RESPONSE_CODE_LENGTH
         )
         cdef bytes reply = PyBytes_FromStringAndSize(NULL, capacity)
@@ -555,6 +596,7 @@ cdef int check_code(Layout layout, int field, int length) except -1:
     cdef const FieldPlan* plan = &layout.plans[field]
     if (
         plan.data_form != DATA_TEXT
+        or plan.from_ascii == NULL
         or plan.prefix_size != 0
         or plan.length != length
     ):
@@ -600,6 +642,7 @@ cdef Py_ssize_t splice_table(
     new.mti_at = old.mti_at
     new.bitmap[0] = old.bitmap[0]
     new.bitmap[1] = old.bitmap[1]
+    new.bitmap[2] = old.bitmap[2]
     if removed != added:
         new.bitmap[(field - 1) >> 6] ^= field_bit(field)
     new.count = old.count + added - removed
@@ -623,7 +666,7 @@ cdef object decode_error(Codec codec, Message message, const Fault* fault):
     if fault.kind not in (
         FAULT_FRAME_OVERLONG, FAULT_HEADER_TRUNCATED, FAULT_HEADER_LENGTH,
         FAULT_REJECT_BITMAP, FAULT_MTI_TRUNCATED, FAULT_MTI_DIGITS,
-        FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
+        FAULT_MTI_VERSION, FAULT_BITMAP_TRUNCATED, FAULT_BITMAP_HEX,
     ):
         partial = walked_part(message)
     field = None if fault.field < 0 else fault.field

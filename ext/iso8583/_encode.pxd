@@ -1,6 +1,7 @@
 # Values to bytes. Whatever can fail raises EncodeError.
 
 from iso8583._layout cimport Layout
+from iso8583._wire cimport FieldPlan
 
 
 cdef bint defines(Layout layout, int field) noexcept
@@ -8,5 +9,7 @@ cdef object frame_too_long(Py_ssize_t size)
 cdef bytes encode_mti(Layout layout, object mti)
 # The field's bytes, length prefix included.
 cdef bytes encode_field(Layout layout, int field, object value)
+# One value by a plan that is no field's, prefix included; errors say field 0.
+cdef bytes encode_value(const FieldPlan* plan, object encoding, object value)
 # A whole message. The dict must be the caller's own: values are replaced in it.
 cdef bytes encode_fields(Layout layout, object header, object mti, dict fields)

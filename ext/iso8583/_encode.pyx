@@ -19,8 +19,15 @@ from cpython.unicode cimport PyUnicode_Check, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
-from iso8583._layout cimport MTI_DIGITS, Layout, expected_length
+from iso8583._layout cimport (
+    MTI_DIGITS,
+    Layout,
+    expected_length,
+    expected_version,
+)
 from iso8583._wire cimport (
+    BITMAPS_MAX,
+    DATA_SIGNED,
     DATA_TEXT,
     DATA_UNDEFINED,
     FIELD_NUMBER_MAX,
@@ -30,11 +37,14 @@ from iso8583._wire cimport (
     data_size,
     field_bit,
     leading_zeros,
+    prefix_size,
     table_has,
     text_count,
     write_prefix,
     write_text,
 )
+
+from collections.abc import Mapping
 
 from iso8583.errors import EncodeError
 
@@ -54,6 +64,8 @@ cdef bytes encode_mti(Layout layout, object mti):
         text = str.encode(mti, "ascii", "replace")
     if PyBytes_GET_SIZE(text) != MTI_DIGITS or not text.isdigit():
         raise EncodeError(0, "a str of 4 digits", type(mti).__name__)
+    if not layout.versions >> (PyBytes_AS_STRING(text)[0] - c'0') & 1:
+        raise EncodeError(0, expected_version(layout), f"{mti[0]}")
     cdef uint8_t wire[MTI_DIGITS]
     write_text(
         &layout.plans[0], <const uint8_t*> PyBytes_AS_STRING(text), MTI_DIGITS, wire
@@ -98,7 +110,7 @@ cdef bytes encode_fields(Layout layout, object header, object mti, dict fields):
     out += layout.write_bitmaps(&table, out)
     cdef uint64_t remaining
     cdef int word, field
-    for word in range(2):
+    for word in range(BITMAPS_MAX):
         remaining = table.bitmap[word]
         while remaining:
             field = word * 64 + leading_zeros(remaining) + 1
@@ -119,7 +131,7 @@ cdef Py_ssize_t collect(
     cdef const FieldPlan* plan
     cdef Py_ssize_t position = 0, size = 0
     cdef int field
-    table.bitmap[0] = table.bitmap[1] = 0
+    table.bitmap[0] = table.bitmap[1] = table.bitmap[2] = 0
     while PyDict_Next(fields, &position, &key, &value):
         field = field_number(<object> key)
         plan = find_plan(layout, field)
@@ -164,17 +176,37 @@ cdef const FieldPlan* find_plan(Layout layout, int field) except NULL:
     return &layout.plans[field]
 
 
-# The value as compact ASCII text, or as the bytes of its data on the wire.
+# One value, prefix included, by a plan that is no field's; errors are of no field.
+cdef bytes encode_value(const FieldPlan* plan, object encoding, object value):
+    value = as_plain(plan, encoding, 0, value)
+    cdef Py_ssize_t size = wire_size(plan, 0, value)
+    cdef bytes wire = PyBytes_FromStringAndSize(NULL, size)
+    write_field(plan, 0, value, <uint8_t*> PyBytes_AS_STRING(wire))
+    return wire
+
+
+# The value as compact ASCII text that has a table, or as the bytes of its data on the
+# wire.
 cdef object plain_value(Layout layout, int field, object value):
-    cdef const FieldPlan* plan = &layout.plans[field]
+    inside = layout.insides[field]
+    if inside is not None and not PyUnicode_Check(value) and isinstance(value, Mapping):
+        value = inside.encode(value, str(field))
+    return as_plain(&layout.plans[field], layout.encodings[field], field, value)
+
+
+cdef object as_plain(
+    const FieldPlan* plan, object encoding, int field, object value
+):
     if PyUnicode_Check(value):
-        if PyUnicode_IS_COMPACT_ASCII(value):
+        if PyUnicode_IS_COMPACT_ASCII(value) and (
+            plan.data_form != DATA_TEXT or plan.from_ascii != NULL
+        ):
             return value
-        encoding = layout.encodings[field] or "ascii"
+        encoding = encoding or "ascii"
         try:
             # Not value.encode: a subclass of str could give anything.
             data = str.encode(value, encoding)
-        except UnicodeEncodeError:
+        except UnicodeError:
             raise EncodeError(
                 field, f"text in {encoding}", "another character"
             ) from None
@@ -203,23 +235,27 @@ cdef Py_ssize_t wire_size(
         )
     if count > plan.length or (plan.prefix_size == 0 and count != plan.length):
         raise EncodeError(field, expected_length(plan), f"{count}")
-    return plan.prefix_size + data_size(plan, count)
+    return prefix_size(plan, count) + data_size(plan, count)
 
 
 # Returns the size written: wire_size has said that there is room.
 cdef Py_ssize_t write_field(
     const FieldPlan* plan, int field, object value, uint8_t* out
 ) except -1:
-    cdef Py_ssize_t count, length
-    if not PyUnicode_Check(value):
-        count = PyBytes_GET_SIZE(value)
-        memcpy(out + plan.prefix_size, PyBytes_AS_STRING(value), count)
-    else:
+    cdef Py_ssize_t count, length = 0
+    if PyUnicode_Check(value):
         length = PyUnicode_GET_LENGTH(value)
         count = text_count(plan, length)
-        if write_text(
-            plan, PyUnicode_1BYTE_DATA(value), length, out + plan.prefix_size
-        ) < 0:
-            raise EncodeError(field, "hex digits", "another character")
+    else:
+        count = PyBytes_GET_SIZE(value)
+    cdef uint8_t* data = out + prefix_size(plan, count)
+    if not PyUnicode_Check(value):
+        memcpy(data, PyBytes_AS_STRING(value), count)
+    elif write_text(plan, PyUnicode_1BYTE_DATA(value), length, data) < 0:
+        raise EncodeError(field, expected_text(plan), "another character")
     write_prefix(plan, count, out)
-    return plan.prefix_size + data_size(plan, count)
+    return data - out + data_size(plan, count)
+
+
+cdef str expected_text(const FieldPlan* plan):
+    return "C or D and digits" if plan.data_form == DATA_SIGNED else "hex digits"

@@ -1,6 +1,6 @@
 # A spec compiled for the wire, and the walk over one frame.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from iso8583._wire cimport FIELD_NUMBER_MAX, FieldPlan, FieldTable, HeaderPlan
 
@@ -16,11 +16,13 @@ cdef enum FaultKind:
     FAULT_REJECT_BITMAP
     FAULT_MTI_TRUNCATED
     FAULT_MTI_DIGITS
+    FAULT_MTI_VERSION
     FAULT_BITMAP_TRUNCATED
     FAULT_BITMAP_HEX
     FAULT_FIELD_UNDEFINED
     FAULT_PREFIX_TRUNCATED
     FAULT_PREFIX_DIGITS
+    FAULT_PREFIX_BER
     FAULT_FIELD_OVERLONG
     FAULT_FIELD_TRUNCATED
     FAULT_TRAILING
@@ -50,8 +52,14 @@ cdef class Layout:
     cdef uint8_t mti_size
     # 8, or 16 as hex digits.
     cdef uint8_t bitmap_size
+    # How many bitmaps a message may have, one behind the other.
+    cdef uint8_t bitmaps_max
+    # Bit N: an MTI may begin with the digit N.
+    cdef uint16_t versions
     # The Python codec of each text field.
     cdef tuple encodings
+    # What is inside each field (iso8583._inside.Container), or None; the codec's.
+    cdef tuple insides
     # Owns the tables that the plans point into.
     cdef list tables
 
@@ -95,5 +103,11 @@ cdef class Layout:
 
 # What was expected and what came: (expected, got).
 cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault)
+# What an MTI of this spec begins with, for people.
+cdef str expected_version(Layout layout)
+# Where the data begins behind a prefix that the walk has passed, and its count.
+cdef Py_ssize_t read_content(
+    const FieldPlan* plan, const uint8_t* field, const uint8_t** data
+) noexcept
 # "at most 19 digits"
 cdef str expected_length(const FieldPlan* plan)

@@ -4,7 +4,9 @@
 
 Frame layout:
 
-    [header] | MTI | primary bitmap | [secondary bitmap] | fields in order of number
+    [header] | MTI | primary bitmap | [secondary [tertiary]] | fields in order of number
+
+A bitmap's first bit says that another one follows it.
 
 Rule 1: the walk is the only place that trusts nothing. Whatever it let pass, the
         rest of the codec reads without checking again.
@@ -16,18 +18,23 @@ from libc.string cimport memcpy, memset
 cimport cython
 
 from iso8583._wire cimport (
+    BITMAPS_MAX,
     DATA_BCD,
     DATA_BINARY,
+    DATA_SIGNED,
     DATA_TEXT,
     DATA_UNDEFINED,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
     PREFIX_BCD,
+    PREFIX_BER,
     PREFIX_BINARY,
     PREFIX_NONE,
     PREFIX_TEXT,
     FieldPlan,
     FieldTable,
+    ber_number_size,
+    bitmaps_needed,
     data_size,
     field_bit,
     hex_value,
@@ -42,10 +49,12 @@ from iso8583 import header as _header
 from iso8583 import spec as _spec
 
 cdef const char* HEX_NIBBLES = b"0123456789ABCDEF"
-# -- ISO 7813: track 2's field separator is "=", the nibble D.
+# -- ISO 7813: track 2's field separator is "=", the nibble D; some networks write F.
 cdef const char* TRACK_NIBBLES = b"0123456789ABC=EF"
+cdef const char* TRACK_NIBBLES_F = b"0123456789ABCDE="
 
 assert _spec.FIELD_NUMBER_MAX == FIELD_NUMBER_MAX
+assert _spec.BITMAPS_MAX == BITMAPS_MAX
 assert _spec.LENGTH_MAX == FRAME_SIZE_MAX
 # In a HeaderPlan these are bytes; both headers of the reject form have room for one.
 assert _header.HEADER_SIZE_MAX <= 0xFF
@@ -70,12 +79,17 @@ cdef class Layout:
         self.compile_field(&self.plans[0], mti)
         self.mti_size = MTI_DIGITS // 2 if spec.mti == "bcd" else MTI_DIGITS
         self.bitmap_size = 16 if spec.bitmap == "hex" else 8
+        self.bitmaps_max = spec.bitmaps
+        self.versions = 0
+        for digit in spec.version_digits:
+            self.versions |= 1 << <int> digit
         for number in spec.fields:
             field = spec.field(number)
             self.compile_field(&self.plans[<int> number], field)
             if self.plans[<int> number].data_form == DATA_TEXT:
                 encodings[number] = field.encoding
         self.encodings = tuple(encodings)
+        self.insides = (None,) * len(encodings)
 
     cdef int compile_header(self, object header) except -1:
         cdef HeaderPlan* plan = &self.header
@@ -92,6 +106,7 @@ cdef class Layout:
         plan.destination_at, plan.address_size = header.place("destination")
         plan.source_at, plan.address_size = header.place("source")
         plan.reject_bitmap_at, plan.reject_bitmap_size = header.place("reject_bitmap")
+        plan.tpdu_at, plan.tpdu_size = header.place("tpdu")
         return 0
 
     cdef int compile_field(self, FieldPlan* plan, object field) except -1:
@@ -99,10 +114,15 @@ cdef class Layout:
         plan.counts_per_byte = 2 if field.unit == "digits" else 1
         plan.pads_left = field.pad == "left"
         plan.pad_nibble = field.pad_nibble
-        plan.nibble_to_ascii = <const uint8_t*> (
-            TRACK_NIBBLES if field.content == "z" else HEX_NIBBLES
-        )
-        if field.encoding == "bcd":
+        plan.nibble_to_ascii = <const uint8_t*> HEX_NIBBLES
+        if field.content == "z":
+            plan.nibble_to_ascii = <const uint8_t*> (
+                TRACK_NIBBLES_F if field.separator == "F" else TRACK_NIBBLES
+            )
+        if field.sign is not None:
+            plan.data_form = DATA_SIGNED
+            self.keep_tables(field.sign, &plan.to_ascii, &plan.from_ascii)
+        elif field.encoding == "bcd":
             plan.data_form = DATA_BCD
         elif field.encoding == "binary":
             plan.data_form = DATA_BINARY
@@ -116,6 +136,8 @@ cdef class Layout:
             plan.prefix_form = PREFIX_BCD
         elif field.prefix_encoding == "binary":
             plan.prefix_form = PREFIX_BINARY
+        elif field.prefix_encoding == "ber":
+            plan.prefix_form = PREFIX_BER
         else:
             plan.prefix_form = PREFIX_TEXT
             self.keep_tables(
@@ -125,22 +147,26 @@ cdef class Layout:
             )
         return 0
 
-    # The pointers are into bytes objects that self.tables keeps alive.
+    # The pointers are into bytes objects that self.tables keeps alive. A codec of more
+    # bytes a character has no table back: what is read but is not ASCII, and all that
+    # is written, goes through the codec itself.
     cdef int keep_tables(
         self, str encoding, const uint8_t** to_ascii, const uint8_t** from_ascii
     ) except -1:
-        cdef bytes table_to, table_from
-        table_to, table_from = _spec.text_tables(encoding)
+        cdef bytes table_to
+        table_to, table_from = _spec.codec_tables(encoding)
         self.tables.append((table_to, table_from))
         to_ascii[0] = <const uint8_t*> <const char*> table_to
-        from_ascii[0] = <const uint8_t*> <const char*> table_from
+        from_ascii[0] = NULL
+        if table_from is not None:
+            from_ascii[0] = <const uint8_t*> <const char*> table_from
         return 0
 
     cdef int walk(
         self, const uint8_t* frame, Py_ssize_t size,
         uint32_t* mti_number, FieldTable* table, Fault* fault
     ) noexcept:
-        table.bitmap[0] = table.bitmap[1] = 0
+        table.bitmap[0] = table.bitmap[1] = table.bitmap[2] = 0
         table.count = 0
         if size > FRAME_SIZE_MAX:
             return fail(
@@ -156,7 +182,7 @@ cdef class Layout:
         at = self.read_mti(frame, size, at, mti_number, fault)
         if at < 0:
             return -1
-        cdef uint64_t bitmap[2]
+        cdef uint64_t bitmap[BITMAPS_MAX]
         at = self.read_bitmaps(frame, size, at, bitmap, fault)
         if at < 0:
             return -1
@@ -220,6 +246,8 @@ cdef class Layout:
             if not c'0' <= digits[index] <= c'9':
                 return fail(fault, FAULT_MTI_DIGITS, 0, at, MTI_DIGITS, 0)
             number = number << 4 | (digits[index] - c'0')
+        if not self.versions >> (number >> 12) & 1:
+            return fail(fault, FAULT_MTI_VERSION, 0, at, 0, number >> 12)
         mti_number[0] = number
         return at + self.mti_size
 
@@ -230,8 +258,8 @@ cdef class Layout:
     ) noexcept:
         cdef Py_ssize_t bitmap_size = self.bitmap_size
         cdef int word
-        bitmap[0] = bitmap[1] = 0
-        for word in range(2):
+        bitmap[0] = bitmap[1] = bitmap[2] = 0
+        for word in range(self.bitmaps_max):
             if size - at < bitmap_size:
                 return fail(
                     fault, FAULT_BITMAP_TRUNCATED, 1, at, bitmap_size, size - at
@@ -239,15 +267,16 @@ cdef class Layout:
             if read_bitmap(frame + at, bitmap_size, &bitmap[word]) < 0:
                 return fail(fault, FAULT_BITMAP_HEX, 1, at, bitmap_size, 0)
             at += bitmap_size
-            if not bitmap[0] & field_bit(1):
+            if not bitmap[word] & field_bit(1):
                 break
-        bitmap[0] &= ~field_bit(1)
+            # The last bitmap's first bit is a field like any other.
+            if word < self.bitmaps_max - 1:
+                bitmap[word] ^= field_bit(1)
         return at
 
     cdef Py_ssize_t fields_at(self, const FieldTable* table) noexcept:
         return (
-            table.mti_at + self.mti_size
-            + (2 if table.bitmap[1] else 1) * self.bitmap_size
+            table.mti_at + self.mti_size + bitmaps_needed(table) * self.bitmap_size
         )
 
     cdef void write_lengths(
@@ -267,18 +296,24 @@ cdef class Layout:
         memcpy(out, request, plan.size)
         memcpy(out + plan.destination_at, request + plan.source_at, plan.address_size)
         memcpy(out + plan.source_at, request + plan.destination_at, plan.address_size)
+        if plan.tpdu_size:
+            # A byte that identifies it, where it goes, where it is from.
+            memcpy(out + plan.tpdu_at + 1, request + plan.tpdu_at + 3, 2)
+            memcpy(out + plan.tpdu_at + 3, request + plan.tpdu_at + 1, 2)
         self.write_lengths(out, plan.size, size)
 
     cdef Py_ssize_t write_bitmaps(
         self, const FieldTable* table, uint8_t* out
     ) noexcept:
         cdef Py_ssize_t bitmap_size = self.bitmap_size
-        if not table.bitmap[1]:
-            write_bitmap(table.bitmap[0], bitmap_size, out)
-            return bitmap_size
-        write_bitmap(table.bitmap[0] | field_bit(1), bitmap_size, out)
-        write_bitmap(table.bitmap[1], bitmap_size, out + bitmap_size)
-        return 2 * bitmap_size
+        cdef int last = bitmaps_needed(table) - 1
+        cdef int word
+        for word in range(last):
+            write_bitmap(
+                table.bitmap[word] | field_bit(1), bitmap_size, out + word * bitmap_size
+            )
+        write_bitmap(table.bitmap[last], bitmap_size, out + last * bitmap_size)
+        return (last + 1) * bitmap_size
 
 
 cdef int walk_fields(
@@ -289,7 +324,7 @@ cdef int walk_fields(
     cdef const FieldPlan* plan
     cdef uint64_t remaining
     cdef int word, field
-    for word in range(2):
+    for word in range(BITMAPS_MAX):
         remaining = bitmap[word]
         while remaining:
             field = word * 64 + leading_zeros(remaining) + 1
@@ -305,9 +340,9 @@ cdef int walk_fields(
                     )
                 count = read_prefix(plan, frame + at)
                 if count < 0:
-                    return fail(
-                        fault, FAULT_PREFIX_DIGITS, field, at, plan.prefix_size, 0
-                    )
+                    count = read_long_prefix(plan, frame, size, &at, field, fault)
+                    if count < 0:
+                        return -1
                 if count > plan.length:
                     return fail(
                         fault, FAULT_FIELD_OVERLONG, field, at, plan.length, count
@@ -324,6 +359,44 @@ cdef int walk_fields(
             table.starts[table.count] = <uint16_t> at
             remaining ^= field_bit(field)
     return 0
+
+
+# What read_prefix leaves over: faults, and lengths of BER-TLV of more than a byte.
+# Moves `at` on by as much as the prefix is longer than the plan says.
+cdef Py_ssize_t read_long_prefix(
+    const FieldPlan* plan, const uint8_t* frame, Py_ssize_t size,
+    Py_ssize_t* at, int field, Fault* fault
+) noexcept:
+    cdef Py_ssize_t start = at[0], more, count
+    if plan.prefix_form != PREFIX_BER:
+        return fail(fault, FAULT_PREFIX_DIGITS, field, start, plan.prefix_size, 0)
+    more = ber_number_size(frame[start])
+    if more < 0:
+        return fail(fault, FAULT_PREFIX_BER, field, start, 1, frame[start])
+    if size - start < 1 + more:
+        return fail(
+            fault, FAULT_PREFIX_TRUNCATED, field, start, 1 + more, size - start
+        )
+    count = read_binary(frame + start + 1, more)
+    if count > plan.length:
+        return fail(fault, FAULT_FIELD_OVERLONG, field, start, plan.length, count)
+    at[0] = start + more
+    return count
+
+
+cdef Py_ssize_t read_content(
+    const FieldPlan* plan, const uint8_t* field, const uint8_t** data
+) noexcept:
+    cdef Py_ssize_t count, more
+    data[0] = field + plan.prefix_size
+    if not plan.prefix_size:
+        return plan.length
+    count = read_prefix(plan, field)
+    if count < 0:
+        more = ber_number_size(field[0])
+        data[0] += more
+        count = read_binary(field + 1, more)
+    return count
 
 
 cdef int fail(
@@ -391,6 +464,8 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
     if fault.kind == FAULT_MTI_DIGITS:
         mti = frame[fault.offset:fault.offset + layout.mti_size]
         return "4 digits", mti.hex()
+    if fault.kind == FAULT_MTI_VERSION:
+        return expected_version(layout), f"{fault.got}"
     if fault.kind == FAULT_BITMAP_HEX:
         return f"{fault.expected} hex digits", "another character"
     if fault.kind == FAULT_FIELD_UNDEFINED:
@@ -400,6 +475,8 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
     if fault.kind == FAULT_PREFIX_DIGITS:
         prefix = frame[fault.offset:fault.offset + fault.expected]
         return "a length prefix of digits", prefix.hex()
+    if fault.kind == FAULT_PREFIX_BER:
+        return "a length of BER-TLV in at most 5 bytes", f"{fault.got:02x}"
     if fault.kind == FAULT_FIELD_OVERLONG:
         return expected_length(plan), f"{fault.got}"
     if fault.kind == FAULT_FIELD_TRUNCATED:
@@ -408,9 +485,16 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
     return "the end of the message", f"{fault.got - fault.offset} more bytes"
 
 
+cdef str expected_version(Layout layout):
+    digits = [str(digit) for digit in range(10) if layout.versions >> digit & 1]
+    return f"version {' or '.join(digits)}"
+
+
 cdef str unit_name(const FieldPlan* plan):
-    if plan.data_form == DATA_TEXT:
+    if plan.data_form == DATA_SIGNED:
         return "characters"
+    if plan.data_form == DATA_TEXT:
+        return "bytes" if plan.from_ascii == NULL else "characters"
     return "digits" if plan.counts_per_byte == 2 else "bytes"
 
 

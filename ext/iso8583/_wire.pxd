@@ -3,9 +3,12 @@
 #
 #     [length prefix] data
 #
-#     prefix   text digits ("19" in ASCII or EBCDIC), packed BCD digits, or binary
-#     data     text      one byte a character, through a table made from a Python codec
+#     prefix   text digits ("19" in ASCII or EBCDIC), packed BCD digits, binary, or
+#              a length of BER-TLV: one byte up to 127, else 81 to 84 and as many
+#     data     text      one byte a character, through a table made from a Python
+#                        codec; where it takes more bytes, the codec itself
 #              BCD       two digits a byte; an odd count has one pad nibble
+#              signed    a character, C or D, and an even number of packed digits
 #              binary    bytes, shown as uppercase hex
 #
 # "count" is what the length prefix counts: characters, digits or bytes. "length" is
@@ -22,8 +25,9 @@ cdef extern from *:
 
 
 cdef enum:
-    # Primary and secondary bitmap.
-    FIELD_NUMBER_MAX = 128
+    # Primary, secondary and tertiary bitmap.
+    BITMAPS_MAX = 3
+    FIELD_NUMBER_MAX = 64 * BITMAPS_MAX
     # Offsets are kept in 16 bits, and a two-byte frame header can say no more.
     FRAME_SIZE_MAX = 0xFFFF
     # In a table from wire bytes to ASCII: this byte is no ASCII character.
@@ -36,12 +40,20 @@ cdef enum DataForm:
     DATA_TEXT
     DATA_BCD
     DATA_BINARY
+    # Counts like BCD: the sign takes a byte, which the walk need not know, since it
+    # is where the pad nibble of as many digits would be.
+    DATA_SIGNED
 
 cdef enum PrefixForm:
     PREFIX_NONE = 0
     PREFIX_TEXT
     PREFIX_BCD
     PREFIX_BINARY
+    PREFIX_BER
+
+cdef enum:
+    # The longest length of BER-TLV: its number may have zeros before it.
+    BER_PREFIX_SIZE_MAX = 5
 
 cdef enum:
     ABSENT = -1
@@ -53,7 +65,8 @@ cdef struct Span:
     Py_ssize_t size
 
 cdef struct FieldPlan:
-    # Text: 256 wire bytes to ASCII or NOT_ASCII, and 128 characters back.
+    # Text and signs: 256 wire bytes to ASCII or NOT_ASCII, and 128 characters back;
+    # NULL where the codec itself has to write the text.
     const uint8_t* to_ascii
     const uint8_t* from_ascii
     # The same for the digits of a text prefix.
@@ -65,6 +78,7 @@ cdef struct FieldPlan:
     uint16_t length
     uint8_t data_form
     uint8_t prefix_form
+    # Of BER-TLV: the least, which is one byte.
     uint8_t prefix_size
     # 2 where BCD counts its digits, else 1.
     uint8_t counts_per_byte
@@ -86,11 +100,14 @@ cdef struct HeaderPlan:
     uint8_t address_size
     uint8_t reject_bitmap_at
     uint8_t reject_bitmap_size
+    uint8_t tpdu_at
+    uint8_t tpdu_size
 
 # Which fields a message has, and where.
 cdef struct FieldTable:
-    # Field 1 is the highest bit of the first word; its own bit is never kept here.
-    uint64_t bitmap[2]
+    # Field 1 is the highest bit of the first word. That another bitmap follows is
+    # not kept here: whether it has fields says it.
+    uint64_t bitmap[BITMAPS_MAX]
     uint32_t count
     # Where the MTI begins: the size of the message header.
     uint16_t mti_at
@@ -114,9 +131,19 @@ cdef inline bint table_has(const FieldTable* table, int field) noexcept nogil:
 cdef inline int table_rank(const FieldTable* table, int field) noexcept nogil:
     cdef uint64_t bit = field_bit(field)
     cdef uint64_t before = ~(bit | (bit - 1))
-    if field <= 64:
-        return bits_set(table.bitmap[0] & before)
-    return bits_set(table.bitmap[0]) + bits_set(table.bitmap[1] & before)
+    cdef int word = (field - 1) >> 6
+    cdef int rank = bits_set(table.bitmap[word] & before)
+    cdef int earlier
+    for earlier in range(word):
+        rank += bits_set(table.bitmap[earlier])
+    return rank
+
+
+# How many bitmaps its fields need.
+cdef inline int bitmaps_needed(const FieldTable* table) noexcept nogil:
+    if table.bitmap[2]:
+        return 3
+    return 2 if table.bitmap[1] else 1
 
 
 # ---- binary numbers, big-endian
@@ -159,7 +186,8 @@ cdef inline uint8_t nibble_at(const uint8_t* data, Py_ssize_t index) noexcept no
 
 # ---- the length prefix
 
-# The count, or -1 when the prefix has something other than digits.
+# The count; -1 when the prefix has something other than digits, or is a length of
+# BER-TLV that takes more than its first byte.
 cdef inline Py_ssize_t read_prefix(
     const FieldPlan* plan, const uint8_t* data
 ) noexcept nogil:
@@ -180,13 +208,34 @@ cdef inline Py_ssize_t read_prefix(
             count = count * 100 + high * 10 + low
     else:
         count = read_binary(data, plan.prefix_size)
+        if plan.prefix_form == PREFIX_BER and count > 0x7F:
+            return -1
     return count
+
+
+# How many bytes of BER-TLV's length follow its first, or -1 when it has no number.
+cdef inline Py_ssize_t ber_number_size(uint8_t first) noexcept nogil:
+    return first & 0x7F if 0x81 <= first < 0x80 + BER_PREFIX_SIZE_MAX else -1
+
+
+# The size of the prefix that is written for this count.
+cdef inline Py_ssize_t prefix_size(
+    const FieldPlan* plan, Py_ssize_t count
+) noexcept nogil:
+    if plan.prefix_form == PREFIX_BER and count > 0x7F:
+        return 2 if count <= 0xFF else 3
+    return plan.prefix_size
 
 
 cdef inline void write_prefix(
     const FieldPlan* plan, Py_ssize_t count, uint8_t* out
 ) noexcept nogil:
     cdef Py_ssize_t index
+    if plan.prefix_form == PREFIX_BER and count > 0x7F:
+        index = prefix_size(plan, count) - 1
+        out[0] = <uint8_t> (0x80 | index)
+        write_binary(<uint32_t> count, index, out + 1)
+        return
     for index in range(plan.prefix_size - 1, -1, -1):
         if plan.prefix_form == PREFIX_TEXT:
             out[index] = plan.prefix_from_ascii[c'0' + count % 10]
@@ -237,12 +286,17 @@ cdef inline Py_ssize_t first_nibble(
     return plan.pads_left
 
 
+# Credit or debit.
+cdef inline bint is_sign(uint8_t character) noexcept nogil:
+    return character == c'C' or character == c'D'
+
+
 # Writes the field as ASCII text; -1 when it has no such form.
 cdef inline int read_text(
     const FieldPlan* plan, const uint8_t* data, Py_ssize_t count, uint8_t* out
 ) noexcept nogil:
     cdef Py_ssize_t index, skipped
-    cdef uint8_t character, seen = 0
+    cdef uint8_t character, nibble, seen = 0
     cdef const char* hex_digits = b"0123456789ABCDEF"
     if plan.data_form == DATA_TEXT:
         for index in range(count):
@@ -257,6 +311,13 @@ cdef inline int read_text(
         for index in range(text_length(plan, count)):
             out[index] = plan.nibble_to_ascii[nibble_at(data, index + skipped)]
         return 0
+    if plan.data_form == DATA_SIGNED:
+        out[0] = plan.to_ascii[data[0]]
+        for index in range(1, count):
+            nibble = nibble_at(data, index + 1)
+            seen |= nibble + 6
+            out[index] = c'0' + nibble
+        return 0 if is_sign(out[0]) and not seen & 0x10 else -1
     for index in range(count):
         out[2 * index] = hex_digits[data[index] >> 4]
         out[2 * index + 1] = hex_digits[data[index] & 0x0F]
@@ -284,12 +345,14 @@ cdef inline int64_t read_number(
     return number
 
 
-# 0..15, or 255. Track 2 writes its separator, "=", as the nibble D.
+# 0..15, or 255. Track 2 writes its separator, "=", as the nibble D, or F.
 cdef inline uint8_t nibble_value(
     const FieldPlan* plan, uint8_t character
 ) noexcept nogil:
     if character == c'=' and plan.nibble_to_ascii[0x0D] == c'=':
         return 0x0D
+    if character == c'=' and plan.nibble_to_ascii[0x0F] == c'=':
+        return 0x0F
     return hex_value(character)
 
 
@@ -304,6 +367,16 @@ cdef inline int write_text(
             out[index] = plan.from_ascii[text[index]]
         return 0
     memset(out, 0, (length + 1) >> 1)
+    if plan.data_form == DATA_SIGNED:
+        if not is_sign(text[0]):
+            return -1
+        out[0] = plan.from_ascii[text[0]]
+        for index in range(1, length):
+            value = text[index] - c'0'
+            if value > 9:
+                return -1
+            out[(index + 1) >> 1] |= value if (index + 1) & 1 else value << 4
+        return 0
     if length & 1:
         # Only BCD has odd lengths: its pad goes first or last.
         if plan.pads_left:

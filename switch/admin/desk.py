@@ -2,24 +2,31 @@
 
 Rule 1: whatever is returned is released: the commit of a change, and of everything
         that it was made on, is durable.
+Rule 2: an operation that comes with a key is done once. The key is in its entry; asked
+        again, the answer is made from what was asked and what its entry left, so that
+        it is the first one whatever has happened since.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
-from typing import TypedDict
 
+import msgspec
 from msgspec import UNSET
 
 from switch.admin import types
 from switch.admin.errors import AdminError
 from switch.keys.port import PanKeys
 from switch.ledger import (
+    ACCOUNT_STATUSES,
     CARD_STATUSES,
     Entry,
+    OperationView,
     State,
     adjust,
+    change_account_status,
     change_card_expiry,
     change_card_status,
     change_limit,
@@ -29,19 +36,16 @@ from switch.ledger import (
 )
 from switch.ledger.currencies import NUMBERS, letters_of
 from switch.observe.log import mask_digits
+from switch.openings import Attribution
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 
 # What may stand between the digits of a card number, as the log knows it.
 _PAN_SEPARATORS = str.maketrans("._/:", "----")
 
+HASH_SIZE = 16
+
 Changes = list[tuple[int, Entry]]
-
-
-class Attribution(TypedDict):
-    operator: str
-    reason: str
-    now: int
 
 
 class Desk:
@@ -72,49 +76,84 @@ class Desk:
 
     # -- changing
 
-    async def open_account(self, who: str, body: types.OpenAccount) -> types.Account:
+    async def open_account(
+        self, who: str, body: types.OpenAccount, key: str | None = None
+    ) -> types.Account:
         if body.currency not in NUMBERS:
             raise AdminError(422, "currency: expected one of ISO 4217, got another")
-        state = self._state_of(body.account)
-        entry = open_account(
-            state, body.account, NUMBERS[body.currency], body.balance,
-            body.credit_limit, **self._attribution(who, body.reason),
+        told = self._attribution(who, body.reason)
+        operation_key = _operation_key(who, key, "open_account", body)
+        if self._done_before(operation_key) is None:
+            state = self._state_of(body.account)
+            entry = open_account(
+                state, body.account, NUMBERS[body.currency], body.balance,
+                body.credit_limit, operation_key=operation_key, **told,
+            )  # fmt: skip
+            self._write([(state.shard, entry)])
+        await self._released()
+        return types.Account(
+            body.account, body.currency, body.balance, 0, body.credit_limit,
+            body.balance + body.credit_limit, ACCOUNT_STATUSES[0],
         )  # fmt: skip
-        self._write([(state.shard, entry)])
-        return await self.account(body.account)
 
     async def change_account(
         self, who: str, name: str, body: types.ChangeAccount
     ) -> types.Account:
+        if body.status is UNSET and body.credit_limit is UNSET:
+            raise AdminError(422, "expected status, credit_limit or both, got neither")
         state = self._state_of(name)
-        entry = change_limit(
-            state, name, body.credit_limit, **self._attribution(who, body.reason)
-        )
-        if entry is not None:
-            self._write([(state.shard, entry)])
+        told = self._attribution(who, body.reason)
+        changes: Changes = []
+        if body.status is not UNSET:
+            status = change_account_status(state, name, body.status, **told)
+            changes += [] if status is None else [(state.shard, status)]
+        if body.credit_limit is not UNSET:
+            limit = change_limit(state, name, body.credit_limit, **told)
+            changes += [] if limit is None else [(state.shard, limit)]
+        self._write(changes)
         return await self.account(name)
 
     async def adjust(
-        self, who: str, name: str, body: types.AdjustBalance
+        self, who: str, name: str, body: types.AdjustBalance, key: str | None = None
     ) -> types.Adjustment:
+        told = self._attribution(who, body.reason)
+        operation_key = _operation_key(who, key, "adjust", name, body)
         state = self._state_of(name)
-        entry = adjust(state, name, body.amount, **self._attribution(who, body.reason))
-        self._write([(state.shard, entry)])
-        identity = f"{state.shard}-{entry.sequence}"
-        return types.Adjustment(identity, body.amount, await self.account(name))
+        done = self._done_before(operation_key)
+        if done is None:
+            entry = adjust(
+                state, name, body.amount, operation_key=operation_key, **told
+            )
+            self._write([(state.shard, entry)])
+            sequence, balance = entry.sequence, entry.value
+        else:
+            sequence, balance = done.sequence, done.value
+        currency = self._account(name).currency
+        await self._released()
+        identity = f"{state.shard}-{sequence}"
+        return types.Adjustment(identity, name, currency, body.amount, balance)
 
-    async def issue_card(self, who: str, body: types.IssueCard) -> types.Card:
+    async def issue_card(
+        self, who: str, body: types.IssueCard, key: str | None = None
+    ) -> types.Card:
+        told = self._attribution(who, body.reason)
         ((pan_hash, sealed),) = self._keys.seal_many([body.pan.encode()])
-        if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
-            raise AdminError(409, "pan: expected a new one, got one that is issued")
-        state = self._state_of(body.account)
-        entry = issue_card(
-            state, pan_hash, sealed, body.account, int(body.expiry), body.status,
-            body.pan[-4:], **self._attribution(who, body.reason),
-        )  # fmt: skip
-        self._write([(state.shard, entry)])
-        self._directory.learn(pan_hash, state.shard)
-        return await self.card(pan_hash.hex())
+        token = pan_hash.hex()
+        # The number itself is in no hash but the keyed one.
+        asked = msgspec.structs.replace(body, pan=token)
+        operation_key = _operation_key(who, key, "issue_card", asked)
+        if self._done_before(operation_key) is None:
+            if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
+                raise AdminError(409, "pan: expected a new one, got one that is issued")
+            state = self._state_of(body.account)
+            entry = issue_card(
+                state, pan_hash, sealed, body.account, int(body.expiry), body.status,
+                body.pan[-4:], operation_key=operation_key, **told,
+            )  # fmt: skip
+            self._write([(state.shard, entry)])
+            self._directory.learn(pan_hash, state.shard)
+        await self._released()
+        return types.Card(token, body.account, body.pan[-4:], body.expiry, body.status)
 
     async def change_card(
         self, who: str, token: str, body: types.ChangeCard
@@ -138,6 +177,25 @@ class Desk:
 
     # -- the parts
 
+    def _done_before(self, operation_key: bytes | None) -> OperationView | None:
+        """What became of the same operation, if it was done already."""
+        if operation_key is None:
+            return None
+        key, asked = operation_key[:HASH_SIZE], operation_key[HASH_SIZE:]
+        now = self._clock()
+        # In whichever shard it was: a key is used once, not once an account.
+        for state in self._states:
+            done = state.operation(key, now)
+            if done is not None:
+                if done.asked != asked:
+                    raise AdminError(
+                        422,
+                        "Idempotency-Key: expected a new one for another request, got "
+                        "one that was used",
+                    )
+                return done
+        return None
+
     def _write(self, changes: Changes) -> None:
         self._group.administer(changes, self._clock())
 
@@ -157,7 +215,7 @@ class Desk:
             raise AdminError(404, "expected an account that exists, got another name")
         return types.Account(
             found.account, letters_of(found.currency), found.balance, found.held,
-            found.credit_limit, found.available,
+            found.credit_limit, found.available, ACCOUNT_STATUSES[found.status],
         )  # fmt: skip
 
     def _card(self, pan_hash: bytes) -> types.Card:
@@ -168,6 +226,17 @@ class Desk:
             pan_hash.hex(), found.account, found.last_four, f"{found.expiry:04d}",
             CARD_STATUSES[found.status],
         )  # fmt: skip
+
+
+def _operation_key(who: str, key: str | None, *asked: object) -> bytes | None:
+    """Two hashes: of the key, which is its operator's own, and of what was asked."""
+    if key is None:
+        return None
+    return _hash(f"{who} {key}".encode()) + _hash(msgspec.json.encode(asked))
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=HASH_SIZE).digest()
 
 
 async def released(group: CommitGroup) -> None:

@@ -3,15 +3,16 @@
 Rule 1: nothing but the account of this machine's own requests is shown, and nothing
         changed, without a token whose role may.
 Rule 2: no token, card number or body is in a log or an answer.
-Rule 3: a body is read up to its bound and within BODY_SECONDS_MAX.
+Rule 3: a body is read up to its bound, and within BODY_SECONDS_MAX; one of an import
+        as it is taken, with no longer pause than that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 from aiohttp import web
@@ -19,11 +20,12 @@ from aiohttp import web
 from switch.admin import types
 from switch.admin.desk import Desk
 from switch.admin.errors import AdminError, ImportBad
-from switch.admin.imports import IMPORT_BYTES_MAX, Importer
+from switch.admin.imports import Importer
 from switch.admin.operations import (
     BODY_BYTES_MAX,
     CSV,
     JSON,
+    KEY_HEADER,
     OPERATIONS,
     Operation,
     openapi,
@@ -31,6 +33,7 @@ from switch.admin.operations import (
 from switch.admin.search import Search
 from switch.admin.tokens import Caller, TokenFile, TokensError
 from switch.journal.port import JournalError
+from switch.keys.port import PAN_DIGITS_MAX, PAN_DIGITS_MIN
 from switch.ledger import ChangeRefused
 from switch.observe.http import error_response, is_from_this_machine, json_response
 from switch.observe.log import event, mask_digits
@@ -44,7 +47,7 @@ LOCAL: Final = Caller("", "viewer")
 # The parameters of queries that are numbers, and no bound of theirs has more digits.
 NUMBERS: Final = {"limit", "amount"}
 NUMBER_DIGITS_MAX: Final = 18
-STATUS_OF: Final = {"invalid": 422, "missing": 404, "conflict": 409}
+STATUS_OF: Final = {"invalid": 422, "missing": 404, "conflict": 409, "full": 503}
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 Handler = Callable[[web.Request, Caller], Awaitable[Any]]
@@ -136,7 +139,7 @@ class Admin:
 
     async def _open_account(self, request: web.Request, caller: Caller) -> Any:
         body = await _body(request, types.OpenAccount)
-        return await self._desk.open_account(caller.name, body)
+        return await self._desk.open_account(caller.name, body, _key(request))
 
     async def _get_account(self, request: web.Request, _caller: Caller) -> Any:
         return await self._desk.account(request.match_info["account"])
@@ -148,14 +151,15 @@ class Admin:
 
     async def _adjust_balance(self, request: web.Request, caller: Caller) -> Any:
         body = await _body(request, types.AdjustBalance)
-        return await self._desk.adjust(caller.name, request.match_info["account"], body)
+        name = request.match_info["account"]
+        return await self._desk.adjust(caller.name, name, body, _key(request))
 
     async def _list_cards(self, request: web.Request, _caller: Caller) -> Any:
         return await self._search.cards(_query(request, types.CardsQuery))
 
     async def _issue_card(self, request: web.Request, caller: Caller) -> Any:
         body = await _body(request, types.IssueCard)
-        return await self._desk.issue_card(caller.name, body)
+        return await self._desk.issue_card(caller.name, body, _key(request))
 
     async def _get_card(self, request: web.Request, _caller: Caller) -> Any:
         return await self._desk.card(_token(request))
@@ -167,21 +171,21 @@ class Admin:
     async def _search_transactions(self, request: web.Request, _caller: Caller) -> Any:
         return await self._search.transactions(_query(request, types.TransactionsQuery))
 
+    async def _get_import(self, _request: web.Request, _caller: Caller) -> Any:
+        return types.LastImport(self._importer.status)
+
     async def _import_accounts(self, request: web.Request, caller: Caller) -> Any:
-        return await self._import(request, caller, self._importer.import_accounts)
+        return await self._import(request, caller, "accounts")
 
     async def _import_cards(self, request: web.Request, caller: Caller) -> Any:
-        return await self._import(request, caller, self._importer.import_cards)
+        return await self._import(request, caller, "cards")
 
     async def _import(
-        self,
-        request: web.Request,
-        caller: Caller,
-        work: Callable[[str, bytes, str], Awaitable[int]],
+        self, request: web.Request, caller: Caller, what: types.Imports
     ) -> types.Imported:
         query = _query(request, types.ImportQuery)
-        data = await _data(request, CSV, IMPORT_BYTES_MAX)
-        return types.Imported(await work(caller.name, data, query.reason))
+        _expect_type(request, CSV)
+        return await self._importer.run(what, caller.name, query, _chunks(request))
 
     async def _openapi(self, _request: web.Request, _caller: Caller) -> Any:
         return self._document
@@ -192,6 +196,23 @@ def _token(request: web.Request) -> str:
     if len(token) != 32 or not set(token) <= set("0123456789abcdef"):
         raise AdminError(404, "expected the token of a card, got something else")
     return token
+
+
+def _key(request: web.Request) -> str | None:
+    # -- draft-ietf-httpapi-idempotency-key-header, 2.1: a string of structured fields,
+    # which has quotes; many clients send none.
+    sent = request.headers.getall(KEY_HEADER, [])
+    if not sent:
+        return None
+    try:
+        (text,) = sent
+        return msgspec.convert(text, types.OperationKey).strip('"')
+    except (ValueError, msgspec.ValidationError):
+        raise AdminError(
+            400,
+            f"{KEY_HEADER}: expected one of 1 to 128 printable ASCII characters "
+            "without blanks, quotes and backslashes, got something else",
+        ) from None
 
 
 def _query(request: web.Request, kind: type[Kind]) -> Kind:
@@ -222,8 +243,7 @@ async def _body(request: web.Request, kind: type[Kind]) -> Kind:
 
 
 async def _data(request: web.Request, content_type: str, size_max: int) -> bytes:
-    if request.content_type != content_type:
-        raise AdminError(415, f"body: expected {content_type}, got another type")
+    _expect_type(request, content_type)
     data = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
@@ -240,8 +260,45 @@ async def _data(request: web.Request, content_type: str, size_max: int) -> bytes
     return bytes(data)
 
 
+def _expect_type(request: web.Request, content_type: str) -> None:
+    if request.content_type != content_type:
+        raise AdminError(415, f"body: expected {content_type}, got another type")
+
+
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                chunk = await request.content.readany()
+        except TimeoutError:
+            raise AdminError(
+                408, f"body: expected more of it within {BODY_SECONDS_MAX:g} s"
+            ) from None
+        if not chunk:
+            return
+        yield chunk
+
+
+# Texts with a pattern, and what to say of it: nobody wants to read that.
+_PATTERNS: Final = (
+    (types.Stan, "six digits"),
+    (types.Rrn, "1 to 12 printable characters"),
+    (types.CardToken, "the token of a card, 32 hexadecimal digits"),
+    (types.Currency, "three letters of ISO 4217"),
+    (types.Expiry, "YYMM"),
+    (types.AccountName, "printable ASCII that begins and ends with no blank"),
+    (types.Pan, f"{PAN_DIGITS_MIN} to {PAN_DIGITS_MAX} digits"),
+)
 # What msgspec says of a value that it repeats, or says without saying what it expects.
 _SAID_BETTER: Final = (
+    *(
+        (
+            f"Expected `str` matching regex {meta.pattern!r}",
+            f"expected {words}, got something else",
+        )
+        for kind, words in _PATTERNS
+        for meta in get_args(kind)[1:]
+    ),
     ("Invalid enum value", "expected one of its values, got another"),
     ("Invalid RFC3339", "expected an RFC 3339 time with a zone, got something else"),
     ("Object contains unknown field", "expected no field but its own, got another"),

@@ -1,189 +1,274 @@
 """Accounts and cards from CSV, into the shards of the running daemon.
 
-Rule 1: all of a file or nothing of it. It is read and checked in slices, so that
-        messages come in between, and written at once: its entries are in one commit.
-Rule 2: so it is bounded. What is larger is imported while no daemon runs, or in parts.
+Rule 1: the file is checked to its end before anything of it is written: a bad row means
+        that nothing is imported. Until then its entries wait in a spool.
+Rule 2: it is written in pieces, a commit each, so that it never holds up the answers.
+        What ends it midway (a kill, a full disk) leaves the rows before; the same file
+        with `skip_existing` then goes on behind them.
+Rule 3: it works for SLICE_SECONDS at a time and then leaves the loop to messages for as
+        long. What it holds in memory does not grow with the file.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import Callable
-from typing import Final, Protocol
+import codecs
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
 
-from switch.admin.desk import Attribution, Changes, attribution, released
+import apsw
+import msgspec
+
+from switch.admin import types
+from switch.admin.desk import Changes, attribution, released
 from switch.admin.errors import AdminError, ImportBad
+from switch.admin.spool import Spool
 from switch.keys.port import PanKeys
-from switch.ledger import (
-    CardIssued,
-    ChangeRefused,
-    State,
-    issue_card,
-    open_account,
-    shard_of_account,
-)
-from switch.rows import (
-    ACCOUNT_COLUMNS,
-    CARD_COLUMNS,
-    CardRow,
-    ImportRefused,
-    Once,
-    Row,
-    RowError,
-    Rows,
-    account_row,
-    card_row,
-)
+from switch.ledger import CardIssued, ChangeRefused
+from switch.observe.log import event
+from switch.openings import AccountOpenings, CardOpenings, Openings
+from switch.rows import ImportRefused, Rows
 from switch.shard._directory import CardDirectory
-from switch.shard._group import CommitGroup
+from switch.shard._group import CommitGroup, OverCapacity
 
-# Well below the entries that may wait for a commit, so that no request is refused for
-# it; writing them takes some tens of milliseconds, and some megabytes of record.
-IMPORT_ROWS_MAX: Final = 20_000
-IMPORT_BYTES_MAX: Final = 4 << 20
-# Rows between two looks at what else there is to do: a few milliseconds.
-SLICE_ROWS: Final = 200
+_log = logging.getLogger("switch.admin")
 
-Slice = list[tuple[int, Row]]
-
-
-class _Kind(Protocol):
-    def take(self, piece: Slice, rows: Rows) -> Changes:
-        """The entries of the rows that can be taken; tells `rows` of the others."""
+# Some gigabytes of spool and of journal.
+IMPORT_ROWS_MAX: Final = 10_000_000
+IMPORT_BYTES_MAX: Final = 2 << 30
+SLICE_SECONDS: Final = 0.001
+# Of a body, what is cut into lines at once.
+FEED_BYTES: Final = 8192
+# Rows between two looks at the clock: a fraction of a slice.
+CHECK_ROWS: Final = 32
+# Rows in a commit: some kilobytes beside what messages bring.
+WRITE_ROWS: Final = 128
+# Of a row, as the csv module has it; what is longer is no row.
+HELD_CHARACTERS_MAX: Final = 1 << 17
 
 
 class Importer:
+    """`folder` is for the spool."""
+
     def __init__(
         self,
         group: CommitGroup,
         directory: CardDirectory,
         keys: PanKeys,
         clock: Callable[[], int],
+        folder: Path,
     ) -> None:
         self._group = group
         self._directory = directory
         self._keys = keys
         self._clock = clock
+        self._folder = folder
+        # The one that runs, or the last one.
+        self.status: types.ImportStatus | None = None
         self._is_busy = False
 
-    async def import_accounts(self, who: str, data: bytes, reason: str) -> int:
-        """How many; raises ImportBad."""
-        told = attribution(who, reason, self._clock())
-        kind = _Accounts(self._directory.states, told)
-        changes = await self._import(data, ACCOUNT_COLUMNS, kind)
-        return len(changes)
-
-    async def import_cards(self, who: str, data: bytes, reason: str) -> int:
-        """How many; raises ImportBad."""
-        told = attribution(who, reason, self._clock())
-        kind = _Cards(self._directory, self._keys, told)
-        changes = await self._import(data, CARD_COLUMNS, kind)
-        return len(changes)
-
-    async def _import(
-        self, data: bytes, columns: tuple[str, ...], kind: _Kind
-    ) -> Changes:
+    async def run(
+        self,
+        what: types.Imports,
+        who: str,
+        query: types.ImportQuery,
+        body: AsyncIterator[bytes],
+    ) -> types.Imported:
+        """Raises ImportBad, with nothing imported; or AdminError."""
+        told = attribution(who, query.reason, self._clock())
         if self._is_busy:
             raise AdminError(503, "expected one import at a time, got another one")
         self._is_busy = True
+        started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.status = types.ImportStatus(what, who, started_at)
         try:
-            changes = await self._prepare(data, columns, kind)
-            self._group.administer(changes, self._clock())
-            for shard, entry in changes:
-                if isinstance(entry, CardIssued):
-                    self._directory.learn(entry.pan_hash, shard)
-            await released(self._group)
+            column = "account" if what == "accounts" else "pan"
+            with closing(Spool(self._folder, column)) as spool:
+                options = {"skip_existing": query.existing == "skip"}
+                openings: Openings
+                if what == "accounts":
+                    openings = AccountOpenings(
+                        self._directory.states, told, spool.once, spool.keep, **options
+                    )
+                else:
+                    openings = CardOpenings(
+                        self._directory,
+                        self._keys,
+                        told,
+                        spool.once,
+                        spool.keep,
+                        **options,
+                    )
+                await self._check(body, openings)
+                await self._write(spool)
+        except BaseException as error:
+            self._set(state="refused" if isinstance(error, ImportBad) else "failed")
+            if isinstance(error, apsw.Error | OSError):
+                raise AdminError(
+                    503, f"the import broke off: {type(error).__name__}"
+                ) from error
+            raise
+        else:
+            self._set(state="done")
         finally:
             self._is_busy = False
-        return changes
+            self._report()
+        return types.Imported(self.status.imported, self.status.existing)
 
-    async def _prepare(
-        self, data: bytes, columns: tuple[str, ...], kind: _Kind
-    ) -> Changes:
-        text = io.TextIOWrapper(
-            io.BytesIO(data), "utf-8-sig", errors="replace", newline=""
-        )
-        rows = Rows(text, columns)
-        changes: Changes = []
-        piece: Slice = []
+    def _report(self) -> None:
+        status = self.status
+        assert status is not None
+        event(
+            _log, logging.INFO, "import ended",
+            what=status.what, operator=status.operator, state=status.state,
+            rows=status.rows, imported=status.imported,
+        )  # fmt: skip
+
+    def _set(self, **values: object) -> None:
+        assert self.status is not None
+        self.status = msgspec.structs.replace(self.status, **values)
+
+    # -- checking
+
+    async def _check(self, body: AsyncIterator[bytes], openings: Openings) -> None:
+        lines = _Lines()
+        rows = Rows(lines, openings.columns)
+        size = 0
         try:
-            for numbered in rows:
-                piece.append(numbered)
-                if len(piece) == SLICE_ROWS:
-                    changes += kind.take(piece, rows)
-                    piece = []
-                    await asyncio.sleep(0)
-                if rows.count > IMPORT_ROWS_MAX:
+            async for chunk in body:
+                size += len(chunk)
+                if size > IMPORT_BYTES_MAX:
                     raise AdminError(
                         413,
-                        f"expected at most {IMPORT_ROWS_MAX:,} rows, got more: import "
-                        "them in parts, or with the daemon stopped",
+                        f"body: expected at most {IMPORT_BYTES_MAX:,} bytes, got more",
                     )
+                for at in range(0, len(chunk), FEED_BYTES):
+                    lines.feed(chunk[at : at + FEED_BYTES])
+                    if lines.is_ready:
+                        await self._take(rows, openings)
+            lines.end()
+            await self._take(rows, openings)
         except ImportRefused as refused:
             raise ImportBad(refused.problems, refused.count) from None
-        changes += kind.take(piece, rows)
         if rows.problem_count:
             raise ImportBad(rows.problems, rows.problem_count)
-        return changes
 
+    async def _take(self, rows: Rows, openings: Openings) -> None:
+        pace = _Pace()
+        source = iter(rows)
+        while piece := list(islice(source, CHECK_ROWS)):
+            openings.take(piece, rows)
+            if rows.count > IMPORT_ROWS_MAX:
+                raise AdminError(
+                    413, f"expected at most {IMPORT_ROWS_MAX:,} rows, got more"
+                )
+            self._set(
+                rows=rows.count, existing=openings.existing, problems=rows.problem_count
+            )
+            await pace.turn()
 
-class _Accounts:
-    def __init__(self, states: list[State], told: Attribution) -> None:
-        self._states = states
-        self._told = told
-        self._names = Once("account")
+    # -- writing
 
-    def take(self, piece: Slice, rows: Rows) -> Changes:
-        changes: Changes = []
-        for line, row in piece:
+    async def _write(self, spool: Spool) -> None:
+        self._set(state="writing")
+        pace = _Pace()
+        done = 0
+        for piece in spool.pieces(WRITE_ROWS):
+            changes = [(shard, entry) for _, shard, entry in piece]
             try:
-                read = account_row(row)
-                self._names.take(read.name, line)
-                state = self._states[shard_of_account(read.name, len(self._states))]
-                entry = open_account(state, *read, **self._told)
-            except (RowError, ChangeRefused) as error:
-                rows.refuse(line, str(error))
-            else:
-                changes.append((state.shard, entry))
-        return changes
+                await self._administer(changes)
+            except ChangeRefused as error:
+                raise AdminError(
+                    409,
+                    f"{error}, in lines {piece[0][0]} to {piece[-1][0]}, which was "
+                    f"opened meanwhile: the {done:,} rows before are imported; the "
+                    "same file, existing ones skipped, goes on there",
+                ) from None
+            await released(self._group)
+            done += len(piece)
+            self._set(imported=done)
+            await pace.turn()
 
-
-class _Cards:
-    def __init__(
-        self, directory: CardDirectory, keys: PanKeys, told: Attribution
-    ) -> None:
-        self._directory = directory
-        self._states = directory.states
-        self._keys = keys
-        self._told = told
-        self._cards = Once("pan")
-
-    def take(self, piece: Slice, rows: Rows) -> Changes:
-        read: list[tuple[int, CardRow]] = []
-        for line, row in piece:
+    async def _administer(self, changes: Changes) -> None:
+        while True:
             try:
-                read.append((line, card_row(row)))
-            except RowError as error:
-                rows.refuse(line, str(error))
-        sealed = self._keys.seal_many(card.pan for _, card in read)
-        changes: Changes = []
-        for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
-            try:
-                self._cards.take(pan_hash, line)
-                changes.append(self._change(card, pan_hash, seal))
-            except (RowError, ChangeRefused) as error:
-                rows.refuse(line, str(error))
-        return changes
+                self._group.administer(changes, self._clock())
+                break
+            except OverCapacity:
+                await released(self._group)
+        for shard, entry in changes:
+            if isinstance(entry, CardIssued):
+                self._directory.learn(entry.pan_hash, shard)
 
-    def _change(
-        self, card: CardRow, pan_hash: bytes, seal: bytes
-    ) -> tuple[int, CardIssued]:
-        if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
-            raise RowError("pan: expected a new one, got one that is issued")
-        state = self._states[shard_of_account(card.account, len(self._states))]
-        entry = issue_card(
-            state, pan_hash, seal, card.account, card.expiry, card.status,
-            card.pan[-4:].decode(), **self._told,
-        )  # fmt: skip
-        return state.shard, entry
+
+class _Pace:
+    """Half of the time is for others."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    async def turn(self) -> None:
+        worked = time.monotonic() - self._since
+        if worked >= SLICE_SECONDS:
+            await asyncio.sleep(worked)
+            self._since = time.monotonic()
+
+
+class _Lines:
+    """The whole lines of a body that comes in pieces. A row in quotes may have several:
+    none is given away before its quotes are closed."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._ready: deque[str] = deque()
+        self._held: list[str] = []
+        self._held_size = 0
+        self._is_quoted = False
+        self._rest = ""
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + self._decoder.decode(data)).split("\n")
+        for line in lines:
+            self._add(line + "\n")
+        if len(self._rest) > HELD_CHARACTERS_MAX:
+            self._release()
+
+    def end(self) -> None:
+        self._rest += self._decoder.decode(b"", final=True)
+        self._release()
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self._ready)
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        if not self._ready:
+            raise StopIteration
+        return self._ready.popleft()
+
+    def _add(self, line: str) -> None:
+        self._held.append(line)
+        self._held_size += len(line)
+        self._is_quoted ^= line.count('"') % 2 == 1
+        if not self._is_quoted or self._held_size > HELD_CHARACTERS_MAX:
+            self._ready.extend(self._held)
+            self._held.clear()
+            self._held_size = 0
+
+    def _release(self) -> None:
+        self._ready.extend(self._held)
+        if self._rest:
+            self._ready.append(self._rest)
+        self._held.clear()
+        self._held_size = 0
+        self._rest = ""

@@ -14,13 +14,15 @@ from switch.admin.tokens import Role
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
 BODY_BYTES_MAX: Final = 16 * 1024
+KEY_HEADER: Final = "Idempotency-Key"
 
 Method = Literal["GET", "POST", "PATCH"]
 
 
 class Operation(Struct, frozen=True):
     """`name` is the handler's. `role`: who may; with `is_open`, whoever is on this
-    machine, too. `body` is JSON of this type, or CSV of these columns."""
+    machine, too. `body` is JSON of this type, or CSV of these columns. `takes_key`:
+    may come with an Idempotency-Key."""
 
     name: str
     method: Method
@@ -33,6 +35,7 @@ class Operation(Struct, frozen=True):
     status: int = 200
     errors: tuple[int, ...] = ()
     is_open: bool = False
+    takes_key: bool = False
 
     @property
     def all_errors(self) -> tuple[int, ...]:
@@ -54,7 +57,7 @@ OPERATIONS: Final = (
     ),
     Operation(
         "open_account", "POST", "/api/accounts", "admin", "opens an account",
-        types.Account, types.OpenAccount, status=201, errors=(409,),
+        types.Account, types.OpenAccount, status=201, errors=(409,), takes_key=True,
     ),
     Operation(
         "get_account", "GET", _ACCOUNT, "viewer",
@@ -62,13 +65,15 @@ OPERATIONS: Final = (
         types.Account, errors=(404,), is_open=True,
     ),
     Operation(
-        "change_account", "PATCH", _ACCOUNT, "operator", "changes the credit limit",
-        types.Account, types.ChangeAccount, errors=(404,),
+        "change_account", "PATCH", _ACCOUNT, "operator",
+        "blocks, unblocks or closes the account, changes its credit limit, or both",
+        types.Account, types.ChangeAccount, errors=(404, 409),
     ),
     Operation(
         "adjust_balance", "POST", _ACCOUNT + "/adjustments", "operator",
         "adds to the balance, or takes from it",
         types.Adjustment, types.AdjustBalance, status=201, errors=(404,),
+        takes_key=True,
     ),
     Operation(
         "list_cards",
@@ -82,7 +87,7 @@ OPERATIONS: Final = (
     Operation(
         "issue_card", "POST", "/api/cards", "admin",
         "issues a card; its token names it from then on",
-        types.Card, types.IssueCard, status=201, errors=(404, 409),
+        types.Card, types.IssueCard, status=201, errors=(404, 409), takes_key=True,
     ),
     Operation(
         "get_card", "GET", _CARD, "viewer", "the card, as far as answered",
@@ -99,14 +104,19 @@ OPERATIONS: Final = (
         types.Transactions, query=types.TransactionsQuery,
     ),
     Operation(
+        "get_import", "GET", "/api/imports", "viewer",
+        "how far the import is that runs, or what became of the last one",
+        types.LastImport,
+    ),
+    Operation(
         "import_accounts", "POST", "/api/imports/accounts", "admin",
-        "opens all the accounts of a file, or none",
+        "opens the accounts of a file; none if a row is bad",
         types.Imported, "account,currency,balance,credit_limit",
         types.ImportQuery, 201, errors=(409,),
     ),
     Operation(
         "import_cards", "POST", "/api/imports/cards", "admin",
-        "issues all the cards of a file, or none",
+        "issues the cards of a file; none if a row is bad",
         types.Imported, "pan,account,expiry,status",
         types.ImportQuery, 201, errors=(409,),
     ),
@@ -169,6 +179,15 @@ def _describe(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
             for status, kind in _answers(operation)
         },
     }
+    if operation.takes_key:
+        described["parameters"].append(
+            {
+                "name": KEY_HEADER,
+                "in": "header",
+                "required": False,
+                "schema": _schema(types.OperationKey),
+            }
+        )
     if operation.query is not None:
         described["parameters"] += _query_parameters(schemas[operation.query.__name__])
     if isinstance(operation.body, str):

@@ -126,7 +126,7 @@ def _accounts(
     connection: apsw.Connection, query: types.AccountsQuery
 ) -> types.Accounts:
     rows = connection.execute(
-        "SELECT account, currency, balance, held, credit_limit, available "
+        "SELECT account, currency, balance, held, credit_limit, available, status "
         "FROM accounts WHERE account > ? ORDER BY account LIMIT ?",
         ("" if query.cursor is UNSET else query.cursor, query.limit + 1),
     )

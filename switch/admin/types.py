@@ -36,6 +36,8 @@ Currency = Annotated[
 Balance = Annotated[int, Meta(ge=-MONEY_MAX, le=MONEY_MAX, examples=[2_500])]
 Limit = Annotated[int, Meta(ge=0, le=MONEY_MAX, examples=[50_000])]
 Expiry = Annotated[str, Meta(pattern=r"^[0-9]{2}(0[1-9]|1[0-2])\Z", description="YYMM")]
+Imports = Literal["accounts", "cards"]
+AccountStatusName = Literal["active", "blocked", "closed"]
 CardStatusName = Literal["active", "restricted", "lost", "stolen", "closed"]
 Reason = Annotated[
     str,
@@ -53,6 +55,16 @@ Pan = Annotated[
         pattern=rf"^[0-9]{{{PAN_DIGITS_MIN},{PAN_DIGITS_MAX}}}\Z",
         description="the card number; no answer ever has it",
         examples=["9999990000000014"],
+    ),
+]
+OperationKey = Annotated[
+    str,
+    Meta(
+        pattern=r'^([!#-\[\]-~]{1,128}|"[!#-\[\]-~]{1,128}")\Z',
+        description="a value that no other request of yours has, such as a UUID, with "
+        "or without quotes. The same request with the same key gets the first answer "
+        "again and changes nothing, for `ledger.duplicate_window_s`.",
+        examples=['"b2f1c8de-6a2f-4c0e-9d1a-0a9f8e1f7c33"'],
     ),
 ]
 Stan = Annotated[str, Meta(pattern=r"^[0-9]{6}\Z")]
@@ -73,8 +85,11 @@ class OpenAccount(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChangeAccount(Struct, frozen=True, forbid_unknown_fields=True):
-    credit_limit: Limit
+    """One of `status` and `credit_limit`, or both."""
+
     reason: Reason
+    status: AccountStatusName | UnsetType = UNSET
+    credit_limit: Limit | UnsetType = UNSET
 
 
 class AdjustBalance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,7 +145,10 @@ class TransactionsQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ImportQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """`existing`: what is there already is a bad row, or passed over."""
+
     reason: Reason
+    existing: Literal["refuse", "skip"] = "refuse"
 
 
 # -- answers
@@ -143,6 +161,7 @@ class Account(Struct, frozen=True):
     held: int
     credit_limit: int
     available: int
+    status: str
 
 
 class Card(Struct, frozen=True):
@@ -154,15 +173,39 @@ class Card(Struct, frozen=True):
 
 
 class Adjustment(Struct, frozen=True):
-    """`id` is that of the event; `account` is as the adjustment left it."""
+    """`id` is that of the event; `balance` is what the adjustment left."""
 
     id: str
+    account: str
+    currency: str
     amount: int
-    account: Account
+    balance: int
 
 
 class Imported(Struct, frozen=True):
+    """`existing`: how many were there already, and were passed over."""
+
     imported: int
+    existing: int
+
+
+class ImportStatus(Struct, frozen=True):
+    """`rows` are read and checked, `imported` of them are durable."""
+
+    what: Imports
+    operator: str
+    started_at: str
+    state: Literal["checking", "writing", "done", "refused", "failed"] = "checking"
+    rows: int = 0
+    imported: int = 0
+    existing: int = 0
+    problems: int = 0
+
+
+class LastImport(Struct, frozen=True):
+    """The one that runs, or the last one; null: none since the start."""
+
+    last: ImportStatus | None
 
 
 class Accounts(Struct, frozen=True):

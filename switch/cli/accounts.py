@@ -4,7 +4,20 @@ import argparse
 
 from switch.cli.imports import add_import
 from switch.cli.options import Subparsers
-from switch.cli.remote import add_remote_command, ask, path_of, show
+from switch.cli.remote import (
+    add_remote_command,
+    ask,
+    ask_once,
+    path_of,
+    show,
+    show_rows,
+)
+
+STATUSES = ("active", "blocked", "closed")
+COLUMNS = (
+    *("account", "currency", "balance", "held", "credit_limit", "available"),
+    "status",
+)
 
 
 def add(subparsers: Subparsers) -> None:
@@ -14,6 +27,13 @@ def add(subparsers: Subparsers) -> None:
         columns="account,currency,balance,credit_limit",
         hint="currencies in ISO 4217 letters, money in minor units",
     )
+    add_remote_command(
+        actions,
+        "list",
+        run_list,
+        summary="list the accounts by name, as far as published",
+        example="switch accounts list",
+    ).add_argument("--cursor", metavar="CURSOR", help="of the page before")
     add_remote_command(
         actions,
         "show",
@@ -28,6 +48,7 @@ def add(subparsers: Subparsers) -> None:
         summary="open an account in the running daemon",
         example='switch accounts create ACC0009 --currency EUR --reason "new customer"',
         changes=True,
+        once=True,
     )
     parser.add_argument("account", metavar="ACCOUNT")
     parser.add_argument("--currency", required=True, metavar="LETTERS")
@@ -39,6 +60,10 @@ def add(subparsers: Subparsers) -> None:
             metavar="MINOR",
             help=f"{words} in minor units (default 0)",
         )
+    _add_changes(actions)
+
+
+def _add_changes(actions: Subparsers) -> None:
     parser = add_remote_command(
         actions,
         "limit",
@@ -53,17 +78,36 @@ def add(subparsers: Subparsers) -> None:
     )
     parser = add_remote_command(
         actions,
+        "status",
+        run_status,
+        summary="block, unblock or close an account in the running daemon; all its "
+        "cards are declined",
+        example='switch accounts status ACC0001 blocked --reason "fraud suspected"',
+        changes=True,
+    )
+    parser.add_argument("account", metavar="ACCOUNT")
+    parser.add_argument(
+        "status", choices=STATUSES, metavar="STATUS", help=", ".join(STATUSES)
+    )
+    parser = add_remote_command(
+        actions,
         "adjust",
         run_adjust,
         summary="add to the balance of an account in the running daemon, or take from "
         "it",
         example='switch accounts adjust ACC0001 -2500 --reason "fee of July"',
         changes=True,
+        once=True,
     )
     parser.add_argument("account", metavar="ACCOUNT")
     parser.add_argument(
         "amount", type=int, metavar="AMOUNT", help="in minor units; may be negative"
     )
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    answer = ask(arguments, "GET", "/api/accounts", query={"cursor": arguments.cursor})
+    return show_rows(arguments, answer, "accounts", COLUMNS)
 
 
 def run_show(arguments: argparse.Namespace) -> int:
@@ -79,7 +123,7 @@ def run_create(arguments: argparse.Namespace) -> int:
         "credit_limit": arguments.limit,
         "reason": arguments.reason,
     }
-    return show(arguments, ask(arguments, "POST", "/api/accounts", body=body))
+    return show(arguments, ask_once(arguments, "/api/accounts", body))
 
 
 def run_limit(arguments: argparse.Namespace) -> int:
@@ -88,10 +132,13 @@ def run_limit(arguments: argparse.Namespace) -> int:
     return show(arguments, ask(arguments, "PATCH", path, body=body))
 
 
+def run_status(arguments: argparse.Namespace) -> int:
+    body = {"status": arguments.status, "reason": arguments.reason}
+    path = path_of("api", "accounts", arguments.account)
+    return show(arguments, ask(arguments, "PATCH", path, body=body))
+
+
 def run_adjust(arguments: argparse.Namespace) -> int:
     body = {"amount": arguments.amount, "reason": arguments.reason}
     path = path_of("api", "accounts", arguments.account, "adjustments")
-    answer = ask(arguments, "POST", path, body=body)
-    if not arguments.json:
-        answer = {"id": answer["id"], "amount": answer["amount"], **answer["account"]}
-    return show(arguments, answer)
+    return show(arguments, ask_once(arguments, path, body))

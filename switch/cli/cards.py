@@ -6,7 +6,14 @@ import sys
 from switch.cli import exits
 from switch.cli.imports import add_import
 from switch.cli.options import Subparsers
-from switch.cli.remote import add_remote_command, ask, path_of, show, show_rows
+from switch.cli.remote import (
+    add_remote_command,
+    ask,
+    ask_once,
+    path_of,
+    show,
+    show_rows,
+)
 
 STATUSES = ("active", "restricted", "lost", "stolen", "closed")
 COLUMNS = ("token", "account", "last_four", "expiry", "status")
@@ -23,10 +30,12 @@ def add(subparsers: Subparsers) -> None:
         actions,
         "list",
         run_list,
-        summary="list the cards of an account, as far as published",
+        summary="list the cards of an account, or all by token, as far as published",
         example="switch cards list ACC0001",
     )
-    parser.add_argument("account", metavar="ACCOUNT")
+    parser.add_argument(
+        "account", metavar="ACCOUNT", nargs="?", help="default: of all accounts"
+    )
     parser.add_argument("--cursor", metavar="CURSOR", help="of the page before")
     add_remote_command(
         actions,
@@ -43,6 +52,7 @@ def add(subparsers: Subparsers) -> None:
         "input",
         example="switch cards issue ACC0001 --expiry 4912 --reason new <number.txt",
         changes=True,
+        once=True,
     )
     parser.add_argument("account", metavar="ACCOUNT")
     parser.add_argument("--expiry", required=True, metavar="YYMM")
@@ -59,7 +69,9 @@ def add(subparsers: Subparsers) -> None:
         changes=True,
     )
     parser.add_argument("token", metavar="TOKEN")
-    parser.add_argument("status", choices=STATUSES, metavar="STATUS")
+    parser.add_argument(
+        "status", choices=STATUSES, metavar="STATUS", help=", ".join(STATUSES)
+    )
     parser.set_defaults(expiry=None)
     parser = add_remote_command(
         actions,
@@ -93,7 +105,7 @@ def run_issue(arguments: argparse.Namespace) -> int:
         "status": arguments.status,
         "reason": arguments.reason,
     }
-    return show(arguments, ask(arguments, "POST", "/api/cards", body=body))
+    return show(arguments, ask_once(arguments, "/api/cards", body))
 
 
 def run_change(arguments: argparse.Namespace) -> int:

@@ -4,17 +4,18 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from switch.cli import exits
 from switch.cli.options import Subparsers, add_command, add_json, address, print_json
-from switch.cli.remote import add_token, ask, path_of
+from switch.cli.remote import add_token, ask, path_of, upload
 from switch.cli.settings import add_data_settings, load_settings
 
 # of a file full of mistakes; the rest is counted
 PROBLEMS_SHOWN_MAX: Final = 20
+CHUNK_BYTES: Final = 1 << 16
 
 
 def add_import(
@@ -27,8 +28,8 @@ def add_import(
         actions,
         "import",
         run,
-        summary=f"import {what} from a file, all of it or nothing; daemon stopped, or "
-        "with --http running",
+        summary=f"import {what} from a file, or nothing if a row is bad; daemon "
+        "stopped, or with --http running",
         example=f"switch {what} import {what}.csv --data bank",
     )
     parser.set_defaults(what=what)
@@ -40,38 +41,66 @@ def add_import(
         "--http",
         type=address,
         metavar="HOST:PORT",
-        help="import into the daemon that serves HTTP here, up to 20,000 rows",
+        help="import into the daemon that serves HTTP here",
     )
     add_token(parser)
     parser.add_argument("--reason", metavar="TEXT", help="why; needed with --http")
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help=f"pass over {what} that are there already: goes on with an import that "
+        "was broken off",
+    )
     add_json(parser)
     return actions
 
 
 def run(arguments: argparse.Namespace) -> int:
-    count = _into_daemon(arguments) if arguments.http else _into_data(arguments)
+    work = _into_daemon if arguments.http else _into_data
+    count, existing = work(arguments)
     if arguments.json:
-        print_json({"imported": count})
+        print_json({"imported": count, "existing": existing})
     else:
-        print(f"{count:,} {arguments.what} imported")
+        more = f", {existing:,} were there" if existing else ""
+        print(f"{count:,} {arguments.what} imported{more}")
     return exits.OK
 
 
-def _into_daemon(arguments: argparse.Namespace) -> int:
-    from switch.admin.imports import IMPORT_BYTES_MAX
+def _into_daemon(arguments: argparse.Namespace) -> tuple[int, int]:
+    from switch.cli.progress import progress
 
     if not arguments.reason:
         raise exits.CommandError("--reason: expected why it is imported, got nothing")
     path = path_of("api", "imports", arguments.what)
-    with arguments.file.open("rb") as file:
-        # One byte more than it takes: the daemon says what it expects.
-        data = file.read(IMPORT_BYTES_MAX + 1)
-    query = {"reason": arguments.reason}
-    count: int = ask(arguments, "POST", path, query=query, csv=data)["imported"]
-    return count
+    existing = "skip" if arguments.skip_existing else None
+    query = {"reason": arguments.reason, "existing": existing}
+    with (
+        arguments.file.open("rb") as file,
+        progress(f"import {arguments.what}", 1.0) as advance,
+    ):
+        size = max(arguments.file.stat().st_size, 1)
+
+        def chunks() -> Iterator[bytes]:
+            # As fast as the daemon checks them: half of the work.
+            sent = 0
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+                sent += len(chunk)
+                advance(min(sent / size, 1.0) / 2, "checking")
+
+        def waiting() -> None:
+            last = None
+            with suppress(exits.CommandError):
+                last = ask(arguments, "GET", "/api/imports")["last"]
+            if last is not None and last["state"] == "writing":
+                rows = max(last["rows"] - last["existing"], 1)
+                advance((1 + last["imported"] / rows) / 2, "writing")
+
+        answer = upload(arguments, path, query, chunks(), waiting)
+    return answer["imported"], answer["existing"]
 
 
-def _into_data(arguments: argparse.Namespace) -> int:
+def _into_data(arguments: argparse.Namespace) -> tuple[int, int]:
     from switch import imports
     from switch.cli.progress import progress
     from switch.rows import ImportRefused
@@ -85,7 +114,13 @@ def _into_data(arguments: argparse.Namespace) -> int:
             _stops_until_called() as committing,
             progress(f"import {arguments.what}", 1.0) as advance,
         ):
-            return work[arguments.what](config, arguments.file, advance, committing)
+            return work[arguments.what](
+                config,
+                arguments.file,
+                advance,
+                committing,
+                skip_existing=arguments.skip_existing,
+            )
     except ImportRefused as error:
         for problem in error.problems[:PROBLEMS_SHOWN_MAX]:
             print(f"{arguments.file}: {problem}", file=sys.stderr)

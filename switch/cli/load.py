@@ -14,6 +14,7 @@ from switch.cli.options import (
     add_target,
     count_in,
     load_codec,
+    load_station,
     make_framing,
     number_above,
     print_figures,
@@ -115,7 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
     make_framing(arguments.framing, arguments.inclusive)
     try:
-        load_run = LoadRun(plan, load_codec(plan.spec))
+        codec = load_codec(plan.spec)
+        load_run = LoadRun(plan, codec, load_station(plan.spec, codec))
     except (TrafficError, LinkError, ValueError) as error:
         raise exits.CommandError(str(error)) from error
     try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import iso8583
     from switch.link._framing import Framing
     from switch.link.settings import Address
+    from switch.replay.request import Station
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run: TypeAlias = Callable[[argparse.Namespace], int]
@@ -81,9 +82,7 @@ def add_answers(parser: "argparse._ActionsContainer") -> None:
         metavar="S",
         help="how long to wait for an answer (default %(default)g)",
     )
-    parser.add_argument(
-        "--sign-on", action="store_true", help="sign on (0800, 001) first"
-    )
+    parser.add_argument("--sign-on", action="store_true", help="sign on (0800) first")
 
 
 def address(text: str) -> "Address":
@@ -134,6 +133,20 @@ def load_codec(name: str) -> "iso8583.Codec":
         return iso8583.Codec(iso8583.load_spec(name))
     except ValueError as error:
         raise exits.CommandError(f"--spec: {error}") from error
+
+
+def load_station(
+    name: str, codec: "iso8583.Codec", header: "dict[str, str] | None" = None
+) -> "Station":
+    """How this scheme asks for a sign-on and the like."""
+    import iso8583
+    from switch.replay.request import Station
+
+    try:
+        dialect = iso8583.load_dialect(name, codec.spec)
+    except ValueError as error:
+        raise exits.CommandError(f"--spec: {error}") from error
+    return Station(dialect.network, header or {})
 
 
 def make_framing(name: str, inclusive: bool) -> "Framing":

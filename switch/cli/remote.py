@@ -4,17 +4,22 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 from switch.cli import exits
 from switch.cli.options import Subparsers, add_command, add_json, address, print_json
 
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
 HTTP_DEFAULT: Final = "127.0.0.1:8580"
 TOKEN_VARIABLE: Final = "SWITCH_TOKEN"
 TIMEOUT_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.5
 TOKEN_FILE_BYTES_MAX: Final = 4096
 PROBLEMS_SHOWN_MAX: Final = 20
 
@@ -30,6 +35,7 @@ def add_remote_command(
     summary: str,
     example: str,
     changes: bool = False,
+    once: bool = False,
 ) -> argparse.ArgumentParser:
     parser = add_command(subparsers, name, run, summary=summary, example=example)
     parser.add_argument(
@@ -43,6 +49,13 @@ def add_remote_command(
     if changes:
         parser.add_argument(
             "--reason", required=True, metavar="TEXT", help="why; kept in the journal"
+        )
+    if once:
+        parser.add_argument(
+            "--key",
+            metavar="KEY",
+            help="of a command whose answer was lost: it is done once, and answered "
+            "again (default: a new key)",
         )
     add_json(parser)
     return parser
@@ -68,34 +81,113 @@ def ask(
     *,
     query: Mapping[str, object] | None = None,
     body: Mapping[str, object] | None = None,
-    csv: bytes | None = None,
 ) -> Any:
     """The answer, decoded. Raises CommandError with what the daemon says otherwise."""
-    import http.client
+    headers = _headers(arguments)
+    data = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = json.dumps({k: v for k, v in body.items() if v is not None}).encode()
 
-    where = arguments.http
+    def act(connection: "HTTPConnection") -> None:
+        connection.request(method, _with_query(path, query), data, headers)
+
+    return _exchange(arguments, act)
+
+
+def ask_once(
+    arguments: argparse.Namespace, path: str, body: Mapping[str, object]
+) -> Any:
+    """As `ask`, with a key, so that it can be asked again."""
+    import uuid
+
+    key = arguments.key or str(uuid.uuid4())
+    headers = _headers(arguments)
+    headers |= {"Content-Type": "application/json", "Idempotency-Key": f'"{key}"'}
+
+    def act(connection: "HTTPConnection") -> None:
+        connection.request("POST", path, json.dumps(body).encode(), headers)
+
+    return _exchange(
+        arguments,
+        act,
+        lost=f"whether it was done is not known: the same again with --key {key}",
+    )
+
+
+def upload(
+    arguments: argparse.Namespace,
+    path: str,
+    query: Mapping[str, object],
+    chunks: Iterable[bytes],
+    waiting: Callable[[], None],
+) -> Any:
+    """As `ask`, with a body that is sent as it is read. `waiting` is called now and
+    then until the answer comes."""
+    import select
+
+    headers = _headers(arguments)
+    headers |= {"Content-Type": "text/csv", "Transfer-Encoding": "chunked"}
+
+    def act(connection: "HTTPConnection") -> None:
+        # Refused before its end: the answer says why.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(
+                "POST",
+                _with_query(path, query),
+                chunks,
+                headers,
+                encode_chunked=True,
+            )
+        while not select.select([connection.sock], [], [], POLL_SECONDS)[0]:
+            waiting()
+
+    return _exchange(
+        arguments,
+        act,
+        lost="how much was imported is not known: the same again with --skip-existing "
+        "goes on there",
+    )
+
+
+def _with_query(path: str, query: Mapping[str, object] | None) -> str:
     wanted = {k: v for k, v in (query or {}).items() if v is not None}
+    return path + ("?" + urlencode(wanted) if wanted else "")
+
+
+def _headers(arguments: argparse.Namespace) -> dict[str, str]:
     headers = {"Accept": "application/json"}
     if token := _token(arguments.token_file):
         headers["Authorization"] = f"Bearer {token}"
-    data = csv
-    if csv is not None:
-        headers["Content-Type"] = "text/csv"
-    elif body is not None:
-        headers["Content-Type"] = "application/json"
-        data = json.dumps({k: v for k, v in body.items() if v is not None}).encode()
+    return headers
+
+
+def _exchange(
+    arguments: argparse.Namespace,
+    act: "Callable[[HTTPConnection], None]",
+    *,
+    lost: str = "",
+) -> Any:
+    """`lost` is said when the connection ends before the answer."""
+    import http.client
+
+    where = arguments.http
     connection = http.client.HTTPConnection(
         where.host, where.port, timeout=TIMEOUT_SECONDS
     )
+    is_sent = False
     try:
-        connection.request(
-            method, path + ("?" + urlencode(wanted) if wanted else ""), data, headers
-        )
+        connection.connect()
+        is_sent = True
+        act(connection)
         response = connection.getresponse()
         text = response.read()
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise exits.CommandError(f"{where}: {reason}", exits.INPUT_OUTPUT) from error
+        more = f": {lost}" if lost and is_sent else ""
+        raise exits.CommandError(
+            f"{where}: {reason}{more}", exits.INPUT_OUTPUT
+        ) from error
     finally:
         connection.close()
     return _decoded(f"{where}", response.status, text)

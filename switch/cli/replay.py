@@ -16,6 +16,7 @@ from switch.cli.options import (
     add_target,
     count_in,
     load_codec,
+    load_station,
     make_framing,
     number_above,
     print_figures,
@@ -206,7 +207,8 @@ def _replay(
     from switch.replay.replay import Replay
 
     plan = _plan(arguments)
-    replay = Replay(plan, codec, framing, rewriter)
+    station = load_station(arguments.spec, codec)
+    replay = Replay(plan, codec, framing, rewriter, station)
     stopped: BaseException | None = None
     with progress("replay", capture.size * plan.loops) as advance:
         try:

@@ -14,6 +14,7 @@ from switch.cli.options import (
     add_spec,
     add_target,
     load_codec,
+    load_station,
     make_framing,
     print_json,
 )
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import iso8583
     from switch.replay.client import Answer
     from switch.replay.compose import Composer, Fields
+    from switch.replay.request import Station
 
 FILE_MARK: Final = "@"
 # a value, or a template: nobody types more
@@ -68,6 +70,14 @@ def add(subparsers: Subparsers) -> None:
         "several, >1000, 10..20, 99* as in file names, * for any, nothing for none",
     )
     add_answers(parser)
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="PART=HEX",
+        help="a part of the message header, where the specification has one: "
+        "source=123456",
+    )
     add_spec(parser)
     add_framing(parser)
     add_json(parser)
@@ -92,11 +102,13 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from switch.ledger.currencies import NUMBERS
-    from switch.replay.client import is_request
+    from switch.replay.client import is_request, reject_text
     from switch.replay.compose import Composer
     from switch.replay.errors import RequestError, SessionError
 
-    composer = Composer(load_codec(arguments.spec), NUMBERS)
+    codec = load_codec(arguments.spec)
+    header = _header(arguments.header)
+    composer = Composer(codec, NUMBERS, header=header)
     try:
         expected = _pairs(arguments.expect, "--expect")
         composer.check(expected)
@@ -109,10 +121,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"digit 0, 2 or 4), got {message.mti}"
         )
     try:
-        answer = asyncio.run(_ask(arguments, message))
+        station = load_station(arguments.spec, codec, header)
+        answer = asyncio.run(_ask(arguments, message, station))
     except SessionError as error:
         raise exits.CommandError(str(error), exits.INPUT_OUTPUT) from error
     differences = [] if answer is None else _compare(composer, expected, answer)
+    if answer is not None and answer.message.rejected:
+        differences.insert(0, reject_text(answer.message))
     if arguments.json:
         print_json(_plain(message, answer, differences))
     else:
@@ -121,15 +136,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _ask(
-    arguments: argparse.Namespace, message: "iso8583.Message"
+    arguments: argparse.Namespace, message: "iso8583.Message", station: "Station"
 ) -> "Answer | None":
     from switch.replay.client import Client
 
     to, framing = arguments.to, make_framing(arguments.framing, arguments.inclusive)
-    async with Client(to.host, to.port, message.codec, framing) as client:
+    client = Client(to.host, to.port, message.codec, framing, station=station)
+    async with client:
         if arguments.sign_on:
             await client.sign_on()
         return await client.ask(message.encode(), message, arguments.timeout)
+
+
+def _header(given: list[str]) -> dict[str, str]:
+    parts = dict(text.partition("=")[::2] for text in given)
+    if not all(parts.values()):
+        raise exits.CommandError("--header: expected PART=HEX, got one without a value")
+    return parts
 
 
 def _given(arguments: argparse.Namespace) -> "Fields":

@@ -14,6 +14,7 @@ from switch.cli.options import (
     address,
     count_in,
     load_codec,
+    load_station,
     make_framing,
     number_above,
     print_json,
@@ -128,7 +129,8 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[Simulation, Scenario]":
         if getattr(arguments, name) is not None
     }
     scenario = msgspec.structs.replace(scenario, **given)
-    composer = Composer(load_codec(scenario.spec), NUMBERS)
+    codec = load_codec(scenario.spec)
+    composer = Composer(codec, NUMBERS, header=scenario.header)
     check(scenario, composer)
     cards = arguments.cards
     if cards is None and scenario.cards:
@@ -140,6 +142,7 @@ def _prepare(arguments: argparse.Namespace) -> "tuple[Simulation, Scenario]":
             make_framing(scenario.framing, scenario.inclusive),
             composer,
             [] if cards is None else list(read_cards(cards)),
+            load_station(scenario.spec, codec, scenario.header),
         ),
         scenario,
     )

@@ -17,7 +17,7 @@ FILTERS = {
 }
 COLUMNS = (
     *("id", "at", "kind", "account", "last_four", "amount", "currency"),
-    *("response_code", "stan", "rrn"),
+    *("balance_change", "held_change", "response_code", "stan", "rrn"),
 )
 ROWS_MAX = 500
 

@@ -1,11 +1,11 @@
 """A message as a tree: for a terminal, for a pipe, and for a program.
 
-Card data is masked by its kind; chip data is opened up into its tags.
+Card data is masked by its kind; what the spec can look into is opened up.
 """
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     import iso8583
-    from switch.replay.chip import ChipData, Tag
-
-CHIP: Final = "chip"
+    from iso8583.describe import Shown
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -52,20 +50,11 @@ def print_message(
 
 
 def message_nodes(message: "iso8583.Message", *, unmasked: bool = False) -> list[Node]:
-    from iso8583.describe import masked
+    from iso8583.describe import shown
 
-    fields = message.codec.spec.fields
     nodes = [Node("  H", name, value) for name, value in (message.header or {}).items()]
-    for number, value in masked(message, unmasked=unmasked).items():
-        if not isinstance(number, int):
-            continue
-        chip = chip_data(message, number)
-        tags = [] if chip is None else _tag_nodes(chip.tags, unmasked)
-        if chip is not None and chip.fault:
-            tags.append(Node("!", "", chip.fault))
-        nodes.append(
-            Node(f"{number:3}", fields[number].name, _printable(value), tuple(tags))
-        )
+    for field in shown(message, unmasked=unmasked):
+        nodes.append(_node(field._replace(key=f"{field.key:>3}")))
     return nodes
 
 
@@ -73,60 +62,31 @@ def message_plain(
     message: "iso8583.Message", *, unmasked: bool = False
 ) -> dict[str, object]:
     """For JSON."""
-    from iso8583.describe import masked
+    from iso8583.describe import shown
 
-    specified = message.codec.spec.fields
     plain: dict[str, object] = {}
-    fields: dict[str, object] = {}
-    for number, value in masked(message, unmasked=unmasked).items():
-        if not isinstance(number, int):
-            plain[number] = message.header if number == "header" else value
-            continue
-        field: dict[str, object] = {"name": specified[number].name, "value": value}
-        chip = chip_data(message, number)
-        if chip is not None:
-            field["tags"] = _tags_plain(chip.tags, unmasked)
-            if chip.fault:
-                field["error"] = chip.fault
-        fields[str(number)] = field
-    return plain | {"fields": fields}
+    if message.header is not None:
+        plain["header"] = message.header
+    fields = {one.key: _plain(one) for one in shown(message, unmasked=unmasked)}
+    return plain | {"mti": message.mti, "fields": fields}
 
 
-def chip_data(message: "iso8583.Message", number: int) -> "ChipData | None":
-    """The tags of a field that holds chip data as bytes."""
-    from iso8583.errors import DecodeError
-    from switch.replay.chip import read_chip_data
-
-    if message.codec.spec.fields[number].sensitive != CHIP:
-        return None
-    try:
-        return read_chip_data(bytes.fromhex(message[number]))
-    except (DecodeError, ValueError):
-        return None  # the field itself says what is wrong, or isn't made of bytes
+def _node(one: "Shown") -> Node:
+    nodes = [_node(part) for part in one.parts or ()]
+    if one.fault:
+        nodes.append(Node("!", "", one.fault))
+    return Node(one.key, one.name, _printable(one.value), tuple(nodes))
 
 
-def _tag_nodes(tags: "list[Tag]", unmasked: bool) -> list[Node]:
-    return [
-        Node(
-            tag.tag,
-            tag.name,
-            "" if tag.tags is not None else tag.shown(unmasked=unmasked),
-            tuple(_tag_nodes(tag.tags or [], unmasked)),
-        )
-        for tag in tags
-    ]
-
-
-def _tags_plain(tags: "list[Tag]", unmasked: bool) -> list[dict[str, object]]:
-    return [
-        {"tag": tag.tag, "name": tag.name}
-        | (
-            {"value": tag.shown(unmasked=unmasked)}
-            if tag.tags is None
-            else {"tags": _tags_plain(tag.tags, unmasked)}
-        )
-        for tag in tags
-    ]
+def _plain(one: "Shown") -> dict[str, object]:
+    plain: dict[str, object] = {"name": one.name}
+    if one.value or one.parts is None:
+        plain["value"] = one.value
+    if one.parts is not None:
+        plain["inside"] = [{"key": part.key} | _plain(part) for part in one.parts]
+    if one.fault:
+        plain["error"] = one.fault
+    return plain
 
 
 def _lines(nodes: "list[Node] | tuple[Node, ...]", indent: int) -> Iterator[str]:

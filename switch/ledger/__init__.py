@@ -14,6 +14,7 @@ from switch.ledger._administer import (
     MONEY_MAX,
     ChangeRefused,
     adjust,
+    change_account_status,
     change_card_expiry,
     change_card_status,
     change_limit,
@@ -30,6 +31,7 @@ from switch.ledger._decide import (
 )
 from switch.ledger._dump import dump, restore
 from switch.ledger._entry import (
+    ACCOUNT_STATUSES,
     CARD_STATUSES,
     KIND_NAMES,
     AccountOpened,
@@ -44,9 +46,10 @@ from switch.ledger._entry import (
 from switch.ledger._request import Request
 from switch.ledger._state import Limits, State, StateError
 from switch.ledger.routing import shard_of_account
-from switch.ledger.views import AccountView, CardView, HoldView
+from switch.ledger.views import AccountView, CardView, HoldView, OperationView
 
 __all__ = [
+    "ACCOUNT_STATUSES",
     "CARD_STATUSES",
     "KIND_NAMES",
     "MONEY_MAX",
@@ -62,6 +65,7 @@ __all__ = [
     "EntryError",
     "HoldView",
     "Limits",
+    "OperationView",
     "Request",
     "State",
     "StateError",
@@ -70,6 +74,7 @@ __all__ = [
     "apply",
     "apply_payload",
     "approval_code",
+    "change_account_status",
     "change_card_expiry",
     "change_card_status",
     "change_limit",

@@ -19,6 +19,7 @@ def open_account(
     operator: str,
     reason: str,
     now: int,
+    operation_key: bytes | None = None,
 ) -> AccountOpened: ...
 def issue_card(
     state: State,
@@ -32,6 +33,7 @@ def issue_card(
     operator: str,
     reason: str,
     now: int,
+    operation_key: bytes | None = None,
 ) -> CardIssued: ...
 def change_limit(
     state: State,
@@ -42,8 +44,24 @@ def change_limit(
     reason: str,
     now: int,
 ) -> Change | None: ...
+def change_account_status(
+    state: State,
+    account: str,
+    status: str,
+    *,
+    operator: str,
+    reason: str,
+    now: int,
+) -> Change | None: ...
 def adjust(
-    state: State, account: str, amount: int, *, operator: str, reason: str, now: int
+    state: State,
+    account: str,
+    amount: int,
+    *,
+    operator: str,
+    reason: str,
+    now: int,
+    operation_key: bytes | None = None,
 ) -> Change: ...
 def change_card_status(
     state: State,

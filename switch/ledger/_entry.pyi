@@ -4,6 +4,7 @@ from typing_extensions import Buffer
 
 KIND_NAMES: Final[dict[int, str]]
 CARD_STATUSES: Final[tuple[str, ...]]
+ACCOUNT_STATUSES: Final[tuple[str, ...]]
 
 class EntryError(ValueError): ...
 
@@ -25,6 +26,8 @@ class Attributed(Entry):
     def operator(self) -> str: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def operation_key(self) -> bytes | None: ...
 
 class AccountOpened(Attributed):
     def __init__(
@@ -38,6 +41,7 @@ class AccountOpened(Attributed):
         sequence: int = 0,
         operator: str = "",
         reason: str = "",
+        operation_key: bytes | None = None,
     ) -> None: ...
     @property
     def currency(self) -> int: ...
@@ -61,6 +65,7 @@ class CardIssued(Attributed):
         sequence: int = 0,
         operator: str = "",
         reason: str = "",
+        operation_key: bytes | None = None,
     ) -> None: ...
     @property
     def account_index(self) -> int: ...

@@ -11,6 +11,7 @@ class AccountView(msgspec.Struct, frozen=True, gc=False):
     balance: int
     held: int
     credit_limit: int
+    status: int = 0
 
     @property
     def available(self) -> int:
@@ -26,6 +27,16 @@ class CardView(msgspec.Struct, frozen=True, gc=False):
     status: int
     last_four: str
     sealed_pan: bytes
+
+
+class OperationView(msgspec.Struct, frozen=True, gc=False):
+    """An operation that came with a key: the hash of what was asked for, the entry that
+    it became, when, and the value that a change left."""
+
+    asked: bytes
+    sequence: int
+    at: int
+    value: int
 
 
 class HoldView(msgspec.Struct, frozen=True, gc=False):

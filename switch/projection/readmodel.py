@@ -18,6 +18,7 @@ import apsw
 
 from switch.journal.port import Commit, ShardRecord
 from switch.ledger._entry import (
+    ACCOUNT_STATUSES,
     CARD_STATUSES,
     AccountOpened,
     CardIssued,
@@ -122,6 +123,7 @@ class ReadModel:
         connection.executemany(schema.INSERT_TRANSACTION, batch.transactions)
         connection.executemany(schema.INSERT_ADJUSTMENT, batch.adjustments)
         connection.executemany(schema.CHANGE_LIMIT, batch.limits)
+        connection.executemany(schema.CHANGE_ACCOUNT_STATUS, batch.account_statuses)
         connection.executemany(schema.CHANGE_STATUS, batch.statuses)
         connection.executemany(schema.CHANGE_EXPIRY, batch.expiries)
         before = connection.total_changes()
@@ -241,6 +243,7 @@ class _Batch:
         self.transactions: list[Row] = []
         self.adjustments: list[Row] = []
         self.limits: list[Row] = []
+        self.account_statuses: list[Row] = []
         self.statuses: list[Row] = []
         self.expiries: list[Row] = []
         self.changes: dict[str, tuple[int, int]] = {}
@@ -270,6 +273,8 @@ class _Batch:
         value, token = entry.value, entry.pan_hash.hex()
         if entry.name == "limit_changed":
             self.limits.append((value, entry.account))
+        elif entry.name == "account_status_changed":
+            self.account_statuses.append((ACCOUNT_STATUSES[value], entry.account))
         elif entry.name == "card_status_changed":
             self.statuses.append((CARD_STATUSES[value], token))
         elif entry.name == "card_expiry_changed":

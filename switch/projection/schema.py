@@ -5,7 +5,7 @@ hashes of PANs in hex, as in the events.
 """
 
 APPLICATION_ID = 0x73775231  # "swR1"
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE accounts (
@@ -16,6 +16,7 @@ CREATE TABLE accounts (
     held INTEGER NOT NULL,
     credit_limit INTEGER NOT NULL,
     available INTEGER AS (balance + credit_limit - held) VIRTUAL,
+    status TEXT NOT NULL DEFAULT 'active',
     opened_at INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE cards (
@@ -105,6 +106,7 @@ INSERT INTO transactions (
 """
 # Of the accounts and cards as they were changed, in order.
 CHANGE_LIMIT = "UPDATE accounts SET credit_limit = ? WHERE account = ?"
+CHANGE_ACCOUNT_STATUS = "UPDATE accounts SET status = ? WHERE account = ?"
 CHANGE_STATUS = "UPDATE cards SET status = ? WHERE token = ?"
 CHANGE_EXPIRY = "UPDATE cards SET expiry = ? WHERE token = ?"
 ADVANCE = "UPDATE position SET commit_number = ?"

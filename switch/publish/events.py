@@ -18,6 +18,7 @@ import msgspec
 from switch.journal.port import Commit, ShardRecord
 from switch.ledger._decide import approval_code
 from switch.ledger._entry import (
+    ACCOUNT_STATUSES,
     CARD_STATUSES,
     AccountOpened,
     CardIssued,
@@ -31,6 +32,10 @@ from switch.ledger.times import transmitted_at
 
 NO_CARD = bytes(16)
 MS_PER_S = 1000
+STATUSES_OF = {
+    "account_status_changed": ACCOUNT_STATUSES,
+    "card_status_changed": CARD_STATUSES,
+}
 # Whether what was asked for, or told, came about. Of an advice somebody else decided;
 # of a reversal or the end of a hold nobody was asked.
 APPROVED = {
@@ -282,10 +287,8 @@ def _values(entry: Change) -> dict[str, Any]:
         return {"credit_limit": value, "previous_credit_limit": previous}
     if entry.name == "card_expiry_changed":
         return {"expiry": f"{value:04d}", "previous_expiry": f"{previous:04d}"}
-    if entry.name == "card_status_changed":
-        return {
-            "status": CARD_STATUSES[value],
-            "previous_status": CARD_STATUSES[previous],
-        }
+    statuses = STATUSES_OF.get(entry.name)
+    if statuses is not None:
+        return {"status": statuses[value], "previous_status": statuses[previous]}
     assert entry.name == "adjusted", entry.name
     return {}

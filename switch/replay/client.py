@@ -12,15 +12,17 @@ from typing import Final, Self
 import msgspec
 
 import iso8583
+from iso8583.dialect import Function
 from switch.link._framing import FrameReader, Framing
 from switch.link.errors import FramingError
 from switch.replay.errors import SessionError
 from switch.replay.matching import Waiting
 from switch.replay.request import (
     APPROVED_CODE,
-    echo_reply,
-    encode,
-    sign_on_fields,
+    STANDARD_STATION,
+    Station,
+    network_reply,
+    network_request,
 )
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -28,6 +30,7 @@ ANSWER_TIMEOUT_S: Final = 5.0
 READ_SIZE: Final = 65536
 # requests waiting for an answer; a switch bounds what it takes from a connection too
 PENDING_COUNT_MAX: Final = 10_000
+NETWORK_MTIS: Final = ("0800", "0801", "0820", "0821")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -54,10 +57,19 @@ def answer_mti(mti: str) -> str:
     return f"{mti[:2]}{int(mti[2]) + 1}0"
 
 
+def reject_text(message: iso8583.Message) -> str:
+    """What the header of a reject says of it."""
+    header, spec = message.header or {}, message.codec.spec.header
+    parts = () if spec is None else spec.reject
+    said = " ".join(f"{part.name}={header.get(part.name, '')}" for part in parts)
+    return f"expected an answer, it was rejected: {said}"
+
+
 class Client:
     """One connection; use it as `async with Client(...) as client`.
 
-    `streams` is one that somebody else made; without it, it dials.
+    `streams` is one that somebody else made; without it, it dials. An answer may be the
+    request itself, come back in the form of a reject.
     """
 
     def __init__(
@@ -67,6 +79,7 @@ class Client:
         codec: iso8583.Codec,
         framing: Framing,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None,
+        station: Station = STANDARD_STATION,
     ) -> None:
         self.host = host
         self.port = port
@@ -81,8 +94,11 @@ class Client:
         #: takes an answer that nobody waits for
         self.on_unexpected: Callable[[iso8583.Message], None] = lambda answer: None
         self._streams = streams
+        self._station = station
         self._pending: Waiting[_Pending] = Waiting()
-        self._echo_reply = echo_reply(codec)
+        self._replies = {
+            mti: network_reply(codec, answer_mti(mti)) for mti in NETWORK_MTIS
+        }
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = self._streams or await self._dial()
@@ -120,20 +136,27 @@ class Client:
             # also when it was cancelled while the other side did not take the rest
             self._writer.transport.abort()
 
-    async def sign_on(self, function: str = "001") -> None:
-        fields = sign_on_fields(int(time.time() * 1000) % 999_999 + 1, function)
-        body = encode(self.codec, "0800", fields)
-        answer = await self.ask(body, self.codec.decode(body))
+    async def sign_on(self) -> None:
+        await self.manage("sign_on")
+
+    async def manage(self, function: Function) -> None:
+        """Asks for it with the scheme's code; raises SessionError."""
+        stan = int(time.time() * 1000) % 999_999 + 1
+        body = network_request(self.codec, self._station, stan, function)
+        message = self.codec.decode(body)
+        answer = await self.ask(body, message)
+        function_text = f"{function.replace('_', '-')} ({message[70]})"
         if answer is None:
             raise SessionError(
-                f"function {function}: expected an answer within "
+                f"{function_text}: expected an answer within "
                 f"{ANSWER_TIMEOUT_S:g} s, {self.lost or 'none came'}"
             )
+        if answer.message.rejected:
+            raise SessionError(f"{function_text}: {reject_text(answer.message)}")
         code = answer.message.get(39, APPROVED_CODE)
         if code != APPROVED_CODE:
             raise SessionError(
-                f"function {function}: expected response code {APPROVED_CODE}, "
-                f"got {code}"
+                f"{function_text}: expected response code {APPROVED_CODE}, got {code}"
             )
 
     async def ask(
@@ -168,9 +191,10 @@ class Client:
             self._writer.write(self.framing.encode(body))
 
     def answer_network(self, message: iso8583.Message) -> bool:
-        if message.mti != "0800":
+        template = self._replies.get(message.mti)
+        if template is None:
             return False
-        self.write(self._echo_reply.build(message, APPROVED_CODE))
+        self.write(template.build(message, APPROVED_CODE))
         return True
 
     async def _read(self) -> None:
@@ -197,9 +221,13 @@ class Client:
         except iso8583.DecodeError:
             self.unexpected_count += 1
             return
-        if is_request(message.mti) and self.on_request(message):
+        if message.rejected:
+            # It is ours, come back: whoever waits for its answer has this one.
+            pending = self._pending.take(message, answer_mti(message.mti))
+        elif is_request(message.mti) and self.on_request(message):
             return
-        pending = self._pending.take(message)
+        else:
+            pending = self._pending.take(message)
         if pending is None or pending.answer.done():
             self.unexpected_count += 1
             self.on_unexpected(message)

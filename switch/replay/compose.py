@@ -18,6 +18,7 @@ from switch.replay.errors import RequestError
 Fields = dict[int | str, str]
 
 MTI: Final = "mti"
+HEADER: Final = "header"
 # codes of currencies, which may be given by their letters
 CURRENCY_FIELDS: Final = frozenset({49, 50, 51})
 ENTRY_MODE_FIELD: Final = 22
@@ -61,10 +62,12 @@ class Composer:
         codec: iso8583.Codec,
         currencies: Mapping[str, int],
         now: Callable[[], datetime.datetime] = utc_now,
+        header: Mapping[str, str] | None = None,
     ) -> None:
         self.codec = codec
         self._currencies = currencies
         self._now = now
+        self._header = {HEADER: header} if header else {}
         # two runs shortly after each other do not send the same ones
         first = int(now().timestamp() * 1000)
         self._stan = first % STAN_MAX
@@ -79,9 +82,12 @@ class Composer:
         try:
             return self.codec.message(
                 {
-                    name: value if name == MTI else self.fit(int(name), value)
-                    for name, value in fields.items()
-                    if value != ""
+                    **self._header,
+                    **{
+                        name: value if name == MTI else self.fit(int(name), value)
+                        for name, value in fields.items()
+                        if value != ""
+                    },
                 }
             )
         except iso8583.EncodeError as error:

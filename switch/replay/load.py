@@ -16,10 +16,11 @@ from switch.replay.cards import read_cards
 from switch.replay.errors import CardFileError, SessionError
 from switch.replay.request import (
     APPROVED_CODE,
-    echo_reply,
-    encode,
+    STANDARD_STATION,
+    Station,
     make_template,
-    sign_on_fields,
+    network_reply,
+    network_request,
 )
 
 # between two looks at Ctrl-C and the progress bar
@@ -82,11 +83,17 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
 class LoadRun:
     """One run: `connect`, `run`, `result`, `close`."""
 
-    def __init__(self, plan: LoadPlan, codec: iso8583.Codec) -> None:
+    def __init__(
+        self,
+        plan: LoadPlan,
+        codec: iso8583.Codec,
+        station: Station = STANDARD_STATION,
+    ) -> None:
         self.plan = plan
+        self._station = station
         self._codec = codec
         self._framing = Framing(plan.framing, plan.inclusive)
-        self._echo_reply = echo_reply(codec)
+        self._echo_reply = network_reply(codec)
         self._sockets: list[socket.socket] = []
         self._signed_on: dict[int, str] = {}
         self.traffic = Traffic(
@@ -190,7 +197,7 @@ class LoadRun:
 
     def _sign_on(self) -> None:
         for index in range(len(self._sockets)):
-            body = encode(self._codec, "0800", sign_on_fields(index + 1))
+            body = network_request(self._codec, self._station, index + 1, "sign_on")
             self.traffic.push(index, self._framing.encode(body))
         give_up_ns = time.monotonic_ns() + int(SIGN_ON_TIMEOUT_S * 1e9)
         while len(self._signed_on) < len(self._sockets):

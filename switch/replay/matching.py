@@ -57,10 +57,11 @@ class Waiting(Generic[Value]):
         self._by_key.setdefault(entry.key, []).append(entry)
         return entry
 
-    def take(self, answer: iso8583.Message) -> Value | None:
-        """What waited for this answer; it waits no longer."""
+    def take(self, answer: iso8583.Message, mti: str = "") -> Value | None:
+        """What waited for this answer; it waits no longer. `mti`: for one that has
+        another type than the answer that is waited for."""
         marks = tuple(text_of(answer, field) for field in MARKS)
-        for entry in self._by_key.get((answer.mti, text_of(answer, STAN)), ()):
+        for entry in self._by_key.get((mti or answer.mti, text_of(answer, STAN)), ()):
             pairs = zip(entry.marks, marks, strict=True)
             if all(ours == theirs for ours, theirs in pairs if ours and theirs):
                 self.discard(entry)

@@ -7,6 +7,7 @@ Values may refer to what went before:
     {purchase.original}     what field 90 has to say of it -- ISO 8583:1987, 4.3.54
     {card.pan}              a card of the scenario's card file, drawn for each message
     {card.expiry}           its expiry
+    {network.echo}          what field 70 is for it: sign_on, sign_off or echo
 """
 
 import asyncio
@@ -18,8 +19,9 @@ from typing import Final
 import msgspec
 
 import iso8583
+from iso8583.dialect import NetworkCodes
 from switch.replay.cards import TrafficCard
-from switch.replay.client import Client, answer_mti
+from switch.replay.client import Client, answer_mti, reject_text
 from switch.replay.compose import MTI, NETWORK_CLASS, Composer, Fields, field_names
 from switch.replay.errors import RequestError, ScenarioError
 from switch.replay.expect import compare, value_of
@@ -67,6 +69,7 @@ class Player:
         *,
         draw: random.Random,
         cards: Sequence[TrafficCard],
+        network: NetworkCodes,
         on_outcome: Callable[[Outcome], None],
     ) -> None:
         self._client = client
@@ -75,6 +78,7 @@ class Player:
         self._injector = injector
         self._draw = draw
         self._cards = cards
+        self._network = network
         self._on_outcome = on_outcome
         self._last: dict[str, _Exchange] = {}
         #: of messages that went out twice, what must be the same in both answers
@@ -173,6 +177,8 @@ class Player:
                 problems = [f"expected an answer within {step.timeout_s:g} s, {why}"]
         elif not step.answered:
             problems = ["expected no answer, one came"]
+        elif answer.rejected:
+            problems = [reject_text(answer)]
         else:
             wanted = self._resolved(field_names(step.expect))
             problems = [str(one) for one in compare(self._composer, wanted, answer)]
@@ -214,6 +220,8 @@ class Player:
             name, answered, what = match.groups()
             if name == "card":
                 return _of_card(card, what)
+            if name == "network":
+                return _code_of(self._network, what)
             return self._said(name, what, answered=bool(answered))
 
         return {field: _REFERENCE.sub(of, value) for field, value in fields.items()}
@@ -248,6 +256,13 @@ def _of_card(card: TrafficCard | None, what: str) -> str:
         raise ScenarioError(f"card.{what}: expected card.pan or card.expiry")
     value: bytes = getattr(card, what)
     return value.decode()
+
+
+def _code_of(network: NetworkCodes, what: str) -> str:
+    codes = {str(function): code for function, code in network.functions.items()}
+    if what not in codes:
+        raise ScenarioError(f"network.{what}: expected one of {', '.join(codes)}")
+    return codes[what].send
 
 
 def _number(text: str) -> int:

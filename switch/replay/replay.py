@@ -26,6 +26,7 @@ from switch.replay.comparing import differences
 from switch.replay.errors import CaptureError
 from switch.replay.matching import Entry, Waiting
 from switch.replay.report import ReplayReport, Tally
+from switch.replay.request import STANDARD_STATION, Station
 from switch.replay.rewriting import Rewriter, Rewritten, UnmappedCardError
 
 # captured requests whose captured answer may still come; about 2 KiB each
@@ -91,6 +92,7 @@ class Replay:
         codec: iso8583.Codec,
         framing: Framing,
         rewriter: Rewriter | None = None,
+        station: Station = STANDARD_STATION,
     ) -> None:
         self.plan = plan
         self.sent = 0
@@ -98,6 +100,7 @@ class Replay:
         self.turned_round = 0
         self._codec = codec
         self._framing = framing
+        self._station = station
         self._rewriter = rewriter or Rewriter()
         self._window = plan.window or (PACED_WINDOW if plan.is_paced else 1)
         self._tally = Tally(plan.shown_max)
@@ -284,7 +287,13 @@ class Replay:
         index = connection % self.plan.connections_max
         line = self._lines.get(index)
         if line is None:
-            client = Client(self.plan.host, self.plan.port, self._codec, self._framing)
+            client = Client(
+                self.plan.host,
+                self.plan.port,
+                self._codec,
+                self._framing,
+                station=self._station,
+            )
             await stack.enter_async_context(client)
             if self.plan.sign_on:
                 await client.sign_on()

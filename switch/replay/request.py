@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from iso8583 import Codec, ReplyTemplate
+from iso8583.dialect import STANDARD, Function, NetworkCodes
 from switch.link._framing import Framing
 from switch.replay.compose import ENTRY_MODE_FIELD, filled
 from switch.replay.errors import RequestError
@@ -34,10 +35,22 @@ PAN_SIZE_MAX: Final = 19
 ACQUIRER: Final = "123456"
 APPROVED_CODE: Final = "00"
 # the fields of a network management request that its reply echoes
-ECHOED_FIELDS: Final = (7, 11, 33, 48, 70)
+ECHOED_FIELDS: Final = (2, 7, 11, 12, 13, 24, 32, 33, 37, 48, 63, 70, 93, 94, 100)
 
 # first half byte, half bytes from digit to digit, digits
 Place = tuple[int, int, int]
+
+
+class Station(msgspec.Struct, frozen=True):
+    """What a message of ours has beside its fields: the scheme's codes for network
+    management, and the parts of the header that are not as the specification has them.
+    """
+
+    network: NetworkCodes = STANDARD.network
+    header: dict[str, str] = {}
+
+
+STANDARD_STATION: Final = Station()
 
 
 class RequestTemplate(msgspec.Struct, frozen=True):
@@ -153,13 +166,22 @@ def _prove(
         )
 
 
-def sign_on_fields(stan: int, function: str = "001") -> dict[int, str]:
-    """A network management request (0800): 001 sign-on, 002 sign-off, 301 echo."""
+def network_fields(station: Station, stan: int, function: Function) -> dict[int, str]:
     now = datetime.datetime.now(datetime.UTC)
-    return {7: now.strftime("%m%d%H%M%S"), 11: f"{stan:06d}", 70: function}
+    code = station.network.functions[function].send
+    return {7: now.strftime("%m%d%H%M%S"), 11: f"{stan:06d}", 70: code}
 
 
-def echo_reply(codec: Codec) -> ReplyTemplate:
-    """The answer to the switch's own network management requests."""
+def network_request(
+    codec: Codec, station: Station, stan: int, function: Function
+) -> bytes:
+    """A network management request (0800), encoded."""
+    header = {"header": station.header} if station.header else {}
+    fields = network_fields(station, stan, function)
+    return codec.encode({"mti": "0800", **header, **fields})
+
+
+def network_reply(codec: Codec, mti: str = "0810") -> ReplyTemplate:
+    """The answer to the other side's network management requests."""
     echoed = [number for number in ECHOED_FIELDS if number in codec.spec.fields]
-    return ReplyTemplate(codec, "0810", echoed)
+    return ReplyTemplate(codec, mti, echoed)

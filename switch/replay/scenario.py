@@ -3,6 +3,7 @@
 A file in TOML, checked as a whole before anything is sent:
 
     spec, framing, inclusive, dial or listen, seed      how it talks, and to whom
+    [header]                                            parts of the message header
     [session]                                           sign-on, echo tests, sign-off
     [messages.NAME]                                     fields by number, and mti
     [[steps]]                                           what is sent, and expected
@@ -16,7 +17,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from switch.replay.compose import Composer, Fields, field_names
+from switch.replay.compose import MTI, Composer, Fields, field_names
 from switch.replay.errors import ScenarioError
 from switch.replay.faults import FaultPlan
 
@@ -89,6 +90,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 1
     #: a card file; `{card.pan}` and `{card.expiry}` draw one for each message
     cards: str = ""
+    #: parts of the message header that are not as the specification has them
+    header: dict[str, str] = {}
     session: SessionPlan = SessionPlan()
     messages: dict[str, Values] = {}
     steps: list[Step] = []
@@ -119,6 +122,7 @@ def load_scenario(path: Path) -> Scenario:
 
 def check(scenario: Scenario, composer: Composer) -> None:
     """That the specification has all fields; raises RequestError."""
+    composer.compose({MTI: "0800"})
     for name in scenario.messages:
         composer.check(scenario.message(name))
     for step in all_steps(scenario.steps):

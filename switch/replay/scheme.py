@@ -16,9 +16,16 @@ from typing import Final
 import msgspec
 
 from iso8583.describe import masked
+from iso8583.dialect import Function
 from switch.replay.bank import Bank, BankCard
 from switch.replay.client import Client, answer_mti
-from switch.replay.request import ACQUIRER, APPROVED_CODE, encode, sign_on_fields
+from switch.replay.request import (
+    ACQUIRER,
+    APPROVED_CODE,
+    STANDARD_STATION,
+    encode,
+    network_fields,
+)
 
 CURRENCY_NUMBERS: Final = {"EUR": "978", "USD": "840", "GBP": "826", "CHF": "756"}
 # what a foreign shop charges in
@@ -104,22 +111,22 @@ class Scheme:
         """Until it is cancelled, or the connection is lost."""
         room = asyncio.Semaphore(OUTSTANDING_COUNT_MAX)
         async with asyncio.TaskGroup() as group:
-            await self._manage("001", "sign-on")
+            await self._manage("sign_on", "sign-on")
             echo_at = time.monotonic() + ECHO_INTERVAL_S
             while self._client.lost is None:
                 if time.monotonic() >= echo_at:
                     echo_at += ECHO_INTERVAL_S
-                    group.create_task(self._manage("301", "echo test"))
+                    group.create_task(self._manage("echo", "echo test"))
                 await room.acquire()
                 task = group.create_task(self._send(self._choose()))
                 task.add_done_callback(lambda _: room.release())
                 await asyncio.sleep(self._draw.expovariate(self._per_second))
 
     async def sign_off(self) -> None:
-        await self._manage("002", "sign-off")
+        await self._manage("sign_off", "sign-off")
 
-    async def _manage(self, function: str, what: str) -> None:
-        fields = sign_on_fields(next(self._stans), function)
+    async def _manage(self, function: Function, what: str) -> None:
+        fields = network_fields(STANDARD_STATION, next(self._stans), function)
         await self._ask(_Step("0800", what, fields))
 
     def _choose(self) -> "_Step":

@@ -26,15 +26,17 @@ from switch.replay.errors import SessionError
 from switch.replay.faults import Fault, Injector
 from switch.replay.load import Latencies
 from switch.replay.player import Outcome, Player
+from switch.replay.request import STANDARD_STATION, Station
 from switch.replay.rules import RuleTable
 from switch.replay.scenario import Scenario
 
 # a test has a handful of peers; more are closed at once
 CONNECTIONS_MAX: Final = 64
 PROBLEMS_MAX: Final = 100
-ECHO: Final = "301"
-SIGN_OFF: Final = "002"
 QUANTILES: Final = (0.5, 0.99, 0.999, 1.0)
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class StepReport(msgspec.Struct):
@@ -75,12 +77,14 @@ class Simulation:
         framing: Framing,
         composer: Composer,
         cards: Sequence[TrafficCard] = (),
+        station: Station = STANDARD_STATION,
     ) -> None:
         self._scenario = scenario
         self._codec = codec
         self._framing = framing
         self._composer = composer
         self._cards = cards
+        self._station = station
         # apart from each other: one more message must not change every fault
         self._draw = random.Random(scenario.seed)
         self._fault_draw = random.Random(scenario.seed + 1)
@@ -145,9 +149,11 @@ class Simulation:
     # -- connections
 
     async def _dial(self, address: Address) -> None:
-        client = Client(address.host, address.port, self._codec, self._framing)
-        async with client:
+        async with self._client(address.host, address.port) as client:
             await self._converse(client)
+
+    def _client(self, host: str, port: int, streams: Streams | None = None) -> Client:
+        return Client(host, port, self._codec, self._framing, streams, self._station)
 
     async def _listen(self, address: Address) -> None:
         done = asyncio.Event()
@@ -186,7 +192,7 @@ class Simulation:
         host, port = writer.get_extra_info("peername")[:2]
         streams = reader, writer
         try:
-            async with Client(host, port, self._codec, self._framing, streams) as peer:
+            async with self._client(host, port, streams) as peer:
                 await self._converse(peer, plays=plays)
         except SessionError as error:
             self._add_problem(str(error))
@@ -220,7 +226,7 @@ class Simulation:
             elif client.lost is None:
                 await lost.wait()
             if session.sign_off and client.lost is None:
-                await client.sign_on(SIGN_OFF)
+                await client.manage("sign_off")
         finally:
             for timer in timers:
                 timer.cancel()
@@ -238,6 +244,7 @@ class Simulation:
             injector,
             draw=self._draw,
             cards=self._cards,
+            network=self._station.network,
             on_outcome=self._add,
         )
         client.on_unexpected = player.take_unexpected
@@ -253,9 +260,9 @@ class Simulation:
         while client.lost is None:
             await asyncio.sleep(every_s)
             try:
-                await client.sign_on(ECHO)
+                await client.manage("echo")
             except SessionError as error:
-                self._add_problem(f"echo test: {error}")
+                self._add_problem(str(error))
 
     # -- the other side's requests
 

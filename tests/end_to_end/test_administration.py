@@ -29,7 +29,7 @@ from tests.end_to_end.harness import (
 
 BALANCE = 10_000
 NEW_PAN = pan_of(500)
-IMPORTED = 2_000
+IMPORTED = 25_000
 
 
 class Operator:
@@ -41,8 +41,12 @@ class Operator:
         assert done.returncode == 0, done.stderr
         self.token = done.stdout.strip()
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def ask(
+        self, method: str, path: str, body: Any = None, key: str | None = None
+    ) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {self.token}"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
         data: bytes | str | None = None
         if isinstance(body, str):
             data, headers["Content-Type"] = body.encode(), "text/csv"
@@ -129,7 +133,7 @@ def test_a_blocked_card_a_raised_limit_and_an_adjustment_count_from_then_on(
         status, done = operator.ask(
             "POST", "/api/accounts/A2/adjustments", {"amount": 500, **why}
         )
-        assert (status, done["account"]["balance"]) == (201, BALANCE + 500)
+        assert (status, done["balance"]) == (201, BALANCE + 500)
         assert code(6, 2, BALANCE + 500) == "00"
     assert daemon.stop() == 0
     assert verify(daemon.data)["ok"]
@@ -173,6 +177,80 @@ def test_what_was_answered_is_there_after_a_kill(daemon, operator):
     assert verify(daemon.data)["ok"]
 
 
+def test_an_operation_with_a_key_is_done_once_whatever_is_lost(daemon, operator):
+    """The answer is the first one after a kill, after a clean stop (which goes by the
+    snapshots), and when the account has moved on."""
+    why = {"reason": "test of loss"}
+    operations: dict[str, dict[str, Any]] = {
+        "/api/accounts/A1/adjustments": {"amount": -7, **why},
+        "/api/accounts": {"account": "N1", "currency": "EUR", "balance": 50, **why},
+        "/api/cards": {"pan": NEW_PAN, "account": "A1", "expiry": EXPIRY, **why},
+    }
+    first = {}
+    for number, (path, body) in enumerate(operations.items()):
+        first[path] = operator.ask("POST", path, body, f"key-{number}")
+        assert first[path][0] == 201
+
+    def again() -> None:
+        path = "/api/accounts/N1/adjustments"
+        assert operator.ask("POST", path, {"amount": 1, **why})[0] == 201
+        for number, (path, body) in enumerate(operations.items()):
+            got = operator.ask("POST", path, body, f"key-{number}")
+            assert got == first[path]
+            status, _ = operator.ask(
+                "POST", path, body | {"reason": "another"}, f"key-{number}"
+            )
+            assert status == 422
+
+    again()
+    daemon.kill()
+    daemon.start()
+    again()
+    assert daemon.stop() == 0
+    daemon.start()
+    again()
+    assert daemon.account("A1")["balance"] == BALANCE - 7
+    assert daemon.account("N1")["balance"] == 53
+    assert daemon.stop() == 0
+    assert verify(daemon.data)["ok"]
+
+
+def test_a_blocked_account_declines_all_its_cards_and_a_closed_one_has_nothing(
+    daemon, operator
+):
+    path, why = "/api/accounts/A0", {"reason": "fraud suspected"}
+    with Client(daemon.port) as client:
+
+        def code(stan: int, mti: str = "0100", **more: str) -> str:
+            return client.ask(request(mti, stan, daemon.pans[0], 100, **more))[39]
+
+        assert code(1, "0200") == "00"
+        status, account = operator.ask("PATCH", path, {"status": "blocked", **why})
+        assert (status, account["status"]) == (200, "blocked")
+        assert (code(2), code(3, "0220", f39="00")) == ("62", "00")
+        assert operator.ask("PATCH", path, {"status": "closed", **why})[0] == 409
+        empty = {"amount": -account["balance"] + 100, **why}
+        assert operator.ask("POST", path + "/adjustments", empty)[0] == 201
+        assert operator.ask("PATCH", path, {"status": "closed", **why})[0] == 200
+        assert code(4) == "14"
+        # and so it is after a kill
+        daemon.kill()
+    daemon.start()
+    assert daemon.account("A0")["status"] == "closed"
+    with Client(daemon.port) as client:
+        assert client.ask(request("0100", 5, daemon.pans[0], 1))[39] == "14"
+    assert daemon.stop() == 0
+    assert verify(daemon.data)["ok"]
+    changes = [each for each in events(daemon.data) if each.get("previous_status")]
+    assert [
+        (each["kind"], each["previous_status"], each["status"], each["operator"])
+        for each in changes
+    ] == [
+        ("account_status_changed", "active", "blocked", "maria"),
+        ("account_status_changed", "blocked", "closed", "maria"),
+    ]
+
+
 def test_the_commands_do_the_same(daemon, operator, tmp_path):
     why = ("--reason", "by command")
     done = operator.done
@@ -181,7 +259,14 @@ def test_the_commands_do_the_same(daemon, operator, tmp_path):
     )
     assert (created["account"], created["available"]) == ("B1", 5)
     assert done("accounts", "limit", "B1", "900", *why)["credit_limit"] == 900
-    assert done("accounts", "adjust", "B1", "-50", *why)["account"]["balance"] == -50
+    adjust = ("accounts", "adjust", "B1", "-50", *why, "--key", "fee-07")
+    adjusted = done(*adjust)
+    assert adjusted["balance"] == -50
+    # Its answer was lost, say: the same again does nothing, and says the same.
+    assert done(*adjust) == adjusted
+    other = operator.run("accounts", "adjust", "B1", "-51", *why, "--key", "fee-07")
+    assert other.returncode == 2
+    assert "Idempotency-Key: expected a new one" in other.stderr
     issue = ("cards", "issue", "B1", "--expiry", EXPIRY, *why)
     card = done(*issue, stdin=NEW_PAN + "\n")
     assert (card["account"], card["last_four"]) == ("B1", NEW_PAN[-4:])
@@ -191,6 +276,12 @@ def test_the_commands_do_the_same(daemon, operator, tmp_path):
     assert done("cards", "status", token, "lost", *why)["status"] == "lost"
     assert done("cards", "expiry", token, "5012", *why)["expiry"] == "5012"
     assert done("cards", "show", token) == card | {"status": "lost", "expiry": "5012"}
+    status = ("accounts", "status", "B1")
+    assert done(*status, "blocked", *why)["status"] == "blocked"
+    assert done(*status, "active", *why)["status"] == "active"
+    refused = operator.run(*status, "closed", *why)
+    assert refused.returncode == 2
+    assert "expected a balance of 0 and nothing held" in refused.stderr
     assert done("accounts", "show", "B1") == daemon.account("B1")
     search = ("transactions", "search", "--account", "B1")
     wait_until(lambda: len(done(*search)["transactions"]) == 2, "rows")
@@ -199,8 +290,17 @@ def test_the_commands_do_the_same(daemon, operator, tmp_path):
     assert (
         done(*search, "--stan", "000077", "--limit", "1")["transactions"] == found[:1]
     )
-    cards = [done("cards", "show", token)]
-    wait_until(lambda: done("cards", "list", "B1")["cards"] == cards, "rows")
+    shown = [done("cards", "show", token)]
+    wait_until(lambda: done("cards", "list", "B1")["cards"] == shown, "the card")
+    assert len(done("cards", "list")["cards"]) == 4
+    of_card = done("transactions", "search", "--card", token)
+    assert of_card["transactions"] == found[:1]
+    by_amount = ("transactions", "search", "--amount", "850", "--from")
+    since = "2026-01-01T00:00:00Z"
+    assert done(*by_amount, since, "--rrn", f"{77:012d}")["transactions"] == found[:1]
+    assert done(*by_amount, since, "--to", since)["transactions"] == []
+    shown = [daemon.account(name) for name in ("A0", "A1", "A2", "B1")]
+    wait_until(lambda: done("accounts", "list")["accounts"] == shown, "the accounts")
     table = operator.run(*search)
     assert table.returncode == 0
     assert "000077" in table.stdout
@@ -210,7 +310,31 @@ def test_the_commands_do_the_same(daemon, operator, tmp_path):
     assert "switch: account: expected one that is open" in refused.stderr
 
 
-def test_an_import_is_whole_while_requests_are_answered(daemon, operator, tmp_path):
+def broken_off(daemon: Daemon, operator: Operator, accounts: Path) -> None:
+    """The daemon is killed while it writes what it has checked."""
+    importing = subprocess.Popen(
+        [*SWITCH, "accounts", "import", str(accounts), "--reason", "move",
+         "--http", f"{HOST}:{daemon.http_port}"],
+        cwd=ROOT, env=environment() | {"SWITCH_TOKEN": operator.token},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def is_writing() -> bool:
+        last = operator.ask("GET", "/api/imports")[1]["last"]
+        return bool(last and last["imported"])
+
+    wait_until(is_writing, "the first rows")
+    daemon.kill()
+    _, errors = importing.communicate(timeout=WAIT_SECONDS_MAX)
+    # It may have been done before we looked.
+    if importing.returncode != 0:
+        assert importing.returncode == 74
+        assert "the same again with --skip-existing goes on there" in errors
+    daemon.start()
+    assert 3 < daemon.metrics()["switch_accounts"] <= 3 + IMPORTED
+
+
+def test_a_file_is_imported_while_requests_are_answered(daemon, operator, tmp_path):
     accounts, cards = tmp_path / "more-accounts.csv", tmp_path / "more-cards.csv"
     accounts.write_text(
         "account,currency,balance,credit_limit\n"
@@ -226,10 +350,11 @@ def test_an_import_is_whole_while_requests_are_answered(daemon, operator, tmp_pa
     assert bad.returncode == 2
     assert "line 2: account: expected one that is open, got another" in bad.stderr
     assert f"nothing imported: {IMPORTED:,} bad rows" in bad.stderr
+    broken_off(daemon, operator, accounts)
+    words = ("accounts", "import", str(accounts), "--reason", "move", "--skip-existing")
     with Client(daemon.port) as client:
         running = subprocess.Popen(
-            [*SWITCH, "accounts", "import", str(accounts), "--reason", "move",
-             "--http", f"{HOST}:{daemon.http_port}"],
+            [*SWITCH, *words, "--json", "--http", f"{HOST}:{daemon.http_port}"],
             cwd=ROOT, env=environment() | {"SWITCH_TOKEN": operator.token},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -238,7 +363,10 @@ def test_an_import_is_whole_while_requests_are_answered(daemon, operator, tmp_pa
             stan += 1
             assert client.ask(request("0100", stan, daemon.pans[0], 0))[39] == "13"
         said, _ = running.communicate(timeout=WAIT_SECONDS_MAX)
-        assert (running.returncode, said) == (0, f"{IMPORTED:,} accounts imported\n")
+        assert running.returncode == 0
+        result = json.loads(said)
+        assert result["existing"] > 0
+        assert result["imported"] + result["existing"] == IMPORTED
         done = operator.run("cards", "import", cards, "--reason", "move")
         assert done.stdout == f"{IMPORTED:,} cards imported\n", done.stderr
         # right after the answer

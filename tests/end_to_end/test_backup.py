@@ -42,6 +42,7 @@ def test_what_was_answered_before_a_backup_is_in_it(daemon, standby):
     daemon.start()
     recorder.start_load(daemon)
     wait_until(lambda: len(recorder.answers) >= ANSWERS_MIN, "answers")
+    wait_until(lambda: any(events(daemon.data)), "an event")
     with recorder._lock:
         before = dict(recorder.answers)
     made = run_switch(

@@ -100,6 +100,25 @@ def test_the_replay_command_shows_the_answers_and_no_card_number(daemon, capture
 
 
 @each_capture
+def test_with_fresh_numbers_each_frame_gets_the_answer_of_the_table(daemon, capture):
+    """Every frame, through the command; what is asked has been asked by nobody yet."""
+    done = replay(daemon, capture, "--fresh", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    got = [(f["response_mti"], f["response_code"]) for f in report["frames"]]
+    assert got == [(frame.mti, frame.now.code) for frame in capture.frames]
+    assert (report["skipped"], report["unexpected"], report["faults"]) == (0, 0, [])
+    check_accounts(daemon, capture)
+    # Once more they are other requests, not repeats: what can be held is held again.
+    done = replay(daemon, capture, "--fresh", "--json")
+    assert done.returncode == 0, done.stderr
+    assert daemon.metrics_of("switch_duplicates_total") == 0
+    for row in capture.accounts:
+        held = sum(frame.now.held for frame in capture.frames if row in frame.accounts)
+        assert daemon.figures(row[0]) == (row[2], 2 * held, row[2] - 2 * held)
+
+
+@each_capture
 def test_the_cards_of_a_capture_are_nowhere_in_clear(daemon, capture):
     said = [replay(daemon, capture), replay(daemon, capture, "--json")]
     said.append(

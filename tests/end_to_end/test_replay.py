@@ -31,10 +31,19 @@ from tests.unit.replay.packets import Conversation, pcapng
 
 BALANCE = 10_000
 FRAMING = Framing("binary2")
-# to capture takes the program, and the right to
+# What docs/replay.md says; `-Z`: this file is in a directory of ours alone.
+CAPTURERS = {
+    "tshark": ("tshark", "-q", "-i", "lo", "-f", "tcp port {port}", "-w", "{path}"),
+    "tcpdump": (
+        *("tcpdump", "-Z", "root", "-U", "-i", "lo", "-w", "{path}"),
+        "tcp port {port}",
+    ),
+}
+# To capture takes the program, and the right to; without them the packets are made of
+# what came and went.
 CAPTURES = [
     "built",
-    *(["tshark"] if shutil.which("tshark") and not os.getuid() else []),
+    *(name for name in CAPTURERS if shutil.which(name) and not os.getuid()),
 ]
 
 
@@ -92,21 +101,12 @@ def talk(daemon: Daemon, messages: list[dict[int | str, str]]) -> Conversation:
     return conversation.close()
 
 
-def capture_with_tshark(daemon: Daemon, path: Path, act: Callable[[], int]) -> None:
+def capture_with(name: str, daemon: Daemon, path: Path, act: Callable[[], int]) -> None:
     """`act` does what is to be captured, and says how many messages that were."""
-    words = [
-        "tshark",
-        "-q",
-        "-i",
-        "lo",
-        "-f",
-        f"tcp port {daemon.port}",
-        "-w",
-        str(path),
-    ]
+    words = [word.format(port=daemon.port, path=path) for word in CAPTURERS[name]]
     log = path.with_suffix(".log")
     with log.open("wb") as output:
-        tshark = subprocess.Popen(words, stdout=output, stderr=output)
+        process = subprocess.Popen(words, stdout=output, stderr=output)
     try:
         wait_until(lambda: path.exists() and path.stat().st_size, "a capture begun")
         count = act()
@@ -117,8 +117,8 @@ def capture_with_tshark(daemon: Daemon, path: Path, act: Callable[[], int]) -> N
 
         wait_until(captured, f"{count} messages captured: {log.read_text()}")
     finally:
-        tshark.terminate()
-        tshark.wait()
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture(params=CAPTURES)
@@ -135,7 +135,7 @@ def captured(request, start, tmp_path) -> tuple[Path, list[tuple[int, int, int]]
             talk(daemon, messages)
             return 2 * len(messages)
 
-        capture_with_tshark(daemon, path, act)
+        capture_with(request.param, daemon, path, act)
     return path, [daemon.figures(f"A{i}") for i in (0, 1)]
 
 

@@ -135,6 +135,7 @@ def test_health_and_readiness_are_told(bank):
 def test_an_account_is_shown_and_one_that_is_not_there_is_not(bank):
     assert bank.account("A0") == {
         "account": "A0",
+        "status": "active",
         "currency": "EUR",
         "balance": BALANCE,
         "held": 0,

@@ -33,8 +33,12 @@ BALANCE = 250_000
 
 
 @pytest.fixture
-def daemon(tmp_path):
-    with Daemon(tmp_path) as daemon:
+def make_daemon(tmp_path):
+    daemons: list[Daemon] = []
+
+    def make(*options: str) -> Daemon:
+        daemon = Daemon(tmp_path, *options)
+        daemons.append(daemon)
         import_accounts(
             daemon.data, [("ACTIVE", "EUR", BALANCE, 0), ("LOST", "EUR", BALANCE, 0)]
         )
@@ -43,7 +47,16 @@ def daemon(tmp_path):
             [(ACTIVE, "ACTIVE", EXPIRY, "active"), (LOST, "LOST", EXPIRY, "lost")],
         )
         daemon.start()
-        yield daemon
+        return daemon
+
+    yield make
+    for daemon in daemons:
+        daemon.close()
+
+
+@pytest.fixture
+def daemon(make_daemon):
+    return make_daemon()
 
 
 def test_the_cards_of_the_scenarios_are_these():
@@ -82,9 +95,22 @@ def test_send_shows_what_the_switch_decides(daemon, tmp_path):
     assert ACTIVE not in done.stdout + again.stdout + daemon.log_text()
 
 
-def test_the_scenario_of_purchases_holds(daemon):
+@pytest.mark.parametrize(
+    "language",
+    [
+        ("--spec", "iso87-ascii", "--framing", "binary2"),
+        ("--spec", "visa-base1", "--framing", "binary4"),
+        ("--spec", "mastercard-cis", "--framing", "binary2"),
+    ],
+    ids=lambda words: words[1],
+)
+def test_the_scenario_of_purchases_holds(make_daemon, language):
+    """Whoever has not signed on as the scheme does is not answered."""
+    required = "links.main.session.sign_on_required=true"
+    daemon = make_daemon(*language, "--set", required)
     done = run_switch(
-        "simulate", SCENARIOS / "purchases.toml", *target(daemon), "--json"
+        *("simulate", SCENARIOS / "purchases.toml", *target(daemon), *language),
+        "--json",
     )
     report = json.loads(done.stdout)
     assert report["problems"] == []

@@ -144,9 +144,8 @@ def test_the_wheel_has_what_types_and_specs_need(wheel):
             name.startswith(f"{path}.") and name.endswith(".so") for name in names
         )
     assert {"iso8583/py.typed", "switch/py.typed"} <= names
-    specs = {f"iso8583/specs/{path.name}" for path in ROOT.glob("iso8583/specs/*.json")}
-    assert specs
-    assert specs <= names
+    data = {str(path.relative_to(ROOT)) for path in ROOT.glob("iso8583/*/*.json")}
+    assert {"iso8583/specs/iso87-ascii.json", "iso8583/data/emv.json"} <= data <= names
     own = {name for name in names if ".dist-info/" not in name}
     assert not {name for name in own if not name.startswith(("iso8583/", "switch/"))}
 

@@ -132,6 +132,8 @@ def _answer(codec: Any, specs: dict[str, Any], question: dict[str, Any]) -> Any:
         document, _ = codec.decode(bytes.fromhex(question["decode"]), spec)
     except ValueError as error:
         return {"error": str(error)}
+    except KeyError as error:
+        return {"error": f"field {error} is not in the spec"}
     return {"document": document}
 
 

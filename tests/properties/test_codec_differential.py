@@ -78,8 +78,9 @@ def may_refuse(codec: iso8583.Codec, data: bytes, theirs: Fields) -> bool:
     # An MTI is four digits: there, any characters.
     if not (mti.isascii() and mti.isdigit()):
         return True
-    # No tertiary bitmap: there, fields up to 192.
-    if any(isinstance(key, int) and key > 128 for key in theirs) or 65 in theirs:
+    # A tertiary bitmap where the spec has one: there, always.
+    beyond = any(isinstance(key, int) and key > 128 for key in theirs)
+    if beyond and codec.spec.bitmaps == 2:
         return True
     with pytest.raises(iso8583.DecodeError) as caught:
         codec.decode(data).to_dict()

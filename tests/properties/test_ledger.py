@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switch.ledger import (
+    ACCOUNT_STATUSES,
     CARD_STATUSES,
     AccountOpened,
     CardIssued,
@@ -27,6 +28,7 @@ from switch.ledger import (
     adjust,
     apply,
     apply_payload,
+    change_account_status,
     change_card_expiry,
     change_card_status,
     change_limit,
@@ -64,7 +66,7 @@ requests = st.fixed_dictionaries(
             st.none(),
             st.none(),
             st.tuples(
-                st.sampled_from(["limit", "adjust", "status", "expiry"]),
+                st.sampled_from(["limit", "adjust", "status", "expiry", "account"]),
                 st.integers(0, 3),
                 st.integers(-300, 300),
             ),
@@ -121,7 +123,11 @@ def administer(
         if what == "limit":
             return change_limit(state, account, value, **why)
         if what == "adjust":
-            return adjust(state, account, value, **why)
+            key = bytes([value % 7]) * 32 if value % 2 else None
+            return adjust(state, account, value, operation_key=key, **why)
+        if what == "account":
+            status = ACCOUNT_STATUSES[value % 3]
+            return change_account_status(state, account, status, **why)
         if what == "status":
             return change_card_status(state, card, CARD_STATUSES[value % 5], **why)
         return change_card_expiry(state, card, 9900 + value % 12 + 1, **why)
@@ -146,6 +152,7 @@ class Auditor:
         self.credit_limit: dict[str, int] = {}
         self.holds: dict[str, dict[int, int]] = defaultdict(dict)
         self.cards: dict[bytes, tuple[int, int]] = {}
+        self.statuses: dict[str, int] = defaultdict(int)
 
     def see(self, entry: object) -> None:
         if isinstance(entry, AccountOpened):
@@ -167,6 +174,7 @@ class Auditor:
                 if holds[entry.original_sequence] == 0:
                     del holds[entry.original_sequence]
             if entry.approved:
+                assert self.statuses[entry.account] == 0, entry.name
                 assert self.available(entry.account) >= min(0, before), entry.name
 
     def see_change(self, entry: Change) -> None:
@@ -178,6 +186,12 @@ class Auditor:
             assert entry.previous == self.balance[entry.account]
             self.balance[entry.account] += entry.balance_change
             assert entry.value == self.balance[entry.account]
+        elif entry.name == "account_status_changed":
+            assert entry.previous == self.statuses[entry.account]
+            if ACCOUNT_STATUSES[entry.value] == "closed":
+                assert self.balance[entry.account] == 0
+                assert not self.holds[entry.account]
+            self.statuses[entry.account] = entry.value
         else:
             status, expiry = self.cards[entry.pan_hash]
             if entry.name == "card_status_changed":
@@ -256,6 +270,7 @@ def check_books(state: State, packed: list[bytes]) -> None:
         assert view.balance == auditor.balance[view.account]
         assert view.held == sum(auditor.holds[view.account].values())
         assert view.available == auditor.available(view.account)
+        assert view.status == auditor.statuses[view.account]
     for pan_hash, (status, expiry) in auditor.cards.items():
         card = state.card(pan_hash)
         assert card is not None

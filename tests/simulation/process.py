@@ -401,7 +401,9 @@ class Process:
         is_new = self.model.accounts[name].limit != limit
         await self.ask_desk(
             self.desk.change_account(
-                "maria", name, types.ChangeAccount(limit, WHO["reason"])
+                "maria",
+                name,
+                types.ChangeAccount(WHO["reason"], credit_limit=limit),
             ),
             [("change_limit", (now, name, limit))] if is_new else [],
         )

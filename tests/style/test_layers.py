@@ -30,6 +30,7 @@ _BELOW_APP = {
         "check",
         "admin",
         "rows",
+        "openings",
     ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
@@ -50,9 +51,10 @@ ALLOWED: dict[str, set[str]] = {
     # What opens a data directory, and what works on one while no daemon does.
     "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
     "rows": {"iso8583", "ledger", "keys"},
-    "imports": {*_BELOW_SHARD, "shard", "config", "embedded", "rows"},
+    "openings": {*_BELOW_SHARD, "shard", "rows"},
+    "imports": {*_BELOW_SHARD, "shard", "config", "embedded", "rows", "openings"},
     # What operators do: beside the links, not through them.
-    "admin": {*_BELOW_SHARD, "shard", "observe", "rows", "files"},
+    "admin": {*_BELOW_SHARD, "shard", "observe", "rows", "openings", "files"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "backup": {*_BELOW_SHARD, "config", "files"},
     "config": {"iso8583", "ledger", "link"},

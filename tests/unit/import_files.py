@@ -31,11 +31,11 @@ def no_progress(_done: float, _words: str) -> None:
 
 
 def accounts(config: Config, text: str | bytes) -> int:
-    return import_accounts(config, written(config, text), no_progress)
+    return import_accounts(config, written(config, text), no_progress)[0]
 
 
 def cards(config: Config, text: str | bytes) -> int:
-    return import_cards(config, written(config, text), no_progress)
+    return import_cards(config, written(config, text), no_progress)[0]
 
 
 def written(config: Config, text: str | bytes) -> Path:

@@ -18,6 +18,7 @@ from switch.ledger import (
     State,
     adjust,
     apply,
+    change_account_status,
     change_card_expiry,
     change_card_status,
     change_limit,
@@ -106,20 +107,30 @@ class SmallBank:
         self.take(state, entry)
 
     def administer(self, account: str, pan: str, now: int = NOW) -> None:
-        """A change of each kind; the card is as it was when it is over."""
+        """A change of each kind; card and account can be used again when it is over."""
         state = self.shard(account)
         pan_hash = SEALED[pan][0]
         why: dict[str, Any] = {"operator": "maria", "reason": "asked for", "now": now}
         for change in (
             lambda: change_limit(state, account, 2_500, **why),
-            lambda: adjust(state, account, -125, **why),
+            lambda: adjust(state, account, -125, operation_key=bytes(32), **why),
             lambda: change_card_status(state, pan_hash, "lost", **why),
             lambda: change_card_expiry(state, pan_hash, 5_012, **why),
             lambda: change_card_status(state, pan_hash, "active", **why),
+            lambda: change_account_status(state, account, "blocked", **why),
+            lambda: change_account_status(state, account, "active", **why),
         ):
             entry = change()
             assert entry is not None
             self.take(state, entry)
+
+    def block(self, account: str) -> None:
+        state = self.shard(account)
+        entry = change_account_status(
+            state, account, "blocked", operator="maria", reason="asked for", now=NOW
+        )
+        assert entry is not None
+        self.take(state, entry)
 
     def take(self, state: State, entry: Entry) -> None:
         apply(state, entry)

@@ -131,7 +131,7 @@ def test_a_pipe_is_as_good_as_a_file(config, tmp_path):
     text = ACCOUNTS + "".join(f"a{number},EUR,1,0\n" for number in range(50_000))
     writer = threading.Thread(target=pipe.write_text, args=(text,))
     writer.start()
-    assert import_accounts(config, pipe, no_progress) == 50_000
+    assert import_accounts(config, pipe, no_progress) == (50_000, 0)
     writer.join()
 
 
@@ -420,7 +420,25 @@ def test_the_commands_say_what_they_did(run):
     rows = "".join(f"999999000000{n:04d},a,4912,active\n" for n in range(1234))
     assert run("cards", CARDS + rows) == (exits.OK, "1,234 cards imported\n", "")
     exit_code, output, errors = run("accounts", ACCOUNTS + "b,EUR,1,0\n", "--json")
-    assert (exit_code, json.loads(output), errors) == (exits.OK, {"imported": 1}, "")
+    imported = {"imported": 1, "existing": 0}
+    assert (exit_code, json.loads(output), errors) == (exits.OK, imported, "")
+
+
+def test_with_existing_ones_skipped_a_file_goes_on(run):
+    assert run("accounts", ACCOUNTS + "a,EUR,1,0\n")[0] == exits.OK
+    more = ACCOUNTS + "a,EUR,9,9\nb,EUR,2,0\n"
+    said = run("accounts", more, "--skip-existing")
+    assert said == (exits.OK, "1 accounts imported, 1 were there\n", "")
+    exit_code, output, errors = run(
+        "accounts", ACCOUNTS + "a,USD,1,0\n", "--skip-existing"
+    )
+    assert (exit_code, output) == (exits.USAGE, "")
+    assert "line 2: currency: expected that of the account that is open" in errors
+    rows = f"{PAN},a,4912,active\n"
+    assert run("cards", CARDS + rows)[0] == exits.OK
+    said = run("cards", CARDS + rows + f"{OTHER_PAN},b,4912,lost\n", "--skip-existing")
+    assert said == (exits.OK, "1 cards imported, 1 were there\n", "")
+    assert run("cards", CARDS + rows)[0] == exits.USAGE
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])

@@ -10,18 +10,22 @@ Rule 1: who and why are in every entry. Only an import into a data directory tha
 Rule 2: an operator may take more than is available, or lower the limit below what is
         used: a correction is one whether there is money or not. An approval never
         follows from it.
+Rule 3: `operation_key` is two hashes: of the key that the operator chose, and of what
+        was asked for. It goes into the entry, and is remembered with it for the
+        duplicate window. Whoever asks looks there first (`State.operation`).
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from switch.ledger._entry cimport (
-    ACCOUNT_OPENED, ADJUSTED, CARD_EXPIRY_CHANGED, CARD_ISSUED, CARD_STATUS_CHANGED,
-    LIMIT_CHANGED, NO_INDEX, PAN_HASH_SIZE, REASON_SIZE_MAX, AccountOpened, CardIssued,
-    Change, Kind,
+    ACCOUNT_OPENED, ACCOUNT_STATUS_CHANGED, ADJUSTED, CARD_EXPIRY_CHANGED,
+    CARD_ISSUED, CARD_STATUS_CHANGED, LIMIT_CHANGED, NO_INDEX, PAN_HASH_SIZE,
+    REASON_SIZE_MAX, AccountOpened, CardIssued, Change, Kind,
 )
-from switch.ledger._state cimport NONE, Account, Card
+from switch.ledger._state cimport ACCOUNT_CLOSED, NONE, Account, Card
 
+from switch.ledger._entry import ACCOUNT_STATUSES as _ACCOUNT_STATUSES
 from switch.ledger._entry import CARD_STATUSES as _CARD_STATUSES
 
 # of a balance, a limit or an adjustment; leaves room to add any amount of a message
@@ -32,7 +36,8 @@ class ChangeRefused(ValueError):
     """Nothing was changed; says what was expected and what came.
 
     `why`: "invalid" (it can never be done), "missing" (there is no such account or
-    card) or "conflict" (there is one already).
+    card), "conflict" (there is one already, or it is not as it has to be for this) or
+    "full" (later, or without a key).
     """
 
     def __init__(self, str text, str why="invalid"):
@@ -42,15 +47,16 @@ class ChangeRefused(ValueError):
 
 def open_account(
     State state not None, account, int currency, balance, credit_limit,
-    *, operator, reason, int64_t now,
+    *, operator, reason, int64_t now, operation_key=None,
 ):
     cdef AccountOpened entry
     _check_attribution(operator, reason)
+    _check_room(state, operation_key, now)
     _check_money("balance", balance, -MONEY_MAX)
     _check_money("credit_limit", credit_limit, 0)
     entry = AccountOpened(
-        account, currency, balance, credit_limit,
-        at=0, operator=operator, reason=reason,
+        account, currency, balance, credit_limit, at=0, operator=operator,
+        reason=reason, operation_key=operation_key,
     )
     check_fits(state, entry)
     take_place(state, entry, now)
@@ -60,13 +66,21 @@ def open_account(
 def issue_card(
     State state not None, bytes pan_hash not None, bytes sealed_pan not None, account,
     expiry, status, str last_four not None, *, operator, reason, int64_t now,
+    operation_key=None,
 ):
     cdef CardIssued entry
+    cdef uint32_t index
     _check_attribution(operator, reason)
+    _check_room(state, operation_key, now)
+    index = _find_account(state, account)
+    if state.accounts_table[index].status == ACCOUNT_CLOSED:
+        raise ChangeRefused(
+            "account: expected one that is open, got one that is closed", "conflict"
+        )
     entry = CardIssued(
-        pan_hash, sealed_pan, account, _find_account(state, account),
-        _expiry(expiry), _status(status), last_four,
-        at=0, operator=operator, reason=reason,
+        pan_hash, sealed_pan, account, index, _expiry(expiry),
+        _status(status, _CARD_STATUSES), last_four, at=0, operator=operator,
+        reason=reason, operation_key=operation_key,
     )
     check_fits(state, entry)
     take_place(state, entry, now)
@@ -90,14 +104,42 @@ def change_limit(
     return entry
 
 
+def change_account_status(
+    State state not None, account, status, *, operator, reason, int64_t now
+):
+    """An account is closed with nothing on it and nothing held."""
+    cdef Change entry
+    cdef uint32_t index
+    cdef Account* found
+    cdef int number
+    _check_attribution(operator, reason)
+    number = _status(status, _ACCOUNT_STATUSES)
+    index = _find_account(state, account)
+    found = &state.accounts_table[index]
+    if found.status == number:
+        return None
+    if number == ACCOUNT_CLOSED and (found.balance or found.held):
+        raise ChangeRefused(
+            "status: expected a balance of 0 and nothing held before it is closed, got "
+            f"{found.balance} and {found.held}", "conflict"
+        )
+    entry = _change_of(state, ACCOUNT_STATUS_CHANGED, index, operator, reason)
+    entry.body.previous = found.status
+    entry.body.value = number
+    take_place(state, entry, now)
+    return entry
+
+
 def adjust(
-    State state not None, account, amount, *, operator, reason, int64_t now
+    State state not None, account, amount, *, operator, reason, int64_t now,
+    operation_key=None,
 ):
     """Adds `amount`, which may be negative, to the balance."""
     cdef Change entry
     cdef uint32_t index
     cdef Account* found
     _check_attribution(operator, reason)
+    _check_room(state, operation_key, now)
     _check_money("amount", amount, -MONEY_MAX)
     if amount == 0:
         raise ChangeRefused("amount: expected one that changes the balance, got 0")
@@ -109,6 +151,7 @@ def adjust(
             f"{found.balance + amount}"
         )
     entry = _change_of(state, ADJUSTED, index, operator, reason)
+    entry.put_key(operation_key)
     entry.body.balance_change = amount
     entry.body.previous = found.balance
     entry.body.value = found.balance + entry.body.balance_change
@@ -124,7 +167,7 @@ def change_card_status(
     cdef uint32_t index
     cdef int number
     _check_attribution(operator, reason)
-    number = _status(status)
+    number = _status(status, _CARD_STATUSES)
     index = _find_card(state, pan_hash)
     if state.cards_table[index].status == number:
         return None
@@ -210,12 +253,21 @@ cdef int _check_money(str name, object value, object minimum) except -1:
     return 0
 
 
-cdef int _status(object name) except -1:
-    if name not in _CARD_STATUSES:
+cdef int _check_room(State state, object operation_key, int64_t now) except -1:
+    if operation_key is not None and not state.takes_operations(now):
         raise ChangeRefused(
-            f"status: expected one of {', '.join(_CARD_STATUSES)}, got another"
+            "operation key: expected fewer in the duplicate window, got one more than "
+            "are remembered: later, or without one", "full"
         )
-    return _CARD_STATUSES.index(name)
+    return 0
+
+
+cdef int _status(object name, tuple known) except -1:
+    if name not in known:
+        raise ChangeRefused(
+            f"status: expected one of {', '.join(known)}, got another"
+        )
+    return known.index(name)
 
 
 cdef int _expiry(object number) except -1:

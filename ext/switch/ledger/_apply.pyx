@@ -8,11 +8,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from switch.ledger._entry cimport (
-    ACCOUNT_OPENED, ADJUSTED, ADVISED_HOLD, ADVISED_POSTING, CARD_ISSUED,
-    CARD_STATUS_CHANGED, FLAG_APPROVED, FLAG_REVERSED_BEFORE, HELD, HOLD_EXPIRED,
-    LIMIT_CHANGED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, WITHDRAWN, AccountOpened,
-    CardIssued, Change, ChangeBody, Entry, EntryHeader, Transaction, TransactionBody,
-    unpack_entry,
+    ACCOUNT_OPENED, ACCOUNT_STATUS_CHANGED, ADJUSTED, ADVISED_HOLD, ADVISED_POSTING,
+    CARD_ISSUED, CARD_STATUS_CHANGED, FLAG_APPROVED, FLAG_REVERSED_BEFORE, HELD,
+    HOLD_EXPIRED, LIMIT_CHANGED, NO_INDEX, POSTED, REVERSAL_REMEMBERED, WITHDRAWN,
+    AccountOpened, Attributed, CardIssued, Change, ChangeBody, Entry, EntryHeader,
+    Transaction, TransactionBody, unpack_entry,
 )
 from switch.ledger._state cimport (
     NONE, RECORD_CLOSED, RECORD_DECLINED, RECORD_HOLD_OPEN, RECORD_POSTED,
@@ -78,7 +78,7 @@ cdef int _open_account(State state, AccountOpened entry) except -1:
     account.currency = entry.body.currency
     account.name_size = entry.sizes.name
     state.add_account(&account, entry.text)
-    return 0
+    return _remember(state, entry, 0)
 
 
 cdef int _issue_card(State state, CardIssued entry) except -1:
@@ -101,7 +101,7 @@ cdef int _issue_card(State state, CardIssued entry) except -1:
     card.status = entry.body.status
     card.sealed_pan_size = entry.body.sealed_pan_size
     state.add_card(&card)
-    return 0
+    return _remember(state, entry, 0)
 
 
 cdef int _change(State state, Change entry) except -1:
@@ -120,6 +120,10 @@ cdef int _change(State state, Change entry) except -1:
     if entry.kind == ADJUSTED:
         _expect_previous(state, entry, account.balance)
         account.balance += body.balance_change
+        return _remember(state, entry, body.value)
+    if entry.kind == ACCOUNT_STATUS_CHANGED:
+        _expect_previous(state, entry, account.status)
+        account.status = <uint8_t> body.value
         return 0
     if body.card >= state.card_count:
         raise StateError(
@@ -133,6 +137,10 @@ cdef int _change(State state, Change entry) except -1:
         _expect_previous(state, entry, card.expiry)
         card.expiry = <uint16_t> body.value
     return 0
+
+
+cdef int _remember(State state, Attributed entry, int64_t value) except -1:
+    return state.remember_operation(entry, value) if entry.is_keyed else 0
 
 
 cdef int _expect_previous(State state, Change entry, int64_t got) except -1:

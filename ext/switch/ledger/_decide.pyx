@@ -21,8 +21,9 @@ from switch.ledger._request cimport (
     ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, REVERSAL,
 )
 from switch.ledger._state cimport (
-    CARD_CLOSED, CARD_LOST, CARD_RESTRICTED, CARD_STOLEN, NONE, RECORD_HOLD_OPEN,
-    RECORD_POSTED, RECORD_REVERSED_UNSEEN, Account, Card, Record, pan_prefix,
+    ACCOUNT_BLOCKED, ACCOUNT_CLOSED, CARD_CLOSED, CARD_LOST, CARD_RESTRICTED,
+    CARD_STOLEN, NONE, RECORD_HOLD_OPEN, RECORD_POSTED, RECORD_REVERSED_UNSEEN,
+    Account, Card, Record, pan_prefix,
 )
 
 cdef enum:
@@ -146,7 +147,7 @@ cdef Decision _authorise(
         return _decline(entry, b"14")
     card = &state.cards_table[entry.body.card]
     account = &state.accounts_table[card.account]
-    refusal = _card_refusal(card, request, today)
+    refusal = _refusal(account, card, request, today)
     if refusal != NULL:
         return _decline(entry, refusal)
     amount = _amount_in(account, request)
@@ -391,15 +392,17 @@ cdef inline Direction _direction(Request request) noexcept:
     return DIRECTIONS[code] if code < 100 else UNKNOWN
 
 
-cdef const char* _card_refusal(Card* card, Request request, int today) noexcept:
+cdef const char* _refusal(
+    Account* account, Card* card, Request request, int today
+) noexcept:
     """Field 39 if this card may not be used like this, else NULL; `today` is YYMM."""
-    if card.status == CARD_CLOSED:
+    if account.status == ACCOUNT_CLOSED or card.status == CARD_CLOSED:
         return b"14"
     if card.status == CARD_LOST:
         return b"41"
     if card.status == CARD_STOLEN:
         return b"43"
-    if card.status == CARD_RESTRICTED:
+    if account.status == ACCOUNT_BLOCKED or card.status == CARD_RESTRICTED:
         return b"62"
     if request.expiry != ABSENT and request.expiry != card.expiry:
         return b"54"

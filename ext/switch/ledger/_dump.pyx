@@ -4,7 +4,7 @@
 Copies memory, so that a million accounts are there again in a moment; a dump is good
 for the program that has the same rows, and its header says which those are.
 
-    DumpHeader (see _state.pxd) | accounts | names | cards | records
+    DumpHeader (see _state.pxd) | accounts | names | cards | records | operations
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t
@@ -13,13 +13,14 @@ from libc.string cimport memcmp, memcpy
 
 from switch.ledger._state cimport (
     NONE, RECORD_HOLD_OPEN, WINDOW_MONEY, WINDOW_NONE, WINDOW_QUIET, Account, Card,
-    DumpHeader, Limits, Record, State, empty_slots, grown_table,
+    DumpHeader, Limits, OperationRow, Record, State, empty_slots, grown_table,
 )
 
 from switch.ledger._state import StateError
+from switch.ledger.views import OperationView
 
 cdef enum:
-    STATE_VERSION = 1
+    STATE_VERSION = 2
 
 
 def dump(State state not None):
@@ -39,6 +40,7 @@ def dump(State state not None):
     header.names_size = state.names_size
     header.card_count = state.card_count
     header.record_count = state.transaction_count
+    header.operation_count = <uint32_t> len(state.operations)
     out = PyBytes_FromStringAndSize(NULL, _dump_size(&header))
     at = <uint8_t*> PyBytes_AS_STRING(out)
     memcpy(at, &header, sizeof(DumpHeader))
@@ -49,11 +51,12 @@ def dump(State state not None):
     at += state.names_size
     memcpy(at, state.cards_table, state.card_count * sizeof(Card))
     at += state.card_count * sizeof(Card)
-    _dump_records(state, at)
+    at = _dump_records(state, at)
+    _dump_operations(state, at)
     return out
 
 
-cdef void _dump_records(State state, uint8_t* at) noexcept:
+cdef uint8_t* _dump_records(State state, uint8_t* at) noexcept:
     """Oldest first: holds that have left the window, then the windows."""
     cdef uint32_t index = state.hold_head
     cdef int window
@@ -68,6 +71,22 @@ cdef void _dump_records(State state, uint8_t* at) noexcept:
             memcpy(at, &state.records[index], sizeof(Record))
             at += sizeof(Record)
             index = state.records[index].next_in_window
+    return at
+
+
+cdef int _dump_operations(State state, uint8_t* at) except -1:
+    cdef OperationRow row
+    cdef bytes key, asked
+    for key, found in state.operations.items():
+        asked = found.asked
+        memcpy(row.operation.key, PyBytes_AS_STRING(key), 16)
+        memcpy(row.operation.asked, PyBytes_AS_STRING(asked), 16)
+        row.sequence = found.sequence
+        row.at = found.at
+        row.value = found.value
+        memcpy(at, &row, sizeof(OperationRow))
+        at += sizeof(OperationRow)
+    return 0
 
 
 def restore(const uint8_t[::1] data not None, Limits limits not None):
@@ -87,7 +106,8 @@ def restore(const uint8_t[::1] data not None, Limits limits not None):
     at = &data[0] + sizeof(DumpHeader)
     at = _restore_accounts(state, &header, at)
     at = _restore_cards(state, &header, at)
-    _restore_records(state, &header, at)
+    at = _restore_records(state, &header, at)
+    _restore_operations(state, &header, at)
     return state
 
 
@@ -130,9 +150,9 @@ cdef const uint8_t* _restore_cards(
     return at + count * sizeof(Card)
 
 
-cdef int _restore_records(
+cdef const uint8_t* _restore_records(
     State state, DumpHeader* header, const uint8_t* at
-) except -1:
+) except NULL:
     cdef uint32_t index
     state._grow_records(header.record_count + 1)
     while state.bucket_mask < header.record_count:
@@ -148,6 +168,22 @@ cdef int _restore_records(
             state._append_window(index)
         if state.records[index].status == RECORD_HOLD_OPEN:
             state.open_hold(index)
+    return at
+
+
+cdef int _restore_operations(
+    State state, DumpHeader* header, const uint8_t* at
+) except -1:
+    cdef OperationRow row
+    for _ in range(header.operation_count):
+        memcpy(&row, at, sizeof(OperationRow))
+        at += sizeof(OperationRow)
+        state.operations[PyBytes_FromStringAndSize(<char*> row.operation.key, 16)] = (
+            OperationView(
+                PyBytes_FromStringAndSize(<char*> row.operation.asked, 16),
+                row.sequence, row.at, row.value,
+            )
+        )
     return 0
 
 
@@ -164,6 +200,7 @@ cdef Py_ssize_t _dump_size(DumpHeader* header) noexcept:
         + <Py_ssize_t> header.account_count * sizeof(Account)
         + <Py_ssize_t> header.card_count * sizeof(Card)
         + <Py_ssize_t> header.record_count * sizeof(Record)
+        + <Py_ssize_t> header.operation_count * sizeof(OperationRow)
     )
 
 

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     ENTRY_VERSION = 1
+    ENTRY_VERSION_KEYED = 2     # with the key of the operation that it came of
     ENTRY_SIZE_MAX = 512
     ACCOUNT_NAME_SIZE_MAX = 32
     MERCHANT_SIZE_MAX = 15
@@ -14,6 +15,7 @@ cdef enum:
     REASON_SIZE_MAX = 200
     CHANGE_TEXT_SIZE_MAX = 264  # account name, operator, reason
     RRN_SIZE = 12
+    OPERATION_HASH_SIZE = 16
     NO_INDEX = 0x7FFFFFFF       # no account, no card: the PAN is not one of ours
 
 cdef enum Kind:
@@ -33,6 +35,7 @@ cdef enum Kind:
     ADJUSTED = 14
     CARD_STATUS_CHANGED = 15
     CARD_EXPIRY_CHANGED = 16
+    ACCOUNT_STATUS_CHANGED = 17
 
 cdef enum Flag:
     FLAG_APPROVED = 1           # answered so: a repeat carries field 38 again
@@ -74,6 +77,12 @@ cdef packed struct TextSizes:
     uint8_t name
     uint8_t operator_name
     uint8_t reason
+
+# By which an operation is known when it is asked for again. Hashes: neither the key
+# that the operator chose nor what was asked for is kept.
+cdef packed struct OperationKey:
+    uint8_t key[16]
+    uint8_t asked[16]
 
 cdef packed struct Trace:
     uint64_t transmitted        # field 7, MMDDhhmmss as a number
@@ -143,10 +152,14 @@ cdef class Entry:
 cdef class Attributed(Entry):
     cdef TextSizes sizes
     cdef uint8_t text[CHANGE_TEXT_SIZE_MAX]     # account name, operator, reason
+    cdef bint is_keyed
+    cdef OperationKey operation
     cdef int put_texts(self, object account, object operator, object reason) except -1
+    cdef int put_key(self, bytes operation_key) except -1
     # Where the body of the kind is, and its size.
     cdef uint8_t* body_start(self) noexcept
     cdef Py_ssize_t body_size(self) noexcept
+    cdef void put_header(self, Py_ssize_t size, uint8_t* out) noexcept
     cdef Py_ssize_t unpack_start(self, const uint8_t* data, Py_ssize_t size) except -1
 
 

@@ -14,7 +14,8 @@ a shard record says the first one and the rest follow.
     change        PAN hash 16 | account u32 | card u32 | balance change i64 | value i64
                   | previous value i64 | currency u16 | last four digits 4 | texts
     texts         sizes of account name, operator and reason u8 each; then these three:
-                  operator and reason are empty in an import
+                  operator and reason are empty in an import. In version 2 then the
+                  operation's key: hash of the key 16 | hash of what was asked for 16
     transaction   see TransactionBody in _entry.pxd; then account name, merchant
                   (field 42), merchant name and location (field 43)
 
@@ -46,7 +47,9 @@ KIND_NAMES = {
     ADJUSTED: "adjusted",
     CARD_STATUS_CHANGED: "card_status_changed",
     CARD_EXPIRY_CHANGED: "card_expiry_changed",
+    ACCOUNT_STATUS_CHANGED: "account_status_changed",
 }
+ACCOUNT_STATUSES = ("active", "blocked", "closed")
 CARD_STATUSES = ("active", "restricted", "lost", "stolen", "closed")
 
 
@@ -88,10 +91,12 @@ cdef class Entry:
         raise TypeError("only the kinds of entry can be unpacked")
 
 
-cdef inline void _put_header(Entry entry, Py_ssize_t size, uint8_t* out) noexcept:
+cdef inline void _put_header(
+    Entry entry, Py_ssize_t size, uint8_t* out, uint8_t version=ENTRY_VERSION
+) noexcept:
     cdef EntryHeader header
     header.kind = <uint8_t> entry.kind
-    header.version = ENTRY_VERSION
+    header.version = version
     header.size = <uint16_t> size
     header.at = entry.at
     memcpy(out, &header, sizeof(EntryHeader))
@@ -120,6 +125,28 @@ cdef class Attributed(Entry):
         return PyBytes_FromStringAndSize(
             <const char*> self.text + start, self.sizes.reason
         ).decode("utf-8", "replace")
+
+    @property
+    def operation_key(self):
+        """Two hashes: of the key that it was asked for with, and of what was asked.
+        None if there was no key."""
+        if not self.is_keyed:
+            return None
+        return PyBytes_FromStringAndSize(
+            <const char*> &self.operation, sizeof(OperationKey)
+        )
+
+    cdef int put_key(self, bytes operation_key) except -1:
+        """None: it has no key."""
+        cdef bytes key
+        if operation_key is not None:
+            key = _fitting(
+                operation_key, "operation_key", sizeof(OperationKey),
+                sizeof(OperationKey),
+            )
+            memcpy(&self.operation, <const char*> key, sizeof(OperationKey))
+            self.is_keyed = True
+        return 0
 
     cdef int put_texts(
         self, object account, object operator, object reason
@@ -152,8 +179,16 @@ cdef class Attributed(Entry):
         at += sizeof(TextSizes)
         memcpy(at, self.text, texts)
         at += texts
-        _put_header(self, at - out, out)
+        if self.is_keyed:
+            memcpy(at, &self.operation, sizeof(OperationKey))
+            at += sizeof(OperationKey)
+        self.put_header(at - out, out)
         return at - out
+
+    cdef void put_header(self, Py_ssize_t size, uint8_t* out) noexcept:
+        _put_header(
+            self, size, out, ENTRY_VERSION_KEYED if self.is_keyed else ENTRY_VERSION
+        )
 
     cdef int unpack(self, const uint8_t* data, Py_ssize_t size) except -1:
         """Takes what all have; raises unless the data ends there."""
@@ -163,14 +198,15 @@ cdef class Attributed(Entry):
 
     cdef Py_ssize_t unpack_start(self, const uint8_t* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t head = self.body_size() + <Py_ssize_t> sizeof(TextSizes)
+        cdef Py_ssize_t key = sizeof(OperationKey) if self.is_keyed else 0
         cdef Py_ssize_t texts
         if size < head:
             _expect_size(head, size, self.name)
         memcpy(self.body_start(), data, self.body_size())
         memcpy(&self.sizes, data + self.body_size(), sizeof(TextSizes))
         texts = _texts_size(&self.sizes)
-        if size < head + texts:
-            _expect_size(head + texts, size, self.name)
+        if size < head + texts + key:
+            _expect_size(head + texts + key, size, self.name)
         if not 1 <= self.sizes.name <= ACCOUNT_NAME_SIZE_MAX:
             raise EntryError(
                 f"{self.name} entry: account name of {self.sizes.name} bytes"
@@ -178,7 +214,8 @@ cdef class Attributed(Entry):
         if texts > CHANGE_TEXT_SIZE_MAX:
             raise EntryError(f"{self.name} entry: texts of {texts} bytes")
         memcpy(self.text, data + head, texts)
-        return head + texts
+        memcpy(&self.operation, data + head + texts, key)
+        return head + texts + key
 
 
 cdef inline Py_ssize_t _texts_size(TextSizes* sizes) noexcept:
@@ -191,8 +228,10 @@ cdef class AccountOpened(Attributed):
     def __init__(
         self, account, int currency, int64_t balance, int64_t credit_limit,
         *, int64_t at, uint64_t sequence=0, operator="", reason="",
+        operation_key=None,
     ):
         self.put_texts(account, operator, reason)
+        self.put_key(operation_key)
         self.kind = ACCOUNT_OPENED
         self.at = at
         self.sequence = sequence
@@ -225,7 +264,7 @@ cdef class CardIssued(Attributed):
     def __init__(
         self, bytes pan_hash, bytes sealed_pan, account, uint32_t account_index,
         int expiry, int status, str last_four, *, int64_t at, uint64_t sequence=0,
-        operator="", reason="",
+        operator="", reason="", operation_key=None,
     ):
         cdef bytes hashed = _fitting(pan_hash, "pan_hash", PAN_HASH_SIZE, PAN_HASH_SIZE)
         cdef bytes sealed = _fitting(sealed_pan, "sealed_pan", 0, SEALED_PAN_SIZE_MAX)
@@ -233,6 +272,7 @@ cdef class CardIssued(Attributed):
         if not 0 <= status < len(CARD_STATUSES):
             raise ValueError(f"status: expected 0 to 4, got {status}")
         self.put_texts(account, operator, reason)
+        self.put_key(operation_key)
         self.kind = CARD_ISSUED
         self.at = at
         self.sequence = sequence
@@ -281,7 +321,7 @@ cdef class CardIssued(Attributed):
     cdef Py_ssize_t pack(self, uint8_t* out) except -1:
         cdef Py_ssize_t start = Attributed.pack(self, out)
         memcpy(out + start, self.sealed, self.body.sealed_pan_size)
-        _put_header(self, start + self.body.sealed_pan_size, out)
+        self.put_header(start + self.body.sealed_pan_size, out)
         return start + self.body.sealed_pan_size
 
     cdef int unpack(self, const uint8_t* data, Py_ssize_t size) except -1:
@@ -508,9 +548,10 @@ cdef Entry unpack_entry(const uint8_t* data, Py_ssize_t size, uint64_t sequence)
             f"got {size}"
         )
     memcpy(&header, data, sizeof(EntryHeader))
-    if header.version != ENTRY_VERSION:
+    if header.version not in (ENTRY_VERSION, ENTRY_VERSION_KEYED):
         raise EntryError(
-            f"entry {sequence}: expected version {ENTRY_VERSION}, got {header.version}"
+            f"entry {sequence}: expected version {ENTRY_VERSION} or "
+            f"{ENTRY_VERSION_KEYED}, got {header.version}"
         )
     if not <Py_ssize_t> sizeof(EntryHeader) <= header.size <= size:
         raise EntryError(f"entry {sequence}: size {header.size} with {size} bytes left")
@@ -520,10 +561,17 @@ cdef Entry unpack_entry(const uint8_t* data, Py_ssize_t size, uint64_t sequence)
         entry = CardIssued.__new__(CardIssued)
     elif HELD <= header.kind <= WITHDRAWN:
         entry = Transaction.__new__(Transaction)
-    elif LIMIT_CHANGED <= header.kind <= CARD_EXPIRY_CHANGED:
+    elif LIMIT_CHANGED <= header.kind <= ACCOUNT_STATUS_CHANGED:
         entry = Change.__new__(Change)
     else:
         raise EntryError(f"entry {sequence}: unknown kind {header.kind}")
+    if header.version == ENTRY_VERSION_KEYED:
+        if not isinstance(entry, Attributed):
+            raise EntryError(
+                f"entry {sequence}: expected version {ENTRY_VERSION} of kind "
+                f"{header.kind}, got {header.version}"
+            )
+        (<Attributed> entry).is_keyed = True
     entry.kind = header.kind
     entry.at = header.at
     entry.sequence = sequence

@@ -1,7 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from switch.ledger._entry cimport Trace
+from switch.ledger._entry cimport Attributed, OperationKey, Trace
 
 cdef enum:
     # end of a list of records; also the most records a shard may have
@@ -30,6 +30,11 @@ cdef enum CardStatus:
     CARD_STOLEN = 3
     CARD_CLOSED = 4
 
+cdef enum AccountStatus:
+    ACCOUNT_ACTIVE = 0
+    ACCOUNT_BLOCKED = 1
+    ACCOUNT_CLOSED = 2
+
 cdef struct Account:
     int64_t balance
     int64_t held
@@ -37,7 +42,7 @@ cdef struct Account:
     uint32_t name_offset
     uint16_t currency
     uint8_t name_size
-    uint8_t reserved
+    uint8_t status
 
 cdef struct Card:
     uint8_t pan_hash[16]
@@ -71,6 +76,13 @@ cdef struct Record:
     uint8_t window
     uint8_t reserved[3]
 
+# What is remembered of an operation that came with a key.
+cdef packed struct OperationRow:
+    OperationKey operation
+    uint64_t sequence           # of the entry that it became
+    int64_t at
+    int64_t value               # of a change: what the entry left
+
 cdef packed struct DumpHeader:
     uint8_t magic[4]
     uint32_t version
@@ -84,6 +96,7 @@ cdef packed struct DumpHeader:
     uint32_t names_size
     uint32_t card_count
     uint32_t record_count
+    uint32_t operation_count
 
 
 cdef class Limits:
@@ -128,6 +141,7 @@ cdef class State:
     cdef readonly uint32_t hold_count
     cdef uint32_t hold_head
     cdef uint32_t hold_tail
+    cdef dict operations                # by the hash of the key, oldest first
 
     cdef uint32_t find_account(self, const uint8_t* name, Py_ssize_t size) noexcept
     cdef uint32_t find_card(self, const uint8_t* pan_hash) noexcept
@@ -144,6 +158,7 @@ cdef class State:
     cdef uint32_t add_record(self, Record* record) except NONE
     cdef void open_hold(self, uint32_t index) noexcept
     cdef void close_hold(self, uint32_t index, uint8_t status) noexcept
+    cdef int remember_operation(self, Attributed entry, int64_t value) except -1
     cdef void advance(self, uint64_t sequence, int64_t at) noexcept
 
     cdef str _account_name(self, uint32_t index)

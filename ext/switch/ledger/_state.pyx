@@ -20,14 +20,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from switch.ledger._entry cimport RRN_SIZE, message_type_number
+from switch.ledger._entry cimport OPERATION_HASH_SIZE, RRN_SIZE, message_type_number
 
-from switch.ledger.views import AccountView, CardView, HoldView
+from switch.ledger.views import AccountView, CardView, HoldView, OperationView
 
 cdef enum:
     FORGOTTEN_AT_ONCE = 2       # by one that comes: what is over its share shrinks
     RECORDS_MAX = NONE - 1
     SCHEMES = 128
+    # Operations with a key, in one duplicate window: more of them are refused.
+    OPERATIONS_MAX = 4096
 
 
 class StateError(ValueError):
@@ -136,6 +138,7 @@ cdef class State:
         for window in range(WINDOWS):
             self.window_head[window] = self.window_tail[window] = NONE
         self.hold_head = self.hold_tail = NONE
+        self.operations = {}
         self.account_slots = empty_slots(64)
         self.account_slot_mask = 63
         self.card_slots = empty_slots(64)
@@ -328,6 +331,23 @@ cdef class State:
             index = record.next_hold
         return iter(views)
 
+    def operation(self, bytes key not None, int64_t now):
+        """What became of the operation with this key (its hash), None: there was none
+        within the duplicate window."""
+        found = self.operations.get(key)
+        if found is None or self._is_old(found, now):
+            return None
+        return found
+
+    def takes_operations(self, int64_t now):
+        """Whether one more with a key can be remembered."""
+        if len(self.operations) < OPERATIONS_MAX:
+            return True
+        return self._is_old(next(iter(self.operations.values())), now)
+
+    def _is_old(self, operation, int64_t now):
+        return now - operation.at > self.limits.duplicate_window_ms
+
     cdef str _account_name(self, uint32_t index):
         cdef Account* account = &self.accounts_table[index]
         return PyBytes_FromStringAndSize(
@@ -338,10 +358,33 @@ cdef class State:
         cdef Account* account = &self.accounts_table[index]
         return AccountView(
             self._account_name(index), account.currency, account.balance,
-            account.held, account.credit_limit,
+            account.held, account.credit_limit, account.status,
         )
 
     # --- changing: for _apply and _dump only ----------------------------------------
+
+    cdef int remember_operation(self, Attributed entry, int64_t value) except -1:
+        """Forgets those that are too old; no other one is ever forgotten."""
+        cdef uint8_t* operation = <uint8_t*> &entry.operation
+        cdef bytes key = PyBytes_FromStringAndSize(
+            <char*> operation, OPERATION_HASH_SIZE
+        )
+        cdef list old = []
+        for known, found in self.operations.items():
+            if not self._is_old(found, entry.at):
+                break
+            old.append(known)
+        for known in old:
+            del self.operations[known]
+        # As the newest, whatever was there: they are in order.
+        self.operations.pop(key, None)
+        self.operations[key] = OperationView(
+            PyBytes_FromStringAndSize(
+                <char*> operation + OPERATION_HASH_SIZE, OPERATION_HASH_SIZE
+            ),
+            entry.sequence, entry.at, value,
+        )
+        return 0
 
     cdef void advance(self, uint64_t sequence, int64_t at) noexcept:
         self.sequence = sequence

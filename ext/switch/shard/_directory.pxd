@@ -2,14 +2,20 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
+cdef enum:
+    TABLES = 64
+
+
+cdef struct Table:
+    uint64_t* slots
+    uint64_t mask
+    uint64_t count
+
+
 cdef class CardDirectory:
     cdef readonly list states
     cdef readonly uint64_t count
-    cdef uint64_t* slots
-    cdef uint64_t mask
+    cdef Table tables[TABLES]
 
     cdef int shard_of(self, const uint8_t* pan_hash) noexcept
     cdef int add(self, const uint8_t* pan_hash, int shard) except -1
-    cdef void _put(self, uint64_t slot) noexcept
-    cdef int _grow(self) except -1
-    cdef int _allocate(self, uint64_t count) except -1

@@ -3,7 +3,8 @@
 
 A card lives in the shard of its account, which its PAN does not tell. Here it costs
 eight bytes: 48 bits of the PAN's keyed hash and the shard's number. What the 48 bits
-find is compared in full with the shard's own card.
+find is compared in full with the shard's own card. There are many tables, so that a
+growing one moves few cards at once: messages wait for it.
 """
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdlib cimport calloc, free
@@ -13,6 +14,9 @@ from switch.ledger._state cimport NONE, State, pan_prefix
 cdef enum:
     SHARD_BITS = 16
     SHARD_MASK = 0xFFFF
+    TABLE_BITS = 6
+    TABLE_MASK = TABLES - 1     # TABLES is 1 << TABLE_BITS
+    SLOTS_MIN = 16
 
 
 cdef inline uint64_t _tag(const uint8_t* pan_hash) noexcept:
@@ -34,35 +38,29 @@ cdef class CardDirectory:
             if state.shard != number:
                 raise ValueError(f"expected shard {number}, got shard {state.shard}")
             cards += state.card_count
-        self._allocate(cards)
+        for number in range(TABLES):
+            _allocate(&self.tables[number], cards // TABLES)
         for state in self.states:
             for index in range(state.card_count):
                 self.add(state.cards_table[index].pan_hash, state.shard)
 
     def __dealloc__(self):
-        free(self.slots)
-
-    cdef int _allocate(self, uint64_t count) except -1:
-        cdef uint64_t size = 1024
-        while size * 3 < count * 4 + 4:
-            size *= 2
-        self.slots = <uint64_t*> calloc(size, sizeof(uint64_t))
-        if self.slots == NULL:
-            raise MemoryError(f"card directory: no memory for {size} slots")
-        self.mask = size - 1
-        return 0
+        cdef Table* table
+        for table in self.tables[:TABLES]:
+            free(table.slots)
 
     cdef int shard_of(self, const uint8_t* pan_hash) noexcept:
         """The card's shard; for an unknown card, the one that remembers its PAN."""
         cdef uint64_t tag = _tag(pan_hash)
-        cdef uint64_t at = tag & self.mask
+        cdef Table* table = &self.tables[tag & TABLE_MASK]
+        cdef uint64_t at = (tag >> TABLE_BITS) & table.mask
         cdef int shard
-        while self.slots[at]:
-            if self.slots[at] >> SHARD_BITS == tag:
-                shard = <int> (self.slots[at] & SHARD_MASK)
+        while table.slots[at]:
+            if table.slots[at] >> SHARD_BITS == tag:
+                shard = <int> (table.slots[at] & SHARD_MASK)
                 if (<State> self.states[shard]).find_card(pan_hash) != NONE:
                     return shard
-            at = (at + 1) & self.mask
+            at = (at + 1) & table.mask
         return <int> (pan_prefix(pan_hash) % <uint64_t> len(self.states))
 
     def shard(self, bytes pan_hash not None):
@@ -78,30 +76,42 @@ cdef class CardDirectory:
         self.add(<const uint8_t*> PyBytes_AS_STRING(pan_hash), shard)
 
     cdef int add(self, const uint8_t* pan_hash, int shard) except -1:
-        if (self.count + 1) * 4 > (self.mask + 1) * 3:
-            self._grow()
-        self._put((_tag(pan_hash) << SHARD_BITS) | <uint64_t> shard)
+        cdef uint64_t tag = _tag(pan_hash)
+        cdef Table* table = &self.tables[tag & TABLE_MASK]
+        if (table.count + 1) * 4 > (table.mask + 1) * 3:
+            _grow(table)
+        _put(table, (tag << SHARD_BITS) | <uint64_t> shard)
+        table.count += 1
         self.count += 1
         return 0
 
-    cdef void _put(self, uint64_t slot) noexcept:
-        cdef uint64_t at = (slot >> SHARD_BITS) & self.mask
-        while self.slots[at]:
-            at = (at + 1) & self.mask
-        self.slots[at] = slot
 
-    cdef int _grow(self) except -1:
-        # A million cards move in some tens of milliseconds, once in a million issues.
-        cdef uint64_t* old = self.slots
-        cdef uint64_t size = self.mask + 1
-        cdef uint64_t at
-        self.slots = <uint64_t*> calloc(size * 2, sizeof(uint64_t))
-        if self.slots == NULL:
-            self.slots = old
-            raise MemoryError(f"card directory: no memory for {size * 2} slots")
-        self.mask = size * 2 - 1
-        for at in range(size):
-            if old[at]:
-                self._put(old[at])
-        free(old)
-        return 0
+cdef int _allocate(Table* table, uint64_t count) except -1:
+    cdef uint64_t size = SLOTS_MIN
+    while size * 3 < count * 4 + 4:
+        size *= 2
+    table.slots = <uint64_t*> calloc(size, sizeof(uint64_t))
+    if table.slots == NULL:
+        raise MemoryError(f"card directory: no memory for {size} slots")
+    table.mask = size - 1
+    return 0
+
+
+cdef void _put(Table* table, uint64_t slot) noexcept:
+    cdef uint64_t at = (slot >> (SHARD_BITS + TABLE_BITS)) & table.mask
+    while table.slots[at]:
+        at = (at + 1) & table.mask
+    table.slots[at] = slot
+
+
+cdef int _grow(Table* table) except -1:
+    cdef Table grown
+    cdef uint64_t at
+    _allocate(&grown, table.count * 2)
+    for at in range(table.mask + 1):
+        if table.slots[at]:
+            _put(&grown, table.slots[at])
+    free(table.slots)
+    table.slots = grown.slots
+    table.mask = grown.mask
+    return 0

@@ -32,6 +32,7 @@ class Served:
 
     def __init__(self, folder: Path, *, commits: bool = True) -> None:
         self.commits = commits
+        self.folder = folder
         self.submitted = asyncio.Event()
         self.tokens = TokenFile(folder / "tokens.json")
         # role → token; the operator's name is that of the role
@@ -78,7 +79,9 @@ class Served:
         )
         search = Search(self.read_model)
         registry, _ = make_registry("1")
-        admin = Admin(Desk(*behind), Importer(*behind), search, self.tokens, "1")
+        admin = Admin(
+            Desk(*behind), Importer(*behind, self.folder), search, self.tokens, "1"
+        )
         server = HttpServer(
             host, 0, registry=registry, not_ready=lambda: (), routes=admin.routes()
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ TOKEN = KEYS.pan_hash(PANS["active"].encode()).hex()
 WHY = {"reason": "asked for"}
 MAIN = {
     "account": "main", "currency": "GBP", "balance": 10_000, "held": 0,
-    "credit_limit": 0, "available": 10_000,
+    "credit_limit": 0, "available": 10_000, "status": "active",
 }  # fmt: skip
 
 
@@ -99,6 +100,35 @@ def test_tokens_that_cannot_be_read_are_a_fault_and_let_nobody_in(tmp_path):
 # -- what changes
 
 
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"status": "blocked"}, 200),
+        ({"status": "blocked", "credit_limit": 7}, 200),
+        ({"status": "closed"}, 409),
+        ({"status": "closed", "credit_limit": 7}, 409),
+        ({"status": "lost"}, 422),
+        ({}, 422),
+    ],
+)
+def test_an_account_is_blocked_or_closed_as_a_whole(tmp_path, change, status):
+    async def script(client):
+        path = "/api/accounts/main"
+        answer = await client.ask("PATCH", path, {**change, **WHY}, role="operator")
+        client.served.project()
+        listed = await client.ask("GET", "/api/accounts", role="viewer")
+        return answer, listed, list(entries(client.served))
+
+    answer, listed, kept = run(tmp_path, script)
+    assert answer.status == status
+    if status == 200:
+        assert {**MAIN, **change, "available": answer.content["available"]} == (
+            answer.content
+        )
+        assert answer.content in listed.content["accounts"]
+    assert len(kept) == (len(change) if status == 200 else 0)
+
+
 def test_an_account_is_opened_changed_and_adjusted(tmp_path):
     async def script(client):
         opened = await client.ask(
@@ -119,7 +149,10 @@ def test_an_account_is_opened_changed_and_adjusted(tmp_path):
     assert (opened.status, opened.content["available"]) == (201, 70)
     assert (limit.status, limit.content["available"]) == (200, 100)
     assert (adjusted.status, adjusted.content["amount"]) == (201, -5)
-    assert adjusted.content["account"] == again.content
+    assert adjusted.content["balance"] == again.content["balance"]
+    assert (adjusted.content["account"], adjusted.content["currency"]) == (
+        *("new one", "EUR"),
+    )
     assert again.content["balance"] == 65
     assert [(entry.name, entry.operator, entry.reason) for entry in kept] == [
         ("account_opened", "admin", "asked for"),
@@ -196,7 +229,7 @@ def test_nothing_is_said_to_be_done_before_it_is_durable(tmp_path):
 
     before, (asked, looked), kept = run(tmp_path, script, commits=False)
     assert before == (False, False, 200, [])
-    assert asked.content["account"] == looked.content
+    assert asked.content["balance"] == looked.content["balance"] == 10_005
     assert looked.content["balance"] == 10_005
     assert len(kept) == 1
 
@@ -358,3 +391,120 @@ def test_a_body_has_a_size_a_type_and_a_form(tmp_path):
     ]
     for answer in answers:
         assert "expected" in answer.message
+
+
+# -- once
+
+
+KEY = {"Idempotency-Key": '"8e03978e-40d5-43e8-bc93-6894a57f9324"'}
+ONCE: dict[str, dict[str, Any]] = {
+    "/api/accounts": {"account": "new", "currency": "EUR", "balance": 7, **WHY},
+    "/api/accounts/main/adjustments": {"amount": -5, **WHY},
+    "/api/cards": {"pan": NEW_PAN, "account": "euro", "expiry": "3012", **WHY},
+}
+
+
+@pytest.mark.parametrize("path", ONCE)
+def test_the_same_key_gets_the_first_answer_again(tmp_path, path):
+    """Also when the account has moved on since."""
+
+    async def script(client):
+        first = await client.ask("POST", path, ONCE[path], headers=KEY)
+        for name, limit in (("main", 4), ("new", 4)):
+            await client.ask(
+                "PATCH", f"/api/accounts/{name}", {"credit_limit": limit, **WHY}
+            )
+        await client.ask("POST", "/api/accounts/main/adjustments", {"amount": 1, **WHY})
+        before = len(list(entries(client.served)))
+        bare = {"Idempotency-Key": KEY["Idempotency-Key"].strip('"')}
+        again = [
+            await client.ask("POST", path, ONCE[path], headers=headers)
+            for headers in (KEY, bare)
+        ]
+        return first, again, before, len(list(entries(client.served)))  # fmt: skip
+
+    first, again, before, after = run(tmp_path, script)
+    assert first.status == 201
+    assert [(each.status, each.content) for each in again] == [
+        (201, first.content)
+    ] * 2  # fmt: skip
+    assert before == after
+
+
+def test_a_key_is_of_one_request_and_of_one_operator(tmp_path):
+    path = "/api/accounts/main/adjustments"
+
+    async def script(client):
+        ask = client.ask
+        body = ONCE[path]
+        answers = {
+            "first": await ask("POST", path, body, headers=KEY),
+            "amount": await ask("POST", path, body | {"amount": 5}, headers=KEY),
+            "reason": await ask("POST", path, body | {"reason": "x"}, headers=KEY),
+            "account": await ask(
+                "POST", "/api/accounts/euro/adjustments", body, headers=KEY
+            ),
+            "card": await ask("POST", "/api/cards", ONCE["/api/cards"], headers=KEY),
+            "operator": await ask("POST", path, body, headers=KEY, role="operator"),
+            "none": await ask("POST", path, body),
+        }
+        return answers, list(entries(client.served))
+
+    answers, kept = run(tmp_path, script)
+    assert {name: answer.status for name, answer in answers.items()} == {
+        "first": 201, "amount": 422, "reason": 422, "account": 422, "card": 422,
+        "operator": 201, "none": 201,
+    }  # fmt: skip
+    assert "expected a new one for another request" in answers["amount"].message
+    assert [entry.value for entry in kept] == [9_995, 9_990, 9_985]
+    assert NEW_PAN not in repr([entry.encode() for entry in kept])
+
+
+def test_a_retry_while_the_first_is_being_written_waits_for_it(tmp_path):
+    path = "/api/accounts/main/adjustments"
+
+    async def script(client):
+        asked = asyncio.create_task(
+            client.ask("POST", path, ONCE[path], headers=KEY)
+        )  # fmt: skip
+        await client.served.submitted.wait()
+        again = asyncio.create_task(
+            client.ask("POST", path, ONCE[path], headers=KEY)
+        )  # fmt: skip
+        await client.ask("GET", "/healthz")
+        before = asked.done(), again.done()
+        client.served.node.write()
+        answers = await asked, await again
+        return before, answers, list(entries(client.served))
+
+    before, answers, kept = run(tmp_path, script, commits=False)
+    assert before == (False, False)
+    assert answers[0].content == answers[1].content
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("key", ["", '""', "two words", 'a"b', "a" * 129, "é"])
+def test_what_is_no_key_is_refused(tmp_path, key):
+    path = "/api/accounts/main/adjustments"
+
+    async def script(client):
+        answer = await client.ask(
+            "POST", path, ONCE[path], headers={"Idempotency-Key": key}
+        )
+        return answer, list(entries(client.served))
+
+    answer, kept = run(tmp_path, script)
+    assert (answer.status, kept) == (400, [])
+
+
+def test_a_mistake_is_not_remembered(tmp_path):
+    """Nothing was done: the same request is decided anew."""
+    body = ONCE["/api/cards"] | {"account": "new"}
+
+    async def script(client):
+        refused = await client.ask("POST", "/api/cards", body, headers=KEY)
+        await client.ask("POST", "/api/accounts", ONCE["/api/accounts"])
+        return refused, await client.ask("POST", "/api/cards", body, headers=KEY)
+
+    refused, done = run(tmp_path, script)
+    assert (refused.status, done.status) == (404, 201)

@@ -76,7 +76,7 @@ def test_all_are_found_newest_first_each_once(model):
     path, bank = model
     rows = found(path)
     kinds = {"account_opened", "card_issued", "limit_changed"}
-    kinds |= {"card_status_changed", "card_expiry_changed"}
+    kinds |= {"card_status_changed", "card_expiry_changed", "account_status_changed"}
     expected = [
         (entry.at, entry.sequence, shard)
         for shard, entry in bank.entries

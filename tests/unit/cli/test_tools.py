@@ -112,7 +112,7 @@ def test_decode_opens_chip_data_up(run):
     assert "9F26  Application cryptogram: <chip, 16 characters>" in output
     _, output, _ = run("decode", CAPTURE, "--json")
     field = json.loads(output)["messages"][0]["fields"]["55"]
-    tags = {tag["tag"]: tag["value"] for tag in field["tags"]}
+    tags = {tag["key"]: tag["value"] for tag in field["inside"]}
     assert field["value"].startswith("<chip, ")
     assert tags["9F1A"] == "0840"
     assert tags["9F26"] == "<chip, 16 characters>"
@@ -124,7 +124,7 @@ def test_decode_tells_where_chip_data_is_damaged(run):
     body = codec.encode({"mti": "0100", 55: "9C0100" + "70039A0326" + "1124"})
     _, output, _ = run("decode", body.hex())
     assert "9C  Transaction type: 00\n" in output
-    assert "!: tag 9A at offset 7: expected 3 bytes, got 1\n" in output
+    assert "!: field 55.70.9A at offset 19: expected 3 bytes of data, got 1\n" in output
 
 
 def test_decode_as_json(run):

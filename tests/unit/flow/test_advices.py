@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from iso8583 import spec_names
 from switch.flow.replies import ADVICE_APPROVED
 from switch.ledger import Transaction
+from tests.messages import specs_of_1987
 from tests.unit.link.in_memory import Switch, fields, original
 
-SPECS = spec_names()
+SPECS = specs_of_1987()
 
 
 @pytest.fixture

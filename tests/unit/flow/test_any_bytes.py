@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iso8583 import spec_names
 from switch.ledger import Transaction
+from tests.messages import specs_of_1987
 from tests.unit.link.in_memory import ACCOUNTS, CARDS, Switch, fields, original
 
 TRACK = "9999990000000001=30122010000000000"
@@ -107,7 +107,7 @@ class Auditor:
             assert self._switch.account(account).available == available
 
 
-@pytest.mark.parametrize("spec", spec_names())
+@pytest.mark.parametrize("spec", specs_of_1987())
 def test_no_valid_frame_is_a_fault(spec):
     @settings(max_examples=100)
     @given(st.lists(messages(), max_size=12))
@@ -144,7 +144,7 @@ def test_no_series_of_requests_takes_more_than_there_is(asked):
         auditor.look()
 
 
-@pytest.mark.parametrize("spec", spec_names())
+@pytest.mark.parametrize("spec", specs_of_1987())
 def test_no_mutation_of_valid_frames_is_a_fault(spec):
     @settings(max_examples=250)
     @given(st.lists(st.tuples(messages(), edits), max_size=10))
@@ -222,7 +222,7 @@ def lines():
     log.setLevel(level)
 
 
-@pytest.mark.parametrize("spec", spec_names())
+@pytest.mark.parametrize("spec", specs_of_1987())
 @pytest.mark.parametrize("in_frames", [True, False])
 def test_no_bytes_bring_card_data_into_a_log_line_and_each_frame_brings_one_at_most(
     spec, in_frames, lines

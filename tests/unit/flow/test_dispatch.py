@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 
-from iso8583 import load_dialect, load_spec, spec_names
+from iso8583 import load_dialect, load_spec
 from switch.flow.replies import OTHERS, REPLIES
 from switch.ledger import Transaction, approval_code
-from tests.messages import content
+from tests.messages import content, specs_of_1987
 from tests.unit.link.in_memory import Switch, fields, original
 
-SPECS = spec_names()
+SPECS = specs_of_1987()
 # What each message type does to 10,000 that are there: balance and held afterwards.
 FLOWS = {
     "0100": ("0110", "held", 10_000, 1_000),

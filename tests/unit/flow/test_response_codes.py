@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from iso8583 import spec_names
 from switch.ledger import Limits, Transaction
+from tests.messages import specs_of_1987
 from tests.unit.link.in_memory import KEYS, PANS, Switch, fields, original
 
-SPECS = spec_names()
+SPECS = specs_of_1987()
 REQUESTS = ("0100", "0200")
 ADVICES = ("0120", "0220")
 REVERSALS = ("0400", "0420")

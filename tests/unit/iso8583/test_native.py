@@ -11,11 +11,11 @@ from types import ModuleType
 import pytest
 
 import iso8583
-from tests.messages import content
+from tests.messages import content, specs_of_1987
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = Path(__file__).with_name("native") / "reader.pyx"
-CODECS = [iso8583.Codec(iso8583.load_spec(name)) for name in iso8583.spec_names()]
+CODECS = [iso8583.Codec(iso8583.load_spec(name)) for name in specs_of_1987()]
 each_codec = pytest.mark.parametrize("codec", CODECS, ids=repr)
 
 BUILD = """

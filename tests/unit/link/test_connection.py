@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iso8583 import spec_names
 from switch.keys.memory import TestKeys
 from switch.link._framing import FRAMING_NAMES
+from tests.messages import specs_of_1987
 from tests.unit.link.in_memory import PANS, Switch, fields, original
 
 
@@ -168,7 +168,7 @@ def test_after_the_journal_failed_nothing_is_answered_any_more(is_writing):
 # --- the bytes
 
 
-@pytest.mark.parametrize("spec", spec_names())
+@pytest.mark.parametrize("spec", specs_of_1987())
 @pytest.mark.parametrize("framing", FRAMING_NAMES)
 @pytest.mark.parametrize("inclusive", [False, True])
 def test_bytes_whole_and_one_by_one_give_the_same_replies(spec, framing, inclusive):
@@ -309,7 +309,7 @@ def test_a_notification_is_dropped(mti):
     assert switch.counters.malformed_dropped == 1
 
 
-@pytest.mark.parametrize("spec", spec_names())
+@pytest.mark.parametrize("spec", specs_of_1987())
 def test_a_malformed_message_is_answered_30_with_what_could_be_read(spec):
     switch = Switch(spec)
     line = switch.connect()

@@ -6,9 +6,10 @@ import iso8583
 from switch.link._framing import FRAMING_NAMES, Framing
 from switch.link.errors import NoFramesError
 from switch.link.guess import all_framings, cut, framing_text, guess
+from tests.messages import specs_of_1987
 
 CODECS = [
-    iso8583.Codec(iso8583.load_spec(name)) for name in iso8583.spec_names()
+    iso8583.Codec(iso8583.load_spec(name)) for name in specs_of_1987()
 ]  # fmt: skip
 FRAMINGS = all_framings()
 PAIRS = list(itertools.product(CODECS, FRAMINGS))

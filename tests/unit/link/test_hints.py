@@ -12,10 +12,11 @@ import iso8583
 from switch.link._framing import Framing
 from switch.link.guess import all_framings, framing_text
 from switch.link.hints import Hints
+from tests.messages import specs_of_1987
 from tests.unit.link.in_memory import Switch, fields
 
 TPDU = bytes.fromhex("6000010002")
-CODECS = {name: iso8583.Codec(iso8583.load_spec(name)) for name in iso8583.spec_names()}
+CODECS = {name: iso8583.Codec(iso8583.load_spec(name)) for name in specs_of_1987()}
 FRAMINGS = [framing for framing in all_framings() if framing is not None]
 PAN = "9999990000000014"
 PURCHASE = {

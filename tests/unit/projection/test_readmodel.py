@@ -12,7 +12,7 @@ import pytest
 
 from switch.journal.memory import MemoryJournal
 from switch.journal.port import Commit
-from switch.ledger import CARD_STATUSES, CardIssued, Transaction
+from switch.ledger import ACCOUNT_STATUSES, CARD_STATUSES, CardIssued, Transaction
 from switch.projection import schema
 from switch.projection.readmodel import ReadModel, ReadModelError
 from switch.publish.events import events_of
@@ -47,6 +47,7 @@ def bank(journal) -> SmallBank:
     ask_everything(bank)
     bank.commit(journal)
     bank.ask(amount=1)
+    bank.block(JOINT)
     bank.commit(journal)
     return bank
 
@@ -91,11 +92,11 @@ def projected(directory: Path, journal: MemoryJournal) -> dict[str, Rows]:
 
 def test_accounts_are_as_the_ledger_has_them(tmp_path, journal, bank):
     projected(tmp_path / "model", journal)
-    columns = "account, shard, currency, balance, held, credit_limit, available"
+    columns = "account, shard, currency, balance, held, credit_limit, available, status"
     assert rows(tmp_path / "model", "accounts", columns) == sorted(
         (
             view.account, state.shard, "GBP", view.balance, view.held,
-            view.credit_limit, view.available,
+            view.credit_limit, view.available, ACCOUNT_STATUSES[view.status],
         )
         for state in bank.states
         for view in state.accounts()
@@ -422,7 +423,7 @@ def test_one_that_is_ahead_of_the_journal(tmp_path, made, caplog):
 
 def test_another_version(tmp_path, journal, made, caplog):
     changed(made, "PRAGMA user_version = 7")
-    assert again(tmp_path, journal, caplog) == "expected version 1, got 7"
+    assert again(tmp_path, journal, caplog) == "expected version 2, got 7"
 
 
 def test_one_without_a_position(tmp_path, journal, made, caplog):

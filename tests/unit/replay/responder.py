@@ -10,8 +10,10 @@ import pytest
 import iso8583
 from switch.link._framing import FrameReader, Framing
 
-# (request, how many came before it) → response code; None: no answer
+# (request, how many came before it) → response code; None: no answer; REJECT: the
+# request comes back in the form of a reject
 Rule = Callable[[iso8583.Message, int], str | None]
+REJECT = "reject"
 ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49, 70)
 
 
@@ -22,6 +24,8 @@ class Responder:
         self.rule = rule
         self.requests: list[iso8583.Message] = []
         self.network_requests: list[iso8583.Message] = []
+        # network management functions that come back as rejects
+        self.rejected: set[str] = set()
         # sent to each connection before anything else
         self.greeting = b""
         # 0: never; else the connection is closed after so many requests
@@ -85,12 +89,15 @@ class Responder:
             self.network_requests.append(request)
             if request.mti == "0810":
                 return None
-            code: str | None = "00"
+            code: str | None = REJECT if request[70] in self.rejected else "00"
         else:
             code = self.rule(request, len(self.requests))
             self.requests.append(request)
         if code is None:
             return None
+        if code == REJECT:
+            header = {"reject_code": "0017"}
+            return self.codec.encode({**request.to_dict(), "header": header})
         echoed = [field for field in ECHOED if field in self.codec.spec.fields]
         mti = f"{request.mti[:2]}{int(request.mti[2]) + 1}0"
         reply = iso8583.ReplyTemplate(self.codec, mti, echoed)

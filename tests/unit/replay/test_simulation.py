@@ -12,23 +12,28 @@ from switch.link._framing import Framing
 from switch.link.settings import Address
 from switch.replay.client import Client
 from switch.replay.compose import Composer, Fields
-from switch.replay.errors import ScenarioError
+from switch.replay.errors import ScenarioError, SessionError
+from switch.replay.request import Station
 from switch.replay.scenario import Scenario
 from switch.replay.simulation import Report, Simulation
+from tests.unit.replay.responder import REJECT
 
 PAN = "9999990000000014"
 MASKED, SHORT = "************0014", "<pan, 4 characters>"
 PURCHASE = {"mti": "0100", "2": PAN, "4": 1500, "32": "123", "49": "EUR"}
 
 
-def make(scenario: dict[str, Any]) -> Simulation:
-    scenario = {"messages": {"purchase": PURCHASE}, **scenario}
-    codec = iso8583.Codec(iso8583.load_spec("iso87-ascii"))
+def make(given: dict[str, Any]) -> Simulation:
+    given = {"messages": {"purchase": PURCHASE}, **given}
+    scenario = msgspec.convert(given, Scenario)
+    codec = iso8583.Codec(iso8583.load_spec(scenario.spec))
+    network = iso8583.load_dialect(scenario.spec, codec.spec).network
     return Simulation(
-        msgspec.convert(scenario, Scenario),
+        scenario,
         codec,
-        Framing("binary2"),
-        Composer(codec, NUMBERS),
+        Framing(scenario.framing),
+        Composer(codec, NUMBERS, header=scenario.header),
+        station=Station(network, scenario.header),
     )
 
 
@@ -79,6 +84,79 @@ def test_steps_are_sent_in_order_and_judged(respond):
         f"purchase: 0100 STAN {stan}: field 2: expected {SHORT}, got {MASKED}",
     ]
     assert (report.ok, report.complete) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "codes"),
+    [
+        ("iso87-ascii", ["001", "301", "002"]),
+        ("visa-base1", ["071", "301", "072"]),
+        ("mastercard-cis", ["061", "270", "062"]),
+    ],
+)
+def test_a_session_speaks_the_dialect_of_its_scheme(respond, spec, codes):
+    responder = respond(spec=spec)
+    echo = {"mti": "0800", "70": "{network.echo}"}
+    report = play(
+        responder,
+        {
+            "spec": spec,
+            "session": {"sign_on": True, "sign_off": True},
+            "messages": {"echo": echo},
+            "steps": [{"send": "echo", "expect": {"70": "{network.echo}"}}],
+        },
+    )
+    assert report.problems == []
+    assert [request[70] for request in responder.network_requests] == codes
+
+
+def test_the_header_of_a_scenario_is_in_all_that_it_sends(respond):
+    responder = respond(spec="visa-base1")
+    report = play(
+        responder,
+        {
+            "spec": "visa-base1",
+            "header": {"source": "123456", "destination": "654321"},
+            "session": {"sign_on": True},
+            "steps": [{"send": "purchase"}, {"send": "purchase", "again": True}],
+        },
+    )
+    assert report.ok
+    for message in (*responder.network_requests, *responder.requests):
+        assert message.header["source"] == "123456"
+        assert message.header["destination"] == "654321"
+
+
+def test_what_is_rejected_is_told(respond):
+    """The request comes back behind the header of a reject: no request of theirs."""
+    responder = respond(lambda request, count: REJECT, spec="visa-base1")
+    report = play(responder, {"spec": "visa-base1", "steps": [{"send": "purchase"}]})
+    (problem,) = report.problems
+    assert problem.endswith(
+        "expected an answer, it was rejected: reject_bitmap=8000 reject_code=0017"
+    )
+    assert (report.steps[0].answered, report.without_rule) == (1, 0)
+    assert not report.ok
+
+    responder.rejected = {"071"}
+    with pytest.raises(SessionError, match=r"sign-on \(071\): .* reject_code=0017"):
+        play(
+            responder,
+            {
+                "spec": "visa-base1",
+                "session": {"sign_on": True},
+                "steps": [{"send": "purchase"}],
+            },
+        )
+
+
+def test_a_network_code_that_is_none_is_said(respond):
+    scenario = {
+        "messages": {"echo": {"mti": "0800", "70": "{network.key}"}},
+        "steps": [{"send": "echo"}],
+    }
+    with pytest.raises(ScenarioError, match="expected one of sign_on, sign_off, echo"):
+        play(respond(), scenario)
 
 
 def test_steps_are_repeated_and_refer_to_what_was_said(respond):

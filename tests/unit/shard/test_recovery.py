@@ -214,7 +214,7 @@ def snapshot(node, card="active", **changes):
         (lambda data: b"", "expected a header, got 0 bytes"),
         (lambda data: data[:20], "expected a header, got 20 bytes"),
         (lambda data: b"XXXX" + data[4:], "expected the mark SWST"),
-        (lambda data: data[:4] + b"\2" + data[5:], "expected version and row sizes"),
+        (lambda data: data[:4] + b"\1" + data[5:], "expected version and row sizes"),
         (lambda data: data[:8] + b"\2" + data[9:], "expected version and row sizes"),
     ],
 )

@@ -1,0 +1,32 @@
+# Reading what is inside the fields of one frame.
+
+from iso8583._inside cimport View
+from iso8583._layout cimport Layout
+from iso8583._wire cimport FieldTable
+
+
+# The view of a field's container, which it has; what it returns owns the bytes.
+cdef object open_field(
+    Layout layout, bytes frame, const FieldTable* table, int field, View* view
+)
+# A field's value.
+cdef object field_text(Layout layout, bytes frame, const FieldTable* table, int field)
+# The value at a path, a str; `absent` when there is nothing. The caller holds the
+# frame, here and below.
+cdef object read_at(
+    Layout layout, bytes frame, const FieldTable* table, object text, object absent
+)
+cdef bint has_at(
+    Layout layout, bytes frame, const FieldTable* table, object text
+) except -1
+# The elements of a field as a dict that encodes back; None when it has no container,
+# or has something else in it.
+cdef dict dict_inside(Layout layout, bytes frame, const FieldTable* table, int field)
+# Raises DecodeError for the first content that cannot be read.
+cdef int validate_field(
+    Layout layout, bytes frame, const FieldTable* table, int field
+) except -1
+# The iso8583.inside.Part of a field; `spec` is its FieldSpec.
+cdef object part_of(
+    Layout layout, bytes frame, const FieldTable* table, int field, object spec
+)
