@@ -83,6 +83,7 @@ class Model:
         self.known: defaultdict[tuple[Shard, Name], dict[str, Known]] = defaultdict(
             dict
         )
+        self.done: dict[str, int] = {}  # by an operator's key: when
         # Of reversals whose original was not seen: when.
         self.marks: dict[tuple[Shard, Name], int] = {}
         self.holds: defaultdict[Shard, list[Known]] = defaultdict(list)
@@ -109,9 +110,11 @@ class Model:
         self.accounts[name].status = status
         self._advance(self._shard_of_account(name), now)
 
-    def adjust(self, now: int, name: str, amount: int) -> None:
+    def adjust(self, now: int, name: str, amount: int, key: str) -> None:
+        shard = self._shard_of_account(name)
         self.accounts[name].balance += amount
-        self._advance(self._shard_of_account(name), now)
+        self._advance(shard, now)
+        self.done[key] = self.last_at[shard]
 
     def change_card(self, now: int, pan: str, what: str, value: Any) -> None:
         setattr(self.cards[pan], what, value)

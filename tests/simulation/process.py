@@ -392,11 +392,22 @@ class Process:
         await getattr(self, f"operate_{what}")(now, name, pan)
 
     async def operate_adjust(self, now: int, name: str, pan: str) -> None:
-        amount = self.chance.choice([-700, 50, 3_000])
+        """A new one, or one again that may have been lost: it is done once."""
+        known, amount = self.world.adjustments, self.chance.choice([-700, 50, 3_000])
+        key = self.chance.choice([*list(known)[-5:], f"key-{len(known)}"])
+        name, amount = known.setdefault(key, (name, amount))
+        done_at = self.model.done.get(key)
+        if done_at is not None and now - done_at > self.world.limits.window_ms // 2:
+            return  # it may be forgotten, or not
         body = types.AdjustBalance(amount, WHO["reason"])
         await self.ask_desk(
-            self.desk.adjust("maria", name, body), [("adjust", (now, name, amount))]
+            self.adjust(name, body, key),
+            [("adjust", (now, name, amount, key))] if done_at is None else [],
         )
+
+    async def adjust(self, name: str, body: types.AdjustBalance, key: str) -> None:
+        answer = await self.desk.adjust("maria", name, body, key)
+        assert answer == self.world.adjusted.setdefault(key, answer)
 
     async def operate_limit(self, now: int, name: str, pan: str) -> None:
         limit = self.chance.choice([0, 1_000, 5_000])
