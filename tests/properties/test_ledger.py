@@ -53,13 +53,14 @@ requests = st.fixed_dictionaries(
         "card": st.integers(0, 3),
         "stan": st.integers(1, 6),
         "rrn": st.sampled_from(["", "A"]),
-        "amount": st.integers(0, 400),
+        # all that an account has, and one more: what must not be approved is near
+        "amount": st.one_of(st.integers(0, 400), st.sampled_from([1, 500, 500, 501])),
         "currency": st.sampled_from(CURRENCIES),
         "advice_approved": st.booleans(),
         "processing_code": st.sampled_from([0, 0, 0, 200_000, 310_000]),
         "original": st.tuples(st.integers(1, 4), st.integers(1, 6)),
         "replacement": st.sampled_from([None, None, 50]),
-        "minutes": st.sampled_from([0, 0, 1, 30]),
+        "minutes": st.sampled_from([0, 0, 0, 1, 30, 70]),
         # before it, by an operator: what, of which account and its card, and to what
         "change": st.one_of(
             st.none(),

@@ -22,7 +22,7 @@ from tests.unit.link.in_memory import Fields
 
 DEBITS, CREDITS, UNSERVED = {"00", "01", "09", "11"}, {"20"}, {"31"}
 ADVICE_APPROVED = {"00", "08", "10", "11", "16", "85"}
-CARD_REFUSALS = {"closed": "14", "lost": "41", "stolen": "43", "restricted": "62"}
+CARD_REFUSALS = {"lost": "41", "stolen": "43", "restricted": "62"}
 
 # Of a transaction, as field 90 names it: message type, scheme, fields 2, 7, 11, 32.
 Name = tuple[str | int, ...]
@@ -34,6 +34,7 @@ class Account(msgspec.Struct):
     balance: int
     limit: int
     held: int = 0
+    status: str = "active"
 
     @property
     def available(self) -> int:
@@ -82,6 +83,7 @@ class Model:
         self.known: defaultdict[tuple[Shard, Name], dict[str, Known]] = defaultdict(
             dict
         )
+        self.done: dict[str, int] = {}  # by an operator's key: when
         # Of reversals whose original was not seen: when.
         self.marks: dict[tuple[Shard, Name], int] = {}
         self.holds: defaultdict[Shard, list[Known]] = defaultdict(list)
@@ -104,9 +106,15 @@ class Model:
         self.accounts[name].limit = limit
         self._advance(self._shard_of_account(name), now)
 
-    def adjust(self, now: int, name: str, amount: int) -> None:
-        self.accounts[name].balance += amount
+    def change_status(self, now: int, name: str, status: str) -> None:
+        self.accounts[name].status = status
         self._advance(self._shard_of_account(name), now)
+
+    def adjust(self, now: int, name: str, amount: int, key: str) -> None:
+        shard = self._shard_of_account(name)
+        self.accounts[name].balance += amount
+        self._advance(shard, now)
+        self.done[key] = self.last_at[shard]
 
     def change_card(self, now: int, pan: str, what: str, value: Any) -> None:
         setattr(self.cards[pan], what, value)
@@ -211,14 +219,19 @@ class Model:
             return "12"
         if card is None:
             return "14"
-        if card.status != "active":
+        account = self.accounts[card.account]
+        if "closed" in (card.status, account.status):
+            return "14"
+        if card.status in CARD_REFUSALS:
             return CARD_REFUSALS[card.status]
+        if account.status == "blocked":
+            return "62"
         month = datetime.fromtimestamp(now / 1000, UTC).strftime("%y%m")
         if 14 in fields and int(fields[14]) != card.expiry:
             return "54"
         if card.expiry < int(month):
             return "54"
-        if int(fields[49]) != self.accounts[card.account].currency:
+        if int(fields[49]) != account.currency:
             return "57"
         return "13" if int(fields[4]) == 0 else ""
 

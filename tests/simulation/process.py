@@ -17,7 +17,7 @@ from switch.admin import types
 from switch.admin.desk import Desk
 from switch.embedded import Store, open_store
 from switch.journal.errors import JournalError
-from switch.ledger import CARD_STATUSES
+from switch.ledger import ACCOUNT_STATUSES, CARD_STATUSES
 from switch.shard._group import OverCapacity
 from switch.shard.snapshotter import Snapshotter
 from tests.simulation.embedded import (
@@ -386,15 +386,28 @@ class Process:
         now, chance = self.switch.now, self.chance
         name = chance.choice(list(self.model.accounts))
         pan = chance.choice(list(self.model.cards))
-        what = chance.choice(["adjust", "limit", "status", "expiry", "issue", "open"])
+        what = chance.choice(
+            ["adjust", "limit", "block", "status", "expiry", "issue", "open"]
+        )
         await getattr(self, f"operate_{what}")(now, name, pan)
 
     async def operate_adjust(self, now: int, name: str, pan: str) -> None:
-        amount = self.chance.choice([-700, 50, 3_000])
+        """A new one, or one again that may have been lost: it is done once."""
+        known, amount = self.world.adjustments, self.chance.choice([-700, 50, 3_000])
+        key = self.chance.choice([*list(known)[-5:], f"key-{len(known)}"])
+        name, amount = known.setdefault(key, (name, amount))
+        done_at = self.model.done.get(key)
+        if done_at is not None and now - done_at > self.world.limits.window_ms // 2:
+            return  # it may be forgotten, or not
         body = types.AdjustBalance(amount, WHO["reason"])
         await self.ask_desk(
-            self.desk.adjust("maria", name, body), [("adjust", (now, name, amount))]
+            self.adjust(name, body, key),
+            [("adjust", (now, name, amount, key))] if done_at is None else [],
         )
+
+    async def adjust(self, name: str, body: types.AdjustBalance, key: str) -> None:
+        answer = await self.desk.adjust("maria", name, body, key)
+        assert answer == self.world.adjusted.setdefault(key, answer)
 
     async def operate_limit(self, now: int, name: str, pan: str) -> None:
         limit = self.chance.choice([0, 1_000, 5_000])
@@ -406,6 +419,18 @@ class Process:
                 types.ChangeAccount(WHO["reason"], credit_limit=limit),
             ),
             [("change_limit", (now, name, limit))] if is_new else [],
+        )
+
+    async def operate_block(self, now: int, name: str, pan: str) -> None:
+        account = self.model.accounts[name]
+        is_empty = not (account.balance or account.held)
+        status: Any = self.chance.choice(["active", "blocked", "closed"])
+        if status == account.status or (status == "closed" and not is_empty):
+            return
+        body = types.ChangeAccount(WHO["reason"], status=status)
+        await self.ask_desk(
+            self.desk.change_account("maria", name, body),
+            [("change_status", (now, name, status))],
         )
 
     async def operate_status(self, now: int, name: str, pan: str) -> None:
@@ -430,6 +455,8 @@ class Process:
     async def operate_issue(self, now: int, name: str, pan: str) -> None:
         if (pan := PANS["unknown"]) in self.model.cards:
             return
+        if self.model.accounts[name].status == "closed":
+            return
         body = types.IssueCard(pan, name, "3012", WHO["reason"])
         await self.ask_desk(
             self.desk.issue_card("maria", body),
@@ -438,10 +465,11 @@ class Process:
 
     async def operate_open(self, now: int, name: str, pan: str) -> None:
         name = f"later-{len(self.model.accounts)}"
-        body = types.OpenAccount(name, "GBP", WHO["reason"], 100, 20)
+        balance = self.chance.choice([0, 100])
+        body = types.OpenAccount(name, "GBP", WHO["reason"], balance, 20)
         await self.ask_desk(
             self.desk.open_account("maria", body),
-            [("open_account", (now, name, 826, 100, 20))],
+            [("open_account", (now, name, 826, balance, 20))],
         )
 
     async def ask_desk(
@@ -489,7 +517,11 @@ class Process:
             for view in state.accounts():
                 names.append(view.account)
                 accounts[view.account] = Account(
-                    view.currency, view.balance, view.credit_limit, view.held
+                    view.currency,
+                    view.balance,
+                    view.credit_limit,
+                    view.held,
+                    ACCOUNT_STATUSES[view.status],
                 )
             for pan_hash in state.card_hashes():
                 card = state.card(pan_hash)

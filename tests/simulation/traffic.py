@@ -73,7 +73,9 @@ class Traffic:
     def request(self, mti: str) -> Sent:
         chance = self.chance
         card = chance.choice(["active", "other", "euro", "credit", *PANS])
-        amount = chance.choice([chance.randint(1, 1_500), 900, 900, 20_000, 0])
+        # Now and then all that an account has, or one more.
+        whole = chance.choice([1, 5_000, 5_001, 10_000, 20_000, 0])
+        amount = chance.choice([chance.randint(1, 1_500), 900, 900, whole])
         return self.message(mti, card, amount)
 
     def message(

@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 
 from switch import audit
+from switch.admin.types import Adjustment
 from switch.config import LedgerSettings
 from switch.journal.errors import JournalError
 from switch.keys.sealed_file import load
@@ -98,6 +99,9 @@ class World:
         self.traffic = Traffic(self.chance, self.is_remembered)
         self.told: dict[tuple[object, ...], tuple[int, Sent, object]] = {}
         self.approval_codes: set[str] = set()
+        # Adjustments by their key: what was asked, and what was answered.
+        self.adjustments: dict[str, tuple[str, int]] = {}
+        self.adjusted: dict[str, Adjustment] = {}
         # steps of the commits that are durable, of the one in flight, of the next one
         self.durable: list[Step] = []
         self.in_flight: list[Step] = []

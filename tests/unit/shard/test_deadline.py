@@ -142,9 +142,13 @@ def test_a_peer_that_is_gone_costs_nothing():
 # -- links with deadlines of their own
 
 
-def test_each_link_has_its_own_deadline():
+@pytest.mark.parametrize("strict_first", [True, False])
+def test_each_link_has_its_own_deadline(strict_first):
     switch = Switch()
-    patient, strict = switch.connect(), switch.connect_by_another_link(1_000)
+    if strict_first:
+        strict, patient = switch.connect_by_another_link(1_000), switch.connect()
+    else:
+        patient, strict = switch.connect(), switch.connect_by_another_link(1_000)
     patient.send(fields(stan=1))
     strict.send(fields(stan=2, card="other"))
     switch.turn()
