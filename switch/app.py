@@ -67,8 +67,6 @@ DISKS_INTERVAL_S = 10.0
 # How long the loop may keep the interpreter from the commit thread, which needs it some
 # times a commit for microseconds. With Python's 5 ms a busy link delays every commit.
 SWITCH_INTERVAL_S = 0.001
-# The follower looks by itself every 50 ms; it is woken at most this often.
-WAKE_INTERVAL_S = 0.02
 # What was received in the last moment is published before we end.
 FOLLOWER_DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0

@@ -1,7 +1,6 @@
 """The `switch` command: finds the command's module, runs it, says how it ended."""
 
 import argparse
-import contextlib
 import importlib
 import signal
 import sys
@@ -127,9 +126,7 @@ def _report(error: BaseException, debug: bool) -> int:
 
 
 def _tell(line: str) -> None:
-    # what standard error does not take can be told nowhere
-    with contextlib.suppress(OSError):
-        print(f"switch: {line}", file=sys.stderr)
+    print(f"switch: {line}", file=sys.stderr)
 
 
 def _exit_code_of(error: BaseException) -> int | None:

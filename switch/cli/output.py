@@ -1,9 +1,10 @@
-"""Standard output, as every command finds it.
+"""Standard output and standard error, as every command finds them.
 
 Rule 1: what it does not take is told once, in one line, as of standard output. A
         reader that went away is no failure; an output that was closed before we began
         is one for a command that writes.
 Rule 2: a character that it has no code for is written as a question mark.
+Rule 3: what standard error does not take can be told nowhere, and changes nothing.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from switch.cli import exits
@@ -35,11 +35,24 @@ class _Output(io.FileIO):
             ) from error
 
 
+class _Errors(io.FileIO):
+    def write(self, data: "ReadableBuffer", /) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(data)
+        return memoryview(data).nbytes
+
+
 @contextlib.contextmanager
 def standard_output() -> Iterator[None]:
-    """For as long as the program runs: standard output by the rules."""
+    """For as long as the program runs: both by the rules."""
     _occupy_descriptors()
-    given = sys.stdout  # None when it is closed
+    given, given_errors = sys.stdout, sys.stderr  # None when they are closed
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(_Errors(STANDARD_ERROR, "w", closefd=False)),
+        encoding=None if given_errors is None else given_errors.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
     assert given is None or isinstance(given, io.TextIOWrapper)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Output(STANDARD_OUTPUT, "w", closefd=False)),
@@ -53,6 +66,7 @@ def standard_output() -> Iterator[None]:
         yield
     finally:
         _drop_rest()
+        sys.stdout, sys.stderr = given, given_errors
 
 
 def _occupy_descriptors() -> None:
@@ -61,14 +75,11 @@ def _occupy_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= STANDARD_ERROR:
         pass
     os.close(descriptor)
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _drop_rest() -> None:
-    """What they did not take would be tried again when the interpreter ends."""
-    for stream, number in (sys.stdout, STANDARD_OUTPUT), (sys.stderr, STANDARD_ERROR):
-        try:
-            stream.flush()
-        except (OSError, exits.CommandError, exits.OutputClosed):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    """What it did not take would be tried again when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except (exits.CommandError, exits.OutputClosed):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
