@@ -16,8 +16,6 @@ from switch.link._framing import Framing
 from switch.link.errors import NoFramesError
 from switch.link.guess import Candidate, all_framings, cut, framing_text, guess
 
-# so many bytes are looked at: a few messages
-SIZE_MAX: Final = 2048
 # an id and two addresses
 TPDU_SIZE: Final = 5
 
