@@ -6,17 +6,16 @@ switch. What counts is the ratio of the two, of neighbouring drives.
 
 import argparse
 import contextlib
-import json
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.load import machine, servers
+from bench.load import machine, running, servers
 from bench.load.attacks import ATTACKS
+from bench.load.running import say
 from bench.load.servers import BenchError, Cards, Server
 
 ACCOUNT_COUNT = 1_000
@@ -30,12 +29,7 @@ def arguments() -> argparse.Namespace:
         description="Measures the p99 of a good link alone and beside an attacked one.",
         epilog="example: scripts/bench attacks --rounds 3 --attack echoes --json",
     )
-    parser.add_argument(
-        "--seconds", type=float, default=3.0, help="length of a drive (default 3)"
-    )
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="drives of each attack (default 5)"
-    )
+    running.add_options(parser, seconds=3)
     parser.add_argument(
         "--rate", type=float, default=500.0, help="of the good link (default 500/s)"
     )
@@ -45,13 +39,7 @@ def arguments() -> argparse.Namespace:
         choices=sorted(ATTACKS),
         help="one of the attacks; may be given again (default: all)",
     )
-    parser.add_argument("--directory", type=Path, default=servers.ROOT / ".cache/bench")
-    parser.add_argument("--json", action="store_true")
     return parser.parse_args()
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -133,23 +121,5 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    options = arguments()
-    options.directory.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=options.directory))
-    try:
-        result = run(options, folder)
-    except (BenchError, subprocess.SubprocessError) as error:
-        say(f"error: {error}")
-        return 1
-    finally:
-        servers.remove(folder)
-    if options.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print_report(result)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(running.main(arguments(), run, print_report))

@@ -1,19 +1,17 @@
 """The load benchmark. See `scripts/bench --help`."""
 
 import argparse
-import json
 import re
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.load import machine, servers
+from bench.load import machine, running, servers
+from bench.load.running import say
 from bench.load.servers import BenchError, Cards, Server
 
 CONNECTIONS = 4
@@ -28,16 +26,9 @@ Drive = Callable[[], dict[str, Any]]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    running.add_options(parser, seconds=5)
     parser.add_argument("--accounts", type=int, default=1_000_000)
-    parser.add_argument("--directory", type=Path, default=servers.ROOT / ".cache/bench")
-    parser.add_argument("--json", action="store_true")
     return parser.parse_args()
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 class Comparison:
@@ -281,27 +272,5 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    options = arguments()
-    options.directory.mkdir(parents=True, exist_ok=True)
-    kind = machine.file_system(options.directory)
-    if kind in machine.MEMORY_FILE_SYSTEMS:
-        say(f"error: {options.directory} is on {kind}, where nothing is durable")
-        return 2
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=options.directory))
-    try:
-        result = measure(options, folder)
-    except (BenchError, subprocess.SubprocessError) as error:
-        say(f"error: {error}")
-        return 1
-    finally:
-        servers.remove(folder)
-    if options.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print_report(result)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(running.main(arguments(), measure, print_report))

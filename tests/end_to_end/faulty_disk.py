@@ -15,21 +15,14 @@ from typing import Any
 
 import apsw
 
+from tests.disks import Quiet
+
 POLL_SECONDS = 0.005
 # By name: the default one will be ours.
 BASE = "unix"
 
 
-def quietly(
-    kind: type[BaseException] | None, error: BaseException | None, trace: Any
-) -> bool:
-    """What SQLite was told is no news; anything else is."""
-    if not isinstance(error, apsw.Error):
-        sys.__excepthook__(kind or BaseException, error or BaseException(), trace)
-    return True
-
-
-class Disk(apsw.VFS):
+class Disk(Quiet, apsw.VFS):
     """Every file that is opened without another VFS is on it."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,21 +30,15 @@ class Disk(apsw.VFS):
         self.hangs = folder / "hangs"
         super().__init__("faulty", BASE, makedefault=True)
 
-    def excepthook(self, kind: Any, error: Any, trace: Any) -> bool:
-        return quietly(kind, error, trace)
-
     def xOpen(self, name: Any, flags: list[int]) -> "DiskFile":  # noqa: N802
         return DiskFile(self, name, flags)
 
 
-class DiskFile(apsw.VFSFile):
+class DiskFile(Quiet, apsw.VFSFile):
     def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
         super().__init__(BASE, name, flags)
         self._disk = disk
         self._is_log = bool(flags[0] & apsw.SQLITE_OPEN_WAL)
-
-    def excepthook(self, kind: Any, error: Any, trace: Any) -> bool:
-        return quietly(kind, error, trace)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         if self._is_log and self._disk.full.exists():

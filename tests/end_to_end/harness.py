@@ -122,6 +122,11 @@ def events(data: Path) -> Iterator[dict[str, Any]]:
 class Daemon:
     """`switch serve` on `folder/data`; each start writes a log of its own."""
 
+    @property
+    def program(self) -> Sequence[str]:
+        """What is started in the place of the command `switch`."""
+        return SWITCH
+
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -147,7 +152,7 @@ class Daemon:
     @property
     def command(self) -> list[str]:
         return [
-            *(*SWITCH, "serve", "--data", str(self.data)),
+            *(*self.program, "serve", "--data", str(self.data)),
             *(*self.listen, "--http", f"{HOST}:0", *self.options),
         ]
 

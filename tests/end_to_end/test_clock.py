@@ -31,10 +31,8 @@ class Clocked(Daemon):
         return self.folder / "clock"
 
     @property
-    def command(self):
-        _python, _module, _switch, *arguments = super().command
-        program = "tests.end_to_end.clocked"
-        return [sys.executable, "-m", program, str(self.file), *arguments]
+    def program(self):
+        return (sys.executable, "-m", "tests.end_to_end.clocked", str(self.file))
 
     def set_clock(self, ms):
         written = self.folder / "clock.new"

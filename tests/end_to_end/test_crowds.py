@@ -137,25 +137,21 @@ class Flapping(threading.Thread):
     def __init__(self) -> None:
         super().__init__()
         self.accepted = 0
+        self._is_ending = False
         self._server = socket.create_server((HOST, 0))
         self.address = f"{HOST}:{self._server.getsockname()[1]}"
 
     def run(self) -> None:
         while True:
-            peer, _ = self._server.accept()
-            with peer:
-                if peer.getpeername()[1] == self._end:
-                    return
-                self.accepted += 1
-
-    _end = 0
+            self._server.accept()[0].close()
+            if self._is_ending:
+                return
+            self.accepted += 1
 
     def end(self) -> None:
-        with socket.socket() as last:
-            last.bind((HOST, 0))
-            self._end = last.getsockname()[1]
-            last.connect(self._server.getsockname())
-            self.join()
+        self._is_ending = True
+        socket.create_connection(self._server.getsockname()).close()
+        self.join()
         self._server.close()
 
 

@@ -1,5 +1,6 @@
 """What people test with, against a real daemon: decode, send, simulate."""
 
+import contextlib
 import json
 import re
 import signal
@@ -34,24 +35,22 @@ BALANCE = 250_000
 
 @pytest.fixture
 def make_daemon(tmp_path):
-    daemons: list[Daemon] = []
+    with contextlib.ExitStack() as stack:
 
-    def make(*options: str) -> Daemon:
-        daemon = Daemon(tmp_path, *options)
-        daemons.append(daemon)
-        import_accounts(
-            daemon.data, [("ACTIVE", "EUR", BALANCE, 0), ("LOST", "EUR", BALANCE, 0)]
-        )
-        import_cards(
-            daemon.data,
-            [(ACTIVE, "ACTIVE", EXPIRY, "active"), (LOST, "LOST", EXPIRY, "lost")],
-        )
-        daemon.start()
-        return daemon
+        def make(*options: str) -> Daemon:
+            daemon = stack.enter_context(Daemon(tmp_path, *options))
+            import_accounts(
+                daemon.data,
+                [("ACTIVE", "EUR", BALANCE, 0), ("LOST", "EUR", BALANCE, 0)],
+            )
+            import_cards(
+                daemon.data,
+                [(ACTIVE, "ACTIVE", EXPIRY, "active"), (LOST, "LOST", EXPIRY, "lost")],
+            )
+            daemon.start()
+            return daemon
 
-    yield make
-    for daemon in daemons:
-        daemon.close()
+        yield make
 
 
 @pytest.fixture

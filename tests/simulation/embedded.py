@@ -47,15 +47,19 @@ def config_of(directory: Path, ledger: LedgerSettings | None = None) -> Config:
     )
 
 
-@contextmanager
-def synchronous(mode: str) -> Iterator[None]:
-    """Every file of SQLite is opened so, whatever is asked."""
+def connect_synchronous(mode: str) -> Callable[..., Any]:
+    """In the place of `connection.connect`: files are opened so, whatever is asked."""
     connect = connection.connect
 
     def other(path: str, **settings: Any) -> Any:
         return connect(path, **{**settings, "synchronous": mode})
 
-    with mock.patch.object(connection, "connect", other):
+    return other
+
+
+@contextmanager
+def synchronous(mode: str) -> Iterator[None]:
+    with mock.patch.object(connection, "connect", connect_synchronous(mode)):
         yield
 
 

@@ -31,7 +31,6 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -43,6 +42,7 @@ import msgspec
 
 from switch.journal import directory as data_directory
 from switch.journal import released, snapshots, sqlite, wal
+from tests.disks import Quiet
 
 SECTOR_SIZE = 512
 VARIANTS = ("synced", "all", "random", "random")
@@ -85,7 +85,7 @@ class Crash(msgspec.Struct, frozen=True):
         return f"crash before operation {self.index} ({self.before}), {self.variant}"
 
 
-class Disk(apsw.VFS):
+class Disk(Quiet, apsw.VFS):
     """The VFS. `fault`, when set, is called before each operation with its kind and
     the file's name, and may raise what SQLite shall get, such as apsw.FullError."""
 
@@ -103,14 +103,6 @@ class Disk(apsw.VFS):
                 self.names.discard(operation.name)
         self.fault: Callable[[str, str], None] | None = None
         self.outside: tuple[str, ...] = ()
-
-    def excepthook(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
-    ) -> bool:
-        """A fault that SQLite was told and got over is no news."""
-        if not isinstance(error, apsw.Error):
-            sys.__excepthook__(kind or BaseException, error or BaseException(), trace)
-        return True
 
     def answered(self, token: object) -> None:
         """The script tells that somebody outside relies on it from now on."""
@@ -161,18 +153,13 @@ class Disk(apsw.VFS):
         self.log(Operation("delete", short, flag=bool(syncdir)))
 
 
-class DiskFile(apsw.VFSFile):
+class DiskFile(Quiet, apsw.VFSFile):
     def __init__(self, disk: Disk, name: Any, short: str, flags: list[int]) -> None:
         super().__init__("", name, flags)
         self.disk = disk
         self.short = short
         # Temporary files have no name and survive nothing.
         self.syncs_directory = bool(flags[0] & _SYNCS_DIRECTORY)
-
-    def excepthook(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
-    ) -> bool:
-        return self.disk.excepthook(kind, error, trace)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
         self.disk.ask("read", self.short)
@@ -202,6 +189,22 @@ class DiskFile(apsw.VFSFile):
         # The real disk need not be waited for: nothing depends on it here.
         self.log(Operation("sync", self.short, flag=self.syncs_directory))
         self.syncs_directory = False
+
+
+def failing(
+    kind: str, name: str, error: type[apsw.Error], skip: int = 0
+) -> Callable[[str, str], None]:
+    """A fault for the (skip + 1)-th operation of this kind on this file, and later."""
+    left = skip
+
+    def fault(operation: str, file: str) -> None:
+        nonlocal left
+        if (operation, file) == (kind, name):
+            left -= 1
+            if left < 0:
+                raise error("scripted")
+
+    return fault
 
 
 def record(

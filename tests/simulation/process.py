@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 STEPS_MAX = 70
 MINUTE_MS = 60_000
-WHO = {"operator": "maria", "reason": "asked for"}
+REASON = "asked for"
 
 
 class Crashed(Exception):  # noqa: N818 -- what happened
@@ -399,7 +399,7 @@ class Process:
         done_at = self.model.done.get(key)
         if done_at is not None and now - done_at > self.world.limits.window_ms // 2:
             return  # it may be forgotten, or not
-        body = types.AdjustBalance(amount, WHO["reason"])
+        body = types.AdjustBalance(amount, REASON)
         await self.ask_desk(
             self.adjust(name, body, key),
             [("adjust", (now, name, amount, key))] if done_at is None else [],
@@ -416,7 +416,7 @@ class Process:
             self.desk.change_account(
                 "maria",
                 name,
-                types.ChangeAccount(WHO["reason"], credit_limit=limit),
+                types.ChangeAccount(REASON, credit_limit=limit),
             ),
             [("change_limit", (now, name, limit))] if is_new else [],
         )
@@ -427,7 +427,7 @@ class Process:
         status: Any = self.chance.choice(["active", "blocked", "closed"])
         if status == account.status or (status == "closed" and not is_empty):
             return
-        body = types.ChangeAccount(WHO["reason"], status=status)
+        body = types.ChangeAccount(REASON, status=status)
         await self.ask_desk(
             self.desk.change_account("maria", name, body),
             [("change_status", (now, name, status))],
@@ -457,7 +457,7 @@ class Process:
             return
         if self.model.accounts[name].status == "closed":
             return
-        body = types.IssueCard(pan, name, "3012", WHO["reason"])
+        body = types.IssueCard(pan, name, "3012", REASON)
         await self.ask_desk(
             self.desk.issue_card("maria", body),
             [("issue_card", (now, pan, name, 3012, "active"))],
@@ -466,7 +466,7 @@ class Process:
     async def operate_open(self, now: int, name: str, pan: str) -> None:
         name = f"later-{len(self.model.accounts)}"
         balance = self.chance.choice([0, 100])
-        body = types.OpenAccount(name, "GBP", WHO["reason"], balance, 20)
+        body = types.OpenAccount(name, "GBP", REASON, balance, 20)
         await self.ask_desk(
             self.desk.open_account("maria", body),
             [("open_account", (now, name, 826, balance, 20))],

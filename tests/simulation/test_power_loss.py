@@ -12,12 +12,7 @@ import msgspec
 import pytest
 
 from switch.journal import sqlite
-from switch.journal.port import (
-    Commit,
-    JournalError,
-    JournalUnknown,
-    ShardRecord,
-)
+from switch.journal.port import Commit, JournalError, JournalUnknown, ShardRecord
 from switch.journal.released import Released
 from switch.journal.snapshots import SqliteSnapshots
 from switch.journal.sqlite import SqliteJournal
@@ -26,6 +21,7 @@ from tests.simulation.power_loss import (
     Disk,
     History,
     crash_points,
+    failing,
     record,
     simulated,
 )
@@ -242,11 +238,3 @@ def test_what_could_not_be_synced_is_synced_by_the_next_start(
             journal = SqliteJournal.open(crash.directory, synchronous="OFF")
             assert journal.head >= len(crash.answered), str(crash)
             journal.close()
-
-
-def failing(kind: str, name: str, error: type[apsw.Error]) -> Callable[..., None]:
-    def fault(operation: str, file: str) -> None:
-        if (operation, file) == (kind, name):
-            raise error("scripted")
-
-    return fault

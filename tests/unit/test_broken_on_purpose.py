@@ -26,6 +26,7 @@ from switch.observe import log
 from switch.publish import jsonlines
 from switch.shard import recovery
 from switch.shard.committer import Committer
+from tests.simulation.embedded import connect_synchronous
 from tests.style.test_docs import invariants
 
 ROOT = Path(__file__).parents[2]
@@ -39,15 +40,6 @@ def set_to(owner: object, name: str, value: object) -> Callable[..., None]:
         patch.setattr(owner, name, value, raising=False)
 
     return apply
-
-
-def syncs_less(patch: pytest.MonkeyPatch) -> None:
-    connect = connection.connect
-
-    def other(path: str, **settings: Any) -> Any:
-        return connect(path, **{**settings, "synchronous": "OFF"})
-
-    patch.setattr(connection, "connect", other)
 
 
 def tells_too_early(patch: pytest.MonkeyPatch) -> None:
@@ -97,7 +89,7 @@ BREAKS = [
     Break(
         1,
         "commits are not synced",
-        syncs_less,
+        set_to(connection, "connect", connect_synchronous("OFF")),
         "tests/simulation/test_embedded_power_loss.py"
         "::test_the_switch_loses_nothing_that_it_answered",
     ),

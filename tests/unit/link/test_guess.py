@@ -8,9 +8,7 @@ from switch.link.errors import NoFramesError
 from switch.link.guess import all_framings, cut, framing_text, guess
 from tests.messages import specs_of_1987
 
-CODECS = [
-    iso8583.Codec(iso8583.load_spec(name)) for name in specs_of_1987()
-]  # fmt: skip
+CODECS = [iso8583.Codec(iso8583.load_spec(name)) for name in specs_of_1987()]
 FRAMINGS = all_framings()
 PAIRS = list(itertools.product(CODECS, FRAMINGS))
 PURCHASE = {
@@ -35,6 +33,23 @@ MESSAGES = {
 def name_of(pair):
     codec, framing = pair
     return f"{codec.spec.name} {framing_text(framing)}"
+
+
+def codec_of(name, lengths, content="n"):
+    """In ASCII, with fields of one kind."""
+    return iso8583.Codec(
+        iso8583.Spec(
+            name=name,
+            mti="ascii",
+            bitmap="hex",
+            prefix_encoding="ascii",
+            encodings={content: "ascii"},
+            fields={
+                number: iso8583.FieldSpec(name="", content=content, length=length)
+                for number, length in lengths.items()
+            },
+        )
+    )
 
 
 def frame(codec, framing, fields) -> bytes:
@@ -81,19 +96,7 @@ def test_one_broken_record_does_not_change_the_guess():
 
 def test_what_two_specs_read_is_ambiguous():
     """Specifications that differ in what the message does not have."""
-    other = iso8583.Codec(
-        iso8583.Spec(
-            name="twin",
-            mti="ascii",
-            bitmap="hex",
-            prefix_encoding="ascii",
-            encodings={"n": "ascii"},
-            fields={
-                number: iso8583.FieldSpec(name="", content="n", length=length)
-                for number, length in ((7, 10), (11, 6), (70, 3))
-            },
-        )
-    )
+    other = codec_of("twin", {7: 10, 11: 6, 70: 3})
     codecs = [codec for codec in CODECS if codec.spec.name == "iso87-ascii"]
     found = guess([codecs[0].encode(MESSAGES["echo"])], [*codecs, other], FRAMINGS)
     assert found.best.spec == "iso87-ascii"
@@ -103,24 +106,7 @@ def test_what_two_specs_read_is_ambiguous():
 
 def test_looks_decide_between_those_that_read_everything():
     """The same bytes, of which one specification says that they are digits."""
-    fields = {11: iso8583.FieldSpec(name="", content="n", length=6)}
-    shape = iso8583.Spec(
-        name="digits",
-        mti="ascii",
-        bitmap="hex",
-        prefix_encoding="ascii",
-        encodings={"n": "ascii", "ans": "ascii"},
-        fields=fields,
-    )
-    free = iso8583.Spec(
-        name="free",
-        mti="ascii",
-        bitmap="hex",
-        prefix_encoding="ascii",
-        encodings={"n": "ascii", "ans": "ascii"},
-        fields={11: iso8583.FieldSpec(name="", content="ans", length=6)},
-    )
-    codecs = [iso8583.Codec(shape), iso8583.Codec(free)]
+    codecs = [codec_of("digits", {11: 6}), codec_of("free", {11: 6}, content="ans")]
     data = codecs[1].encode({"mti": "0800", 11: "A-B-C!"})
     found = guess([data], codecs, [None])
     assert found.best.spec == "free"
