@@ -19,7 +19,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdint cimport uint8_t
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 cimport cython
 
@@ -198,7 +198,8 @@ cdef bint compile_entry(FieldEntry* entry, int number, dict properties) except -
         plan.data_form = DATA_TEXT
         if not find_tables(encoding, &plan.to_ascii, &plan.from_ascii):
             return False
-        entry.is_ascii = plan.from_ascii[c'0'] == c'0'
+        # All of it: some encodings write a few characters with a byte of their own.
+        entry.is_ascii = memcmp(plan.from_ascii, <const char*> ASCII, 128) == 0
     if number in (PRIMARY, SECONDARY, TYPE):
         # Their lengths are the standard's, whatever the spec says.
         plan.length = 4 if number == TYPE else 16

@@ -30,7 +30,17 @@ from iso8583 import specs
 ENCODINGS = [
     *("ascii", "ascii", "ascii", "b", "b", "b", "cp500", "cp037", "latin-1", "cp1252"),
     *("utf-8", "ASCII", "us-ascii", "koi8-r", "cp1140", "utf-16", "cp932", "utf-7"),
-    *("nosuch", "rot13", "hex", "", "idna", "mac-roman", "cp437", "utf-8-sig"),
+    *(
+        "nosuch",
+        "rot13",
+        "hex",
+        "",
+        "idna",
+        "mac-roman",
+        "mac-farsi",
+        "cp437",
+        "utf-8-sig",
+    ),
 ]
 PREFIX_ENCODINGS = [*ENCODINGS, "bcd", "bcd", "bcd"]
 PADS = ["0", "0", "F", "f", "", "0X", "G", "é"]

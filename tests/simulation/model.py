@@ -159,7 +159,7 @@ class Model:
             return known, False
         if not has_room:
             return Known(now, "91"), False
-        came_late = self._take_mark(shard, name, at) if known is None else False
+        came_late = self._take_mark(shard, name, at)
         mti = name[0]
         self.last_at[shard] = at
         if mti in ("0400", "0420"):
@@ -256,7 +256,7 @@ class Model:
                 self._hold(account, known, amount)
             return known
         if not known.is_credit and 90 in fields:
-            held = self._original(shard, scheme, fields)
+            held = self._original(shard, scheme, fields, at)
             if held and held.kind == "hold" and held.account == card.account:
                 self._release(shard, held)
         self._post(account, known, amount)
@@ -265,10 +265,12 @@ class Model:
     def _reverse(self, shard: Shard, scheme: int, fields: Fields, at: int) -> Known:
         known = Known(at, "00")
         name = self._original_name(scheme, fields)
-        original = self._original(shard, scheme, fields)
+        original = self._original(shard, scheme, fields, at)
         if original is None:
-            if not self.known[shard, name]:
-                self.marks.setdefault((shard, name), at)
+            if not self._remembered(shard, name, at) and not self._is_marked(
+                shard, name, at
+            ):
+                self.marks[shard, name] = at
             return known
         if original.account and original.kind:
             self._give_back(shard, original, self._reversed_part(original, fields))
@@ -310,17 +312,31 @@ class Model:
     def _is_remembered(self, known: Known, at: int) -> bool:
         return at - known.at <= self.limits.window_ms or known.kind == "hold"
 
+    def _remembered(self, shard: Shard, name: Name, at: int) -> dict[str, Known]:
+        several = self.known.get((shard, name), {})
+        return {
+            rrn: known
+            for rrn, known in several.items()
+            if self._is_remembered(known, at)
+        }
+
+    def _is_marked(self, shard: Shard, name: Name, at: int) -> bool:
+        marked_at = self.marks.get((shard, name))
+        return marked_at is not None and at - marked_at <= self.limits.window_ms
+
     def _take_mark(self, shard: Shard, name: Name, at: int) -> bool:
         """Whether the reversal of this came first."""
-        marked_at = self.marks.get((shard, name))
-        if marked_at is None or at - marked_at > self.limits.window_ms:
+        if not self._is_marked(shard, name, at):
             return False
         del self.marks[shard, name]
         return True
 
-    def _original(self, shard: Shard, scheme: int, fields: Fields) -> Known | None:
+    def _original(
+        self, shard: Shard, scheme: int, fields: Fields, at: int
+    ) -> Known | None:
         """Field 37 decides between several."""
-        several = self.known.get((shard, self._original_name(scheme, fields)), {})
+        name = self._original_name(scheme, fields)
+        several = self._remembered(shard, name, at)
         exact = several.get(fields[37])
         if exact is None and len(several) == 1:
             (exact,) = several.values()

@@ -77,8 +77,10 @@ cdef int _open_account(State state, AccountOpened entry) except -1:
     account.credit_limit = entry.body.credit_limit
     account.currency = entry.body.currency
     account.name_size = entry.sizes.name
+    state.reserve_account(entry.sizes.name)
+    _remember(state, entry, 0)
     state.add_account(&account, entry.text)
-    return _remember(state, entry, 0)
+    return 0
 
 
 cdef int _issue_card(State state, CardIssued entry) except -1:
@@ -100,8 +102,10 @@ cdef int _issue_card(State state, CardIssued entry) except -1:
     card.expiry = entry.body.expiry
     card.status = entry.body.status
     card.sealed_pan_size = entry.body.sealed_pan_size
+    state.reserve_card()
+    _remember(state, entry, 0)
     state.add_card(&card)
-    return _remember(state, entry, 0)
+    return 0
 
 
 cdef int _change(State state, Change entry) except -1:
@@ -119,8 +123,9 @@ cdef int _change(State state, Change entry) except -1:
         return 0
     if entry.kind == ADJUSTED:
         _expect_previous(state, entry, account.balance)
+        _remember(state, entry, body.value)
         account.balance += body.balance_change
-        return _remember(state, entry, body.value)
+        return 0
     if entry.kind == ACCOUNT_STATUS_CHANGED:
         _expect_previous(state, entry, account.status)
         account.status = <uint8_t> body.value
@@ -140,6 +145,7 @@ cdef int _change(State state, Change entry) except -1:
 
 
 cdef int _remember(State state, Attributed entry, int64_t value) except -1:
+    """Before anything else is changed: there may be no memory for it."""
     return state.remember_operation(entry, value) if entry.is_keyed else 0
 
 
@@ -252,10 +258,12 @@ cdef int _remember_reversal(
     cdef Record mark = reversal[0]
     cdef int alike = 0
     cdef uint32_t index = state.find_record(
-        &entry.body.original, reversal.pan, entry.body.rrn, &alike
+        &entry.body.original, reversal.pan, entry.body.rrn, entry.at, &alike
     )
     # With several that field 90 could mean, a mark would decline a fourth.
-    if index != NONE or state.is_remembered(&entry.body.original, reversal.pan):
+    if index != NONE or state.is_remembered(
+        &entry.body.original, reversal.pan, entry.at
+    ):
         return 0
     mark.key = record_key(&entry.body.original)
     mark.acquirer = entry.body.original.acquirer
@@ -270,7 +278,9 @@ cdef void _forget_reversal(
 ) noexcept:
     """The late original itself takes the place of the mark: its key matches no more."""
     cdef int alike = 0
-    cdef uint32_t index = state.find_record(&body.trace, late.pan, body.rrn, &alike)
+    cdef uint32_t index = state.find_record(
+        &body.trace, late.pan, body.rrn, late.at, &alike
+    )
     if index != NONE and state.records[index].status == RECORD_REVERSED_UNSEEN:
         state.records[index].status = RECORD_DECLINED
         memset(state.records[index].rrn, 0xFF, 12)

@@ -98,25 +98,19 @@ cpdef Decision decide(State state, Request request, int64_t now):
     """The decision on one request, advice or reversal, in the order of the checks."""
     cdef uint64_t pan = pan_prefix(request.body.pan_hash)
     cdef int alike = 0
-    cdef uint32_t seen = state.find_record(
-        &request.body.trace, pan, request.body.rrn, &alike
-    )
-    cdef Record* record
+    cdef uint32_t seen
     cdef bint reversed_before = False
     # What a wrong clock once wrote must not make a card expire.
     cdef int today = _year_and_month(now)
     if now < state.last_at:
         now = state.last_at
+    seen = state.find_record(
+        &request.body.trace, pan, request.body.rrn, now, &alike
+    )
     if seen != NONE:
-        record = &state.records[seen]
-        if (
-            now - record.at <= state.limits.duplicate_window_ms
-            # a hold that stands is not doubled, however late its repeat
-            or record.status == RECORD_HOLD_OPEN
-        ):
-            if record.status != RECORD_REVERSED_UNSEEN:
-                return _repeated(state, record)
-            reversed_before = True
+        if state.records[seen].status != RECORD_REVERSED_UNSEEN:
+            return _repeated(state, &state.records[seen])
+        reversed_before = True
     if alike >= ALIKE_MAX:
         return undecided(b"94")
     if request.kind == REVERSAL:
@@ -225,7 +219,7 @@ cdef Decision _reverse(State state, Request request, int64_t now, uint64_t pan):
     """0400 and 0420: always answered 00; gives back what is left of the original."""
     cdef Transaction entry = _entry_for(state, request, now)
     cdef uint32_t index = state.find_original(
-        &request.body.original, pan, request.body.rrn
+        &request.body.original, pan, request.body.rrn, now
     )
     cdef Record* original
     cdef int64_t back
@@ -468,7 +462,8 @@ cdef void _complete_hold(State state, Request request, Transaction entry) noexce
     if request.body.original.mti == 0:
         return
     index = state.find_original(
-        &request.body.original, pan_prefix(request.body.pan_hash), request.body.rrn
+        &request.body.original, pan_prefix(request.body.pan_hash), request.body.rrn,
+        entry.at,
     )
     if index == NONE or state.records[index].status != RECORD_HOLD_OPEN:
         return

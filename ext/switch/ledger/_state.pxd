@@ -145,15 +145,19 @@ cdef class State:
 
     cdef uint32_t find_account(self, const uint8_t* name, Py_ssize_t size) noexcept
     cdef uint32_t find_card(self, const uint8_t* pan_hash) noexcept
+    cdef int64_t window_start(self, int64_t now) noexcept
     cdef uint32_t find_record(
-        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int* alike) noexcept
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int64_t now,
+        int* alike) noexcept
     cdef uint32_t find_original(
-        self, Trace* trace, uint64_t pan, const uint8_t* rrn) noexcept
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int64_t now) noexcept
     cdef uint32_t find_sequence(
         self, Trace* trace, uint64_t pan, uint64_t sequence) noexcept
-    cdef bint is_remembered(self, Trace* trace, uint64_t pan) noexcept
-    cdef uint32_t add_account(self, Account* account, const uint8_t* name) except NONE
-    cdef uint32_t add_card(self, Card* card) except NONE
+    cdef bint is_remembered(self, Trace* trace, uint64_t pan, int64_t now) noexcept
+    cdef int reserve_account(self, uint32_t name_size) except -1
+    cdef void add_account(self, Account* account, const uint8_t* name) noexcept
+    cdef int reserve_card(self) except -1
+    cdef void add_card(self, Card* card) noexcept
     cdef int reserve(self) except -1
     cdef uint32_t add_record(self, Record* record) except NONE
     cdef void open_hold(self, uint32_t index) noexcept

@@ -49,6 +49,11 @@ cdef uint64_t record_key(Trace* trace) noexcept:
     return (kind * 10000000000 + trace.transmitted) * 1000000 + trace.stan
 
 
+cdef inline bint _counts(Record* record, int64_t oldest) noexcept:
+    # a hold that stands is found, however old
+    return record.at >= oldest or record.status == RECORD_HOLD_OPEN
+
+
 cdef inline uint64_t _mixed(uint64_t value) noexcept:
     # finaliser of MurmurHash3; the PAN's hash in the mix is keyed, so that nobody
     # outside can choose colliding transactions
@@ -183,13 +188,18 @@ cdef class State:
             index = self.card_slots[slot]
         return NONE
 
+    cdef int64_t window_start(self, int64_t now) noexcept:
+        """What is older counts as forgotten, whether it is yet or not."""
+        return now - self.limits.duplicate_window_ms
+
     cdef uint32_t find_record(
-        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int* alike
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int64_t now, int* alike
     ) noexcept:
         """The transaction that this one would repeat, or its early reversal.
 
         `alike` counts those on the way that differ in field 37 alone.
         """
+        cdef int64_t oldest = self.window_start(now)
         cdef uint64_t key = record_key(trace)
         cdef uint32_t bucket = (
             <uint32_t> _record_hash(key, pan, trace.acquirer) & self.bucket_mask
@@ -202,7 +212,7 @@ cdef class State:
             record = &self.records[index]
             if (
                 record.key == key and record.pan == pan
-                and record.acquirer == trace.acquirer
+                and record.acquirer == trace.acquirer and _counts(record, oldest)
             ):
                 if record.status == RECORD_REVERSED_UNSEEN:
                     unseen = index
@@ -211,13 +221,14 @@ cdef class State:
                 elif (
                     found == NONE or record.sequence > self.records[found].sequence
                 ):
-                    # the newest: an older one may have left the window
+                    # the newest: the window may have been a shorter one then
                     found = index
             index = record.next_in_bucket
         return found if found != NONE else unseen
 
-    cdef bint is_remembered(self, Trace* trace, uint64_t pan) noexcept:
+    cdef bint is_remembered(self, Trace* trace, uint64_t pan, int64_t now) noexcept:
         """Whether there is such a transaction, with whatever field 37."""
+        cdef int64_t oldest = self.window_start(now)
         cdef uint64_t key = record_key(trace)
         cdef uint64_t hashed = _record_hash(key, pan, trace.acquirer)
         cdef uint32_t index = self.buckets[<uint32_t> hashed & self.bucket_mask]
@@ -226,7 +237,7 @@ cdef class State:
             record = &self.records[index]
             if (
                 record.key == key and record.pan == pan
-                and record.acquirer == trace.acquirer
+                and record.acquirer == trace.acquirer and _counts(record, oldest)
                 and record.status != RECORD_REVERSED_UNSEEN
             ):
                 return True
@@ -234,9 +245,10 @@ cdef class State:
         return False
 
     cdef uint32_t find_original(
-        self, Trace* trace, uint64_t pan, const uint8_t* rrn
+        self, Trace* trace, uint64_t pan, const uint8_t* rrn, int64_t now
     ) noexcept:
         """What field 90 names. Field 37 is not in it: it decides between several."""
+        cdef int64_t oldest = self.window_start(now)
         cdef uint64_t key = record_key(trace)
         cdef uint32_t bucket = (
             <uint32_t> _record_hash(key, pan, trace.acquirer) & self.bucket_mask
@@ -250,7 +262,7 @@ cdef class State:
             record = &self.records[index]
             if (
                 record.key == key and record.pan == pan
-                and record.acquirer == trace.acquirer
+                and record.acquirer == trace.acquirer and _counts(record, oldest)
             ):
                 if memcmp(record.rrn, rrn, RRN_SIZE) != 0:
                     several = found != NONE
@@ -346,7 +358,7 @@ cdef class State:
         return self._is_old(next(iter(self.operations.values())), now)
 
     def _is_old(self, operation, int64_t now):
-        return now - operation.at > self.limits.duplicate_window_ms
+        return operation.at < self.window_start(now)
 
     cdef str _account_name(self, uint32_t index):
         cdef Account* account = &self.accounts_table[index]
@@ -369,6 +381,12 @@ cdef class State:
         cdef bytes key = PyBytes_FromStringAndSize(
             <char*> operation, OPERATION_HASH_SIZE
         )
+        cdef object remembered = OperationView(
+            PyBytes_FromStringAndSize(
+                <char*> operation + OPERATION_HASH_SIZE, OPERATION_HASH_SIZE
+            ),
+            entry.sequence, entry.at, value,
+        )
         cdef list old = []
         for known, found in self.operations.items():
             if not self._is_old(found, entry.at):
@@ -378,12 +396,7 @@ cdef class State:
             del self.operations[known]
         # As the newest, whatever was there: they are in order.
         self.operations.pop(key, None)
-        self.operations[key] = OperationView(
-            PyBytes_FromStringAndSize(
-                <char*> operation + OPERATION_HASH_SIZE, OPERATION_HASH_SIZE
-            ),
-            entry.sequence, entry.at, value,
-        )
+        self.operations[key] = remembered
         return 0
 
     cdef void advance(self, uint64_t sequence, int64_t at) noexcept:
@@ -391,25 +404,27 @@ cdef class State:
         if at > self.last_at:
             self.last_at = at
 
-    cdef uint32_t add_account(self, Account* account, const uint8_t* name) except NONE:
-        cdef uint32_t index = self.account_count
-        cdef uint32_t size = account.name_size
+    cdef int reserve_account(self, uint32_t name_size) except -1:
+        """Memory for one more, so that adding it cannot fail."""
         cdef uint32_t capacity
-        if index == self.account_capacity:
+        if self.account_count == self.account_capacity:
             self._grow_accounts(_capacity_after(self.account_capacity))
-        if self.names_size + size > self.names_capacity:
-            capacity = _capacity_after(self.names_size + size)
+        if self.names_size + name_size > self.names_capacity:
+            capacity = _capacity_after(self.names_size + name_size)
             self.names = <uint8_t*> grown_table(self.names, capacity, 1)
             self.names_capacity = capacity
-        if (index + 1) * 4 > (self.account_slot_mask + 1) * 3:
+        if (self.account_count + 1) * 4 > (self.account_slot_mask + 1) * 3:
             self._grow_account_slots()
-        memcpy(self.names + self.names_size, name, size)
+        return 0
+
+    cdef void add_account(self, Account* account, const uint8_t* name) noexcept:
+        cdef uint32_t index = self.account_count
+        memcpy(self.names + self.names_size, name, account.name_size)
         self.accounts_table[index] = account[0]
         self.accounts_table[index].name_offset = self.names_size
-        self.names_size += size
+        self.names_size += account.name_size
         self.account_count += 1
         self._slot_account(index)
-        return index
 
     cdef int _grow_accounts(self, uint32_t capacity) except -1:
         self.accounts_table = <Account*> grown_table(
@@ -438,16 +453,19 @@ cdef class State:
             slot = (slot + 1) & self.account_slot_mask
         self.account_slots[slot] = index
 
-    cdef uint32_t add_card(self, Card* card) except NONE:
-        cdef uint32_t index = self.card_count
-        if index == self.card_capacity:
+    cdef int reserve_card(self) except -1:
+        """Memory for one more, so that adding it cannot fail."""
+        if self.card_count == self.card_capacity:
             self._grow_cards(_capacity_after(self.card_capacity))
-        if (index + 1) * 4 > (self.card_slot_mask + 1) * 3:
+        if (self.card_count + 1) * 4 > (self.card_slot_mask + 1) * 3:
             self._grow_card_slots()
+        return 0
+
+    cdef void add_card(self, Card* card) noexcept:
+        cdef uint32_t index = self.card_count
         self.cards_table[index] = card[0]
         self.card_count += 1
         self._slot_card(index)
-        return index
 
     cdef int _grow_cards(self, uint32_t capacity) except -1:
         self.cards_table = <Card*> grown_table(self.cards_table, capacity, sizeof(Card))
@@ -567,7 +585,7 @@ cdef class State:
 
     cdef void _forget_old(self, int64_t at, int window) noexcept:
         # two for every one that comes: memory shrinks again after a peak
-        cdef int64_t oldest = at - self.limits.duplicate_window_ms
+        cdef int64_t oldest = self.window_start(at)
         cdef int left = 2
         while left and self.window_head[window] != NONE and (
             self.records[self.window_head[window]].at < oldest

@@ -51,6 +51,7 @@ FORMS = [
     ("EBCDIC", variable(2, 9, data_enc="cp500"), "A1", b"02", b"\xc1\xf1"),
     ("EBCDIC length", variable(2, 9, len_enc="cp500"), "A1", b"\xf0\xf2", b"A1"),
     ("beyond ASCII", variable(2, 9, data_enc="cp500"), "é", b"01", b"\x51"),
+    ("a byte of its own", variable(2, 9, data_enc="mac-farsi"), "A B", b"03", b"A\xa0B"),
     ("two bytes a letter", variable(2, 9, data_enc="utf-8"), "é", b"02", b"\xc3\xa9"),
     ("binary", variable(3, 255, data_enc="b"), "9F02", b"002", b"\x9f\x02"),
     ("binary length", variable(1, 99, len_enc="b"), "A" * 16, b"\x10", b"A" * 16),

@@ -335,6 +335,29 @@ def test_a_posting_is_reversed(state):
     assert money(state) == (10_000, 0)
 
 
+@pytest.mark.parametrize("late_ms", [0, 1])
+def test_a_reversal_later_than_the_window_moves_nothing(state, late_ms):
+    brief = restore(dump(state), Limits(duplicate_window_ms=1_000))
+    ask(brief, FINANCIAL, stan="800004", amount=3_000, now=NOW)
+    # Whether it is forgotten by then or not: nothing has come that would.
+    late = NOW + 1_000 + late_ms
+    decision = ask(brief, REVERSAL, original=original("800004", "0200"), now=late)
+    assert decision.response_code == "00"
+    assert money(brief) == ((7_000, 0) if late_ms else (10_000, 0))
+    # As with any other that was not seen: should it come, it is declined.
+    again = ask(brief, FINANCIAL, stan="800004", amount=3_000, now=late)
+    assert again.response_code == ("05" if late_ms else "00")
+
+
+def test_a_transaction_older_than_the_window_does_not_stand_in_the_way(state):
+    brief = restore(dump(state), Limits(duplicate_window_ms=1_000))
+    for rrn, now in (("A", NOW), ("B", NOW + 2_000)):
+        ask(brief, FINANCIAL, stan="800004", rrn=rrn, amount=100, now=now)
+    named = original("800004", "0200")
+    ask(brief, REVERSAL, rrn="C", original=named, now=NOW + 2_000)
+    assert money(brief) == (9_900, 0)
+
+
 def test_a_return_is_reversed(state):
     ask(state, FINANCIAL, stan="800005", processing_code=200_000)
     ask(state, REVERSAL, original=original("800005", "0200"))
