@@ -31,6 +31,14 @@ class Codec:
     def decode(self, data: Buffer) -> Message: ...
     def message(self, fields: _Fields) -> Message: ...
     def encode(self, message: Message | _Fields) -> bytes: ...
+    def reply(
+        self,
+        request: Message,
+        *,
+        mti: str | None = None,
+        copy: Iterable[int | str] = (),
+        set: _Fields | None = None,
+    ) -> Message: ...
 
 @final
 class Message:

@@ -30,6 +30,7 @@ from iso8583._encode cimport (
     encode_field,
     encode_fields,
     encode_mti,
+    encode_reply,
     frame_too_long,
 )
 from iso8583._inside cimport compile_insides
@@ -49,6 +50,8 @@ from iso8583._layout cimport (
     Layout,
     fault_texts,
     read_content,
+    splice_table,
+    write_head,
 )
 from iso8583._path cimport path_text
 from iso8583._read_inside cimport (
@@ -84,6 +87,7 @@ from iso8583._write_inside cimport DELETED, changed
 from collections.abc import Mapping
 
 from iso8583.errors import DecodeError, EncodeError
+from iso8583.mti import response_mti
 from iso8583.spec import checked
 
 cdef extern from "Python.h":
@@ -166,6 +170,31 @@ cdef class Codec:
         return encode_fields(
             self.layout, fields.pop("header", None), fields.pop("mti", None), fields
         )
+
+    def reply(self, Message request not None, *, mti=None, copy=(), set=None):
+        """A message that answers `request`, which is of this codec.
+
+        Fields of `copy` are the request's own bytes, where it has them; those of `set`
+        take their place, and may be paths. Without an MTI, it is the response's to the
+        request's. The header, if there is one, is the request's, turned round.
+        """
+        if request.codec is not self:
+            raise ValueError("expected a request of the same codec")
+        if request.is_rejected():
+            raise ValueError("expected a request, got a rejected message")
+        cdef dict fields = {}, paths = {}
+        for key, value in dict(set or {}).items():
+            if isinstance(key, tuple) or (isinstance(key, str) and "." in key):
+                paths[key] = value
+            else:
+                fields[key] = value
+        cdef Message reply = self.decode_frame(encode_reply(
+            self.layout, request.frame, &request.table,
+            response_mti(request.mti) if mti is None else mti, copy, fields,
+        ))
+        for key, value in paths.items():
+            reply[key] = value
+        return reply
 
     # A header means something to its own scheme only.
     cdef dict fields_of(self, Message message):
@@ -614,47 +643,6 @@ cdef bytes code_bytes(int field, str code, Py_ssize_t length):
     if code is None or not code.isascii() or len(code) != length:
         raise EncodeError(field, f"{length} ASCII characters", "another value")
     return code.encode("ascii")
-
-
-# Header, MTI and bitmaps of a frame of this size, from those of another.
-cdef int write_head(
-    Layout layout, const FieldTable* table, bytes source, uint8_t* out,
-    Py_ssize_t size
-) except -1:
-    cdef Py_ssize_t bitmaps_at = table.mti_at + layout.mti_size
-    memcpy(out, PyBytes_AS_STRING(source), bitmaps_at)
-    layout.write_lengths(out, table.mti_at, size)
-    layout.write_bitmaps(table, out + bitmaps_at)
-    return 0
-
-
-# The table after the field has taken (or given up, when 0) this many bytes: fields
-# before it keep their place in the body, those after it move. Returns the frame's
-# size, which the caller compares with FRAME_SIZE_MAX before it uses the table.
-cdef Py_ssize_t splice_table(
-    Layout layout, const FieldTable* old, FieldTable* new,
-    int field, Py_ssize_t wire_size
-) noexcept:
-    cdef int rank = table_rank(old, field)
-    cdef int removed = table_has(old, field)
-    cdef int added = wire_size > 0
-    cdef int index
-    new.mti_at = old.mti_at
-    new.bitmap[0] = old.bitmap[0]
-    new.bitmap[1] = old.bitmap[1]
-    new.bitmap[2] = old.bitmap[2]
-    if removed != added:
-        new.bitmap[(field - 1) >> 6] ^= field_bit(field)
-    new.count = old.count + added - removed
-    cdef Py_ssize_t head_shift = layout.fields_at(new) - old.starts[0]
-    cdef Py_ssize_t shift = (
-        head_shift + wire_size - (old.starts[rank + removed] - old.starts[rank])
-    )
-    for index in range(rank + 1):
-        new.starts[index] = <uint16_t> (old.starts[index] + head_shift)
-    for index in range(rank + removed, <int> old.count + 1):
-        new.starts[index + added - removed] = <uint16_t> (old.starts[index] + shift)
-    return old.starts[old.count] + shift
 
 
 # ---- faults
