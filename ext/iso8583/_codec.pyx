@@ -26,6 +26,8 @@ from libc.string cimport memcmp, memcpy, memset
 cimport cython
 
 from iso8583._encode cimport (
+    check_code,
+    code_bytes,
     defines,
     encode_field,
     encode_fields,
@@ -65,7 +67,6 @@ from iso8583._read_inside cimport (
 from iso8583._wire cimport (
     ABSENT,
     BITMAPS_MAX,
-    DATA_TEXT,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
     UNREADABLE,
@@ -119,8 +120,27 @@ cdef class Codec:
     def __repr__(self):
         return f"<Codec {self.spec.name}>"
 
-    cpdef Message decode(self, data):
-        """The message in `data` (bytes-like). Raises DecodeError."""
+    cpdef Message decode(self, data, bint partial=False):
+        """The message in `data` (bytes-like). Raises DecodeError.
+
+        With `partial`, a message of the fields before the fault, which is its `fault`;
+        raises only when not even MTI and bitmap could be read.
+        """
+        if not partial:
+            return self.decode_data(data)
+        try:
+            return self.decode_data(data)
+        except DecodeError as error:
+            if error.message is None:
+                raise
+            message = <Message> error.message
+            # Not the error itself: the two would keep each other alive.
+            message.fault = DecodeError(
+                error.field, error.offset, error.expected, error.got
+            )
+        return message
+
+    cdef Message decode_data(self, data):
         cdef Py_buffer view
         if PyBytes_CheckExact(data):
             # Immutable, so the message can share it.
@@ -159,7 +179,8 @@ cdef class Codec:
         """
         if isinstance(message, Message):
             if (<Message> message).codec is self:
-                return (<Message> message).frame
+                return (<Message> message).encode()
+            check_whole(<Message> message)
             message = self.fields_of(<Message> message)
         elif not isinstance(message, (dict, Mapping)):
             raise TypeError(
@@ -219,7 +240,7 @@ cdef class Message:
         raise TypeError("expected Codec.decode or Codec.message to make messages")
 
     def __reduce__(self):
-        return _unpickle, (self.codec, self.frame)
+        return _unpickle, (self.codec, self.frame, self.fault)
 
     @property
     def mti(self):
@@ -427,10 +448,11 @@ cdef class Message:
         ]
 
     def encode(self):
+        check_whole(self)
         return self.frame
 
     def __bytes__(self):
-        return self.frame
+        return self.encode()
 
     def copy(self):
         cdef Message message = Message.__new__(Message)
@@ -438,6 +460,7 @@ cdef class Message:
         message.frame = self.frame
         message.mti_number = self.mti_number
         message.table = self.table
+        message.fault = self.fault
         return message
 
     __copy__ = copy
@@ -472,6 +495,8 @@ cdef class Message:
             size,
         ):
             return False
+        if (self.fault is None) != (other.fault is None):
+            return False
         return self.codec is other.codec or self.codec.spec == other.codec.spec
 
     cdef bint same_header(self, Message other) noexcept:
@@ -492,8 +517,17 @@ cdef class Message:
         return f"<Message {self.mti} of {self.codec.spec.name}: fields {numbers}>"
 
 
-def _unpickle(Codec codec not None, bytes frame not None):
-    return codec.decode_frame(frame)
+def _unpickle(Codec codec not None, bytes frame not None, fault=None):
+    cdef Message message = codec.decode_frame(frame)
+    message.fault = fault
+    return message
+
+
+# What was read of a message is none that anybody sent.
+cdef int check_whole(Message message) except -1:
+    if message.fault is not None:
+        raise EncodeError(None, "a whole message", "the part before a fault")
+    return 0
 
 
 @cython.final
@@ -621,28 +655,8 @@ cdef class ReplyTemplate:
         return reply[:size]
 
 
-cdef int check_code(Layout layout, int field, int length) except -1:
-    cdef const FieldPlan* plan = &layout.plans[field]
-    if (
-        plan.data_form != DATA_TEXT
-        or plan.from_ascii == NULL
-        or plan.prefix_size != 0
-        or plan.length != length
-    ):
-        raise ValueError(
-            f"expected field {field} to be {length} characters of text in the spec"
-        )
-    return 0
-
-
 cdef object reply_too_long(Py_ssize_t capacity):
     return EncodeError(None, f"a reply of at most {capacity} bytes", "more")
-
-
-cdef bytes code_bytes(int field, str code, Py_ssize_t length):
-    if code is None or not code.isascii() or len(code) != length:
-        raise EncodeError(field, f"{length} ASCII characters", "another value")
-    return code.encode("ascii")
 
 
 # ---- faults

@@ -19,3 +19,6 @@ cdef bytes encode_reply(
     Layout layout, bytes request, const FieldTable* table, object mti, object copy,
     dict fields
 )
+# Whether the spec has the field as fixed text of this length. Raises ValueError.
+cdef int check_code(Layout layout, int field, int length) except -1
+cdef bytes code_bytes(int field, str code, Py_ssize_t length)

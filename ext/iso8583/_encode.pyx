@@ -307,3 +307,25 @@ cdef Py_ssize_t write_field(
 
 cdef str expected_text(const FieldPlan* plan):
     return "C or D and digits" if plan.data_form == DATA_SIGNED else "hex digits"
+
+
+# ---- codes of a reply
+
+cdef int check_code(Layout layout, int field, int length) except -1:
+    cdef const FieldPlan* plan = &layout.plans[field]
+    if (
+        plan.data_form != DATA_TEXT
+        or plan.from_ascii == NULL
+        or plan.prefix_size != 0
+        or plan.length != length
+    ):
+        raise ValueError(
+            f"expected field {field} to be {length} characters of text in the spec"
+        )
+    return 0
+
+
+cdef bytes code_bytes(int field, str code, Py_ssize_t length):
+    if code is None or not code.isascii() or len(code) != length:
+        raise EncodeError(field, f"{length} ASCII characters", "another value")
+    return code.encode("ascii")
