@@ -18,7 +18,7 @@ class Stored(msgspec.Struct):
 def message_of(name: str) -> iso8583.Message:
     spec = iso8583.load_spec(name)
     mti = "1100" if spec.versions == ("1993",) else "0100"
-    return iso8583.Codec(spec).message({**FIELDS, "mti": mti, 55: VALUES.get(name)})
+    return iso8583.Codec(spec).message({**FIELDS, "mti": mti, 55: VALUES[name]})
 
 
 VALUES = {
