@@ -81,7 +81,7 @@ def test_what_cannot_be_expressed_is_named_by_field_and_class(fields, said, tmp_
 
 
 def test_what_cannot_be_expressed_is_left_out_where_a_list_is_given(tmp_path):
-    left_out = []
+    left_out: list[str] = []
     fields = FIELD.format(5, 6, "IFA_NONESUCH") + FIELD.format(6, 12, "IFA_NUMERIC")
     spec = load(tmp_path, fields, left_out)
     assert sorted(spec.fields) == [6]
