@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from switch.follower import supervisor
+from switch.companion import supervisor
 from switch.follower.process import Settings, Status
 from switch.follower.supervisor import FollowerProcess
 from switch.observe.metrics import Histogram
@@ -38,13 +38,13 @@ def spawning(monkeypatch, *programs: str) -> list[subprocess.Popen[bytes]]:
     real, waiting = supervisor._spawn, list(programs)
     spawned: list[subprocess.Popen[bytes]] = []
 
-    def spawn(settings):
+    def spawn(name, settings):
         if waiting:
             words = [sys.executable, "-c", waiting.pop(0)]
             pipe = subprocess.PIPE
             spawned.append(subprocess.Popen(words, stdin=pipe, stdout=pipe))
         else:
-            spawned.append(real(settings))
+            spawned.append(real(name, settings))
         return spawned[-1]
 
     monkeypatch.setattr(supervisor, "_spawn", spawn)
@@ -184,12 +184,12 @@ def test_one_that_cannot_be_started_is_tried_again(bank, quick_restarts, monkeyp
     real = supervisor._spawn
     failures = 3
 
-    def spawn(settings):
+    def spawn(name, settings):
         nonlocal failures
         if failures:
             failures -= 1
             raise OSError(11, "Resource temporarily unavailable")
-        return real(settings)
+        return real(name, settings)
 
     monkeypatch.setattr(supervisor, "_spawn", spawn)
     bank.release()
