@@ -223,27 +223,7 @@ class Switch:
             every_entries=config.journal.snapshot_every_entries,
             sequences=store.recovered.snapshot_sequences,
         )
-        self._follower = FollowerProcess(
-            FollowerSettings(
-                data_directory=str(store.directory.path),
-                events_directory=config.publish.directory or None,
-                file_bytes_max=config.publish.rotate_bytes,
-                log_level=config.log.level,
-                log_format=config.log.format,
-            )
-        )
-        self._publisher = PublisherProcess(
-            PublisherSettings(
-                data_directory=str(store.directory.path),
-                kafka=config.publish.kafka,
-                log_level=config.log.level,
-                log_format=config.log.format,
-            )
-        )
-        self._companions: list[CompanionProcess[Any]] = [self._follower]
-        self._has_publisher = bool(self._publisher.engines)
-        if self._has_publisher:
-            self._companions.append(self._publisher)
+        self._compose_companions()
         self._disks = Disks(
             {
                 "data": store.directory.path,
@@ -268,6 +248,30 @@ class Switch:
             not_healthy=self._not_healthy,
             routes=self._administration(directory).routes(),
         )
+
+    def _compose_companions(self) -> None:
+        config, store = self._config, self._store
+        self._follower = FollowerProcess(
+            FollowerSettings(
+                data_directory=str(store.directory.path),
+                events_directory=config.publish.directory or None,
+                file_bytes_max=config.publish.rotate_bytes,
+                log_level=config.log.level,
+                log_format=config.log.format,
+            )
+        )
+        self._publisher = PublisherProcess(
+            PublisherSettings(
+                data_directory=str(store.directory.path),
+                kafka=config.publish.kafka,
+                log_level=config.log.level,
+                log_format=config.log.format,
+            )
+        )
+        self._companions: list[CompanionProcess[Any]] = [self._follower]
+        self._has_publisher = bool(self._publisher.engines)
+        if self._has_publisher:
+            self._companions.append(self._publisher)
 
     def _administration(self, directory: CardDirectory) -> Admin:
         store = self._store

@@ -26,7 +26,7 @@ from switch.publish.positions import EnginePosition, PositionFiles
 from switch.publisher.waker import Waker
 
 RETRY_SECONDS_MIN = 0.2
-RETRY_SECONDS_MAX = 10.0
+RETRY_SECONDS_MAX = 5.0
 # How long an engine may take to be closed, whatever it waits for.
 CLOSE_SECONDS_MAX = 5.0
 # Between two times that the position is written: a sync of the journal's disk.
