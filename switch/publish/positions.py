@@ -15,6 +15,7 @@ Rule 3: one process at a time, which the lock makes sure of. Whoever holds it ob
 import fcntl
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -97,6 +98,16 @@ class PositionFiles:
             os.close(self._lock)
             self._lock = -1
 
+    def is_locked(self) -> bool:
+        """Whether somebody else publishes."""
+        if not self.position_path.with_suffix(".lock").exists():
+            return False
+        try:
+            with self:
+                return False
+        except PublishError:
+            return True
+
     def load(self) -> EnginePosition:
         found = self._read(self.position_path)
         return EnginePosition(self._identity) if found is None else found
@@ -116,6 +127,12 @@ class PositionFiles:
 
     def is_asked_to_move(self) -> bool:
         return self.move_path.exists()
+
+    def asked_to_move_to(self) -> int | None:
+        with suppress(FileNotFoundError):
+            position = _decode(self.move_path.read_bytes())
+            return None if position is None else position.commit
+        return None
 
     def obey(self) -> EnginePosition | None:
         """Moves if that was asked for; where to."""
@@ -172,12 +189,17 @@ class PositionFiles:
         return position
 
 
-def copy_position(source: Path, target: Path) -> None:
-    """The same position in another directory; what is damaged is not copied."""
-    data = source.read_bytes()
-    if _decode(data) is not None:
-        target.parent.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
-        replace_private(target, data)
+def position_paths(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.position")) if directory.is_dir() else []
+
+
+def copy_positions(source: Path, target: Path) -> None:
+    """The same positions in another directory; what is damaged is not copied."""
+    for path in position_paths(source):
+        data = path.read_bytes()
+        if _decode(data) is not None:
+            target.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+            replace_private(target / path.name, data)
 
 
 def _encode(position: EnginePosition) -> bytes:

@@ -7,9 +7,11 @@ import json
 import os
 import random
 import signal
+import ssl
 import subprocess
 import threading
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,12 @@ from tests.end_to_end.harness import (
     environment,
     make_bank,
     request,
+    run_switch,
     verify,
     wait_until,
 )
 from tests.end_to_end.kafka_topics import check, journal_events, records
+from tests.servers.certificates import Authority
 from tests.servers.common import free_ports
 from tests.servers.kafka import Kafka
 
@@ -284,6 +288,93 @@ def set_aside(data: Path, engine: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def secured(tmp_path: Path, authority: Authority) -> Iterator[Kafka]:
+    """Wants TLS, a certificate of ours, and a user with a password."""
+    user = (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required "
+        'username="broker" password="broker-word";'
+    )
+    mechanism = "SCRAM-SHA-512"
+    with Kafka(
+        tmp_path / "kafka",
+        protocol="SASL_SSL",
+        properties=[
+            "ssl.keystore.type=PEM",
+            f"ssl.keystore.location={authority.issue('broker')}",
+            "ssl.truststore.type=PEM",
+            f"ssl.truststore.location={authority.ca}",
+            "ssl.client.auth=required",
+            f"sasl.enabled.mechanisms={mechanism}",
+            f"sasl.mechanism.inter.broker.protocol={mechanism}",
+            f"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={user}",
+        ],
+        format_options=[
+            *("--add-scram", f"{mechanism}=[name=broker,password=broker-word]"),
+            *("--add-scram", f"{mechanism}=[name=switch,password=switch-word]"),
+        ],
+    ) as server:
+        yield server
+
+
+def secured_options(kafka: Kafka, authority: Authority, word: str) -> tuple[str, ...]:
+    password = authority.directory / "password"
+    password.write_text(word + "\n")
+    password.chmod(0o600)
+    ours = authority.issue("switch")
+    return tuple(
+        options(
+            kafka.bootstrap,
+            security_protocol="SASL_SSL",
+            ca_file=authority.ca,
+            certificate_file=ours,
+            key_file=ours,
+            user="switch",
+            password_file=password,
+        )
+    )
+
+
+def test_over_tls_with_a_password_and_not_with_a_wrong_one(
+    secured, authority, tmp_path
+):
+    with make_daemon(tmp_path) as daemon:
+        stranger = Authority(tmp_path, "stranger")
+        wrong = secured_options(secured, authority, "wrong-word")
+        for words, reason in (
+            (wrong, "SaslAuthenticationFailed"),
+            ((*wrong, "--set", f"publish.kafka.ca_file={stranger.ca}"), "CERTIFICATE"),
+        ):
+            daemon.options = words
+            daemon.start()
+            wait_until(lambda: daemon.metrics()[FAULTY] == 1, "the fault to be told")
+            said = json.loads(daemon.get("/readyz")[1])["publisher"]["kafka"]
+            assert reason in said, said
+            assert daemon.stop() == 0
+        daemon.options = secured_options(secured, authority, "switch-word")
+        daemon.start()
+        trade(daemon, 20)
+        wait_published(daemon)
+        assert daemon.stop() == 0
+        context = ssl.create_default_context(cafile=authority.ca)
+        context.load_cert_chain(authority.issue("reader"))
+        found = records(
+            secured.bootstrap,
+            security_protocol="SASL_SSL",
+            ssl_context=context,
+            sasl_mechanism="SCRAM-SHA-512",
+            sasl_plain_username="switch",
+            sasl_plain_password="switch-word",
+        )
+        check(found, journal_events(daemon.data))
+    assert "word" not in daemon.log_text().replace("password", "")
+
+
 def test_the_configuration_file_that_consumers_lean_on(tmp_path):
     """Nothing but `bootstrap`, and the first flags, which win."""
     port, http = free_ports(2)
@@ -310,3 +401,142 @@ def test_the_configuration_file_that_consumers_lean_on(tmp_path):
             assert process.wait(60) == 0
         check(records(kafka.bootstrap), journal_events(tmp_path / "data"))
         assert not (ROOT / "elsewhere").exists()
+
+
+# -- what operators and consumers have ---------------------------------------------
+
+
+def said_json(*words: str | Path) -> Any:
+    done = run_switch(*words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def where(daemon: Daemon) -> tuple[str, ...]:
+    return ("--data", str(daemon.data), *daemon.options)
+
+
+def test_an_operator_rewinds_and_skips_beside_the_daemon(kafka, tmp_path):
+    prefix = "moves-"
+    with make_daemon(tmp_path, *options(kafka.bootstrap, prefix)) as daemon:
+        daemon.start()
+        trade(daemon, 60)
+        wait_published(daemon)
+        wanted = journal_events(daemon.data)
+        wait_until(
+            lambda: (
+                said_json("publish", "status", *where(daemon), "--json")[0]["commit"]
+                == said_json("publish", "status", *where(daemon), "--json")[0]["head"]
+            ),
+            "the position to be kept",
+        )
+        (status,) = said_json("publish", "status", *where(daemon), "--json")
+        assert (status["engine"], status["configured"]) == ("kafka", True)
+        assert (status["running"], status["refused"]) == (True, 0)
+        assert status["entries"] == len(wanted)
+        at = list(wanted)[-20]
+        moved = said_json(
+            *("publish", "rewind", "kafka", "--to-id", at, *where(daemon), "--json")
+        )
+        assert moved["done"]
+        wait_until(lambda: daemon.log_records("position moved"), "the move")
+        wait_published(daemon)
+        # The same ids again, and nothing else.
+        repeats = check(records(kafka.bootstrap, prefix), wanted, prefix)
+        assert repeats >= 20
+        # There is nothing to skip now; and an engine that is not there is told.
+        done = run_switch(
+            "publish", "rewind", "kafkaesque", "--to-start", *where(daemon)
+        )
+        assert done.returncode == 74
+        assert "expected an engine, kafka, got kafkaesque" in done.stderr
+        daemon.kill()
+        wait_until(lambda: not daemon.processes(), "the rest to end")
+
+
+def test_an_operator_skips_while_nothing_runs(kafka, tmp_path):
+    prefix = "skips-"
+    with make_daemon(tmp_path, *options(kafka.bootstrap, prefix)) as daemon:
+        daemon.options = ()
+        daemon.start()
+        trade(daemon, 30)
+        assert daemon.stop() == 0
+        skipped = set(journal_events(daemon.data))
+        words = options(kafka.bootstrap, prefix)
+        moved = said_json(
+            "publish", "skip", "kafka", "--data", daemon.data, *words, "--json"
+        )
+        assert moved["done"]
+        daemon.options = tuple(words)
+        daemon.start()
+        trade(daemon, 30, 100)
+        wait_published(daemon)
+        assert daemon.stop() == 0
+        wanted = journal_events(daemon.data)
+        rest = {name: wanted[name] for name in wanted if name not in skipped}
+        check(records(kafka.bootstrap, prefix), rest, prefix)
+
+
+@pytest.mark.parametrize("value_format", ["json", "msgpack"])
+def test_a_consumer_sees_each_event_once_and_goes_on(kafka, tmp_path, value_format):
+    prefix = f"consumed-{value_format}-"
+    words = options(kafka.bootstrap, prefix, value_format=value_format)
+    position = tmp_path / "position"
+    with make_daemon(tmp_path, *words) as daemon:
+        daemon.start()
+        trade(daemon, 40)
+        wait_published(daemon)
+        consume = ("consume", "kafka", *where(daemon), "--position", position)
+        done = run_switch(*consume, "--count", "10")
+        assert done.returncode == 0, done.stderr
+        seen = done.stdout.splitlines()
+        assert len(seen) == 10
+        # All of it once more, and something new.
+        said_json("publish", "rewind", "kafka", "--to-start", *where(daemon), "--json")
+        trade(daemon, 10, 100)
+        wait_published(daemon)
+        done = run_switch(*consume)
+        assert done.returncode == 0, done.stderr
+        seen += done.stdout.splitlines()
+        wanted = journal_events(daemon.data)
+        found = [json.loads(line) for line in seen]
+        assert {event["id"]: event for event in found} == wanted
+        assert len(found) == len(wanted)
+        # Without a position, and all that was sent.
+        done = run_switch("consume", "kafka", *where(daemon), "--repeats")
+        assert len(done.stdout.splitlines()) > len(wanted)
+        done = run_switch("consume", "kafka", *where(daemon), "--topic", "elsewhere")
+        assert done.returncode == 74
+        assert f"expected a topic {prefix}elsewhere" in done.stderr
+        assert daemon.stop() == 0
+
+
+def test_a_consumer_follows_until_it_is_told_to_end(kafka, tmp_path):
+    prefix = "followed-"
+    with make_daemon(tmp_path, *options(kafka.bootstrap, prefix)) as daemon:
+        daemon.start()
+        wait_published(daemon)
+        count = len(journal_events(daemon.data))
+        (port,) = free_ports(1)
+        metrics = ("--metrics", f"{HOST}:{port}")
+        process = subprocess.Popen(
+            [*SWITCH, "consume", "kafka", "--follow", *metrics, *where(daemon)],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(count)]
+            trade(daemon, 5)
+            lines += [process.stdout.readline() for _ in range(5)]
+            assert {json.loads(line)["id"] for line in lines} == set(
+                journal_events(daemon.data)
+            )
+            with urllib.request.urlopen(f"http://{HOST}:{port}/metrics") as answer:
+                assert b"switch_consumed_events_total" in answer.read()
+        finally:
+            process.terminate()
+            code = process.wait(60)
+        assert code == 143
+        assert daemon.stop() == 0
