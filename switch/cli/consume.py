@@ -1,7 +1,10 @@
 """`switch consume`: what a consumer of our topics does, for people and for pipes."""
 
 import argparse
+import asyncio
+import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Final
 
@@ -84,5 +87,24 @@ def run_kafka(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         metrics=arguments.metrics,
     )
-    uvloop.run(consume(settings, wanted, sys.stdout))
+    uvloop.run(_until_terminated(consume(settings, wanted, sys.stdout)))
     return exits.OK
+
+
+async def _until_terminated(work: Coroutine[None, None, None]) -> None:
+    """SIGTERM ends the work as Ctrl-C does, so that it keeps how far it was."""
+    task = asyncio.ensure_future(work)
+    is_terminated = False
+
+    def terminate() -> None:
+        nonlocal is_terminated
+        is_terminated = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if is_terminated:
+            raise exits.Terminated from None
+        raise

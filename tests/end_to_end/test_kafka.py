@@ -3,6 +3,7 @@
 CARDSWITCH_TEST_SEED says when what is killed.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -511,21 +512,27 @@ def test_a_consumer_sees_each_event_once_and_goes_on(kafka, tmp_path, value_form
         assert daemon.stop() == 0
 
 
-def test_a_consumer_follows_until_it_is_told_to_end(kafka, tmp_path):
-    prefix = "followed-"
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_consumer_follows_until_it_is_told_to_end(kafka, tmp_path, number, code):
+    prefix = f"followed-{code}-"
     with make_daemon(tmp_path, *options(kafka.bootstrap, prefix)) as daemon:
         daemon.start()
         wait_published(daemon)
         count = len(journal_events(daemon.data))
         (port,) = free_ports(1)
         metrics = ("--metrics", f"{HOST}:{port}")
-        process = subprocess.Popen(
-            [*SWITCH, "consume", "kafka", "--follow", *metrics, *where(daemon)],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-        )
-        try:
+        with (
+            subprocess.Popen(
+                [*SWITCH, "consume", "kafka", "--follow", *metrics, *where(daemon)],
+                cwd=ROOT,
+                env=environment(),
+                stdout=subprocess.PIPE,
+            ) as process,
+            contextlib.ExitStack() as stack,
+        ):
+            stack.callback(process.kill)
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(count)]
             trade(daemon, 5)
@@ -535,8 +542,6 @@ def test_a_consumer_follows_until_it_is_told_to_end(kafka, tmp_path):
             )
             with urllib.request.urlopen(f"http://{HOST}:{port}/metrics") as answer:
                 assert b"switch_consumed_events_total" in answer.read()
-        finally:
-            process.terminate()
-            code = process.wait(60)
-        assert code == 143
+            process.send_signal(number)
+            assert process.wait(60) == code
         assert daemon.stop() == 0
