@@ -1,10 +1,7 @@
 """`switch consume`: what a consumer of our topics does, for people and for pipes."""
 
 import argparse
-import asyncio
-import signal
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Final
 
@@ -69,7 +66,7 @@ def add(subparsers: Subparsers) -> None:
 def run_kafka(arguments: argparse.Namespace) -> int:
     import uvloop
 
-    from switch.cli.consume_kafka import Wanted, consume
+    from switch.cli.consume_kafka import Wanted, consume, until_terminated
 
     config = load_settings(arguments).config
     settings = config.publish.kafka
@@ -87,24 +84,5 @@ def run_kafka(arguments: argparse.Namespace) -> int:
         count=arguments.count,
         metrics=arguments.metrics,
     )
-    uvloop.run(_until_terminated(consume(settings, wanted, sys.stdout)))
+    uvloop.run(until_terminated(consume(settings, wanted, sys.stdout)))
     return exits.OK
-
-
-async def _until_terminated(work: Coroutine[None, None, None]) -> None:
-    """SIGTERM ends the work as Ctrl-C does, so that it keeps how far it was."""
-    task = asyncio.ensure_future(work)
-    is_terminated = False
-
-    def terminate() -> None:
-        nonlocal is_terminated
-        is_terminated = True
-        task.cancel()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if is_terminated:
-            raise exits.Terminated from None
-        raise

@@ -4,7 +4,9 @@ Rule: a position is kept only behind what standard output has taken.
 """
 
 import asyncio
+import signal
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -66,6 +68,25 @@ class _Metrics:
         )
         if where is not None:
             start_http_server(where.port, where.host, registry)
+
+
+async def until_terminated(work: Coroutine[None, None, None]) -> None:
+    """SIGTERM ends the work as Ctrl-C does, so that it keeps how far it was."""
+    task = asyncio.ensure_future(work)
+    is_terminated = False
+
+    def terminate() -> None:
+        nonlocal is_terminated
+        is_terminated = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if is_terminated:
+            raise exits.Terminated from None
+        raise
 
 
 async def consume(settings: KafkaSettings, wanted: Wanted, output: TextIO) -> None:

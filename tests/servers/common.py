@@ -26,6 +26,8 @@ CACHE = ROOT / ".cache" / "servers"
 HOST = "127.0.0.1"
 WAIT_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.02
+FETCHES_MAX = 4
+FETCH_PAUSE_SECONDS = 5.0
 OUTPUT_CHARACTERS_SHOWN = 4000
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -77,6 +79,18 @@ def check_sums(directory: Path, sums: Path) -> None:
     if found != wanted:
         names = sorted(k for k in found | wanted if found.get(k) != wanted.get(k))
         raise ServerError(f"expected what {sums} says, got others: {', '.join(names)}")
+
+
+def fetch(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+    """As `run`, some times: networks fail."""
+    for attempt in range(1, FETCHES_MAX + 1):
+        try:
+            run(*words, cwd=cwd, env=env)
+            return
+        except ServerError:
+            if attempt == FETCHES_MAX:
+                raise
+            time.sleep(FETCH_PAUSE_SECONDS * attempt)
 
 
 def run(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> None:

@@ -13,6 +13,7 @@ from tests.servers.common import (
     being_fetched,
     cached,
     check_sums,
+    fetch,
     free_ports,
     run,
 )
@@ -66,7 +67,7 @@ def get() -> bool:
         project = directory / "project"
         project.mkdir()
         (project / "pom.xml").write_text(POM.format(version=VERSION))
-        run(
+        fetch(
             *("mvn", "--batch-mode", "--no-transfer-progress", "--quiet"),
             "dependency:copy-dependencies",
             f"-DoutputDirectory={directory / 'libs'}",

@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"iso8583", "ledger", "link", "publish"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
-    "cli": {*_BELOW_APP, "replay", "app"},
+    "cli": {*_BELOW_APP, "replay", "app", "files"},
     "__main__": {"cli"},
 }
 

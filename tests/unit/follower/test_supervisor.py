@@ -51,6 +51,11 @@ def spawning(monkeypatch, *programs: str) -> list[subprocess.Popen[bytes]]:
     return spawned
 
 
+def heard(follower: FollowerProcess, status: Status) -> None:
+    follower.status = status
+    follower.heard(status)
+
+
 def told(follower: FollowerProcess, head: int) -> dict[str, float]:
     """What a scrape shows while all up to `head` is answered."""
     figures = {}
@@ -303,8 +308,8 @@ def test_a_follower_that_does_not_get_on_falls_behind(bank):
 
 def test_a_sink_that_fails_is_where_it_was():
     follower = FollowerProcess(Settings(data_directory="/none", file_bytes_max=1))
-    follower._heard(Status(9, 7, 8))
-    follower._heard(Status(9, -1, -1, "OSError: no space", "OSError: no space"))
+    heard(follower, Status(9, 7, 8))
+    heard(follower, Status(9, -1, -1, "OSError: no space", "OSError: no space"))
     figures = told(follower, 9)
     assert figures["published_head"] == 7
     assert figures["projected_head"] == 8

@@ -48,7 +48,7 @@ def test_what_is_no_id_is_an_error(text):
 
 class _Record:
     topic, partition, offset = "postings", 3, 7
-    headers = (("other", b"1-1"),)
+    headers: tuple[tuple[str, bytes], ...] = (("other", b"1-1"),)
 
 
 def test_a_record_without_an_id_is_told_by_its_place():
