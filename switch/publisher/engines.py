@@ -8,7 +8,7 @@ from switch.publisher.forwarder import Plan
 # Enough for a record batch of every partition, and not more than a few megabytes.
 KAFKA_ENTRIES_MAX = 8192
 # What comes within it is one round of requests.
-KAFKA_INTERVAL_SECONDS = 0.02
+KAFKA_INTERVAL_SECONDS = 0.05
 
 
 def names_of(kafka: KafkaSettings) -> tuple[str, ...]:
