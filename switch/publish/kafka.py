@@ -12,7 +12,6 @@ Rule 3: the broker dates the records of topics that we make: no clock of ours ma
 import asyncio
 import logging
 import ssl
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -31,6 +30,7 @@ from aiokafka.errors import (
     kafka_errors,
 )
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from switch.publish.events import Event
 from switch.publish.port import PublishError, Refused
@@ -72,12 +72,6 @@ def encoder_of(value_format: str) -> Encode:
     return msgspec.json.Encoder().encode
 
 
-@lru_cache(KEYS_REMEMBERED_MAX)
-def hash_of(account: str) -> int:
-    """As Kafka's clients have it by default: others find an account's partition."""
-    return int(murmur2(account.encode())) & 0x7FFFFFFF
-
-
 class _LastWarning(logging.Handler):
     """What the library said last: its errors do not tell why it cannot connect."""
 
@@ -96,7 +90,9 @@ class KafkaEngine:
         self._settings = settings
         self._encode = encoder_of(settings.value_format)
         self._producer: AIOKafkaProducer | None = None
-        self._partition_counts: dict[str, int] = {}
+        # By the name of a topic without its prefix: one for each partition.
+        self._lanes: dict[str, list[_Lane]] = {}
+        self._lane_of = lru_cache(KEYS_REMEMBERED_MAX)(self._lane_at)
         self._warning = _LastWarning()
 
     async def open(self) -> None:
@@ -116,7 +112,7 @@ class KafkaEngine:
                 async with asyncio.TaskGroup() as tasks:
                     for lane in lanes:
                         tasks.create_task(self._deliver(lane))
-            lanes = [lane for lane in lanes if lane.chunks]
+            lanes = [lane for lane in lanes if lane.records]
             for lane in lanes:
                 refused += lane.take_apart()
             if lanes:
@@ -178,13 +174,14 @@ class KafkaEngine:
                 await self._create_topics(admin, sorted(missing))
         finally:
             await admin.close()
-        for name in names:
-            partitions = await self._producer.partitions_for(name)
-            if sorted(partitions) != list(range(len(partitions))):
+        for topic in TOPICS:
+            name = self._topic(topic)
+            partitions = sorted(await self._producer.partitions_for(name))
+            if partitions != list(range(len(partitions))):
                 raise PublishError(
                     f"expected all partitions of the topic {name}, got {partitions}"
                 )
-            self._partition_counts[name] = len(partitions)
+            self._lanes[topic] = [_Lane(name, number) for number in partitions]
 
     async def _create_topics(
         self, admin: AIOKafkaAdminClient, names: Iterable[str]
@@ -221,37 +218,32 @@ class KafkaEngine:
     # -- records
 
     async def _lanes_of(self, events: Sequence[Event]) -> "list[_Lane]":
-        """The events by their partition, as chunks of a record batch each."""
-        lanes: dict[tuple[str, int], _Lane] = {}
-        for index, event in enumerate(events):
-            if index % EVENTS_AT_ONCE == EVENTS_AT_ONCE - 1:
-                await asyncio.sleep(0)
-            topic = self._topic(topic_of(event))
-            # Of no account, no order: any partition will do, the same one each time.
-            key = event.id if event.account is None else event.account
-            partition = hash_of(key) % self._partition_counts[topic]
-            lane = lanes.get((topic, partition))
-            if lane is None:
-                lane = lanes[topic, partition] = _Lane(topic, partition)
-            lane.add(event, self._encode(event))
-        return list(lanes.values())
+        """The events by their partition, those of each in order."""
+        encode, lane_of = self._encode, self._lane_of
+        used: dict[_Lane, None] = {}
+        for begin in range(0, len(events), EVENTS_AT_ONCE):
+            for event in events[begin : begin + EVENTS_AT_ONCE]:
+                # Of no account, no order: any partition will do, always the same.
+                lane = lane_of(topic_of(event), event.account or event.id)
+                lane.records.append((event, encode(event)))
+                used[lane] = None
+            await asyncio.sleep(0)
+        return list(used)
+
+    def _lane_at(self, topic: str, key: str) -> "_Lane":
+        lanes = self._lanes[topic]
+        # As Kafka's clients have it by default: others find an account's partition.
+        number: int = (murmur2(key.encode()) & 0x7FFFFFFF) % len(lanes)
+        return lanes[number]
 
     async def _deliver(self, lane: "_Lane") -> None:
-        """Until everything is acknowledged, or a chunk is refused: then that is the
-        first of `chunks`, and `refusal` says why."""
+        """Until everything is acknowledged, or a record batch is refused: then that is
+        what `refused` says, and `refusal` why."""
         producer = self._producer
         assert producer is not None
-        lane.refusal = None
-        while lane.chunks:
+        while lane.records:
             batch = producer.create_batch()
-            for event, value in lane.chunks[0]:
-                appended = batch.append(
-                    timestamp=None,
-                    key=None if event.account is None else event.account.encode(),
-                    value=value,
-                    headers=[(HEADER, event.id.encode())],
-                )
-                assert appended is not None, "a chunk is smaller than a batch"
+            count = lane.fill(batch)
             try:
                 async with asyncio.timeout(self._seconds):
                     acknowledged = await producer.send_batch(
@@ -259,15 +251,9 @@ class KafkaEngine:
                     )
                     await acknowledged
             except _REFUSALS as error:
-                lane.refusal = error
+                lane.refused, lane.refusal = count, error
                 return
-            lane.chunks.popleft()
-
-
-# What a record takes beside its value, with a key and an id of usual length.
-_RECORD_OVERHEAD: Final = 128
-
-_Record = tuple[Event, bytes]
+            lane.has_sent(count)
 
 
 class _Lane:
@@ -276,29 +262,47 @@ class _Lane:
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.chunks: deque[list[_Record]] = deque()
+        self.records: list[tuple[Event, bytes]] = []
+        # The records of the batch that was refused, and why.
+        self.refused = 0
         self.refusal: KafkaError | None = None
-        self._room = 0
+        # A batch has so many at most; 0: as many as it has room for.
+        self._count_max = 0
 
-    def add(self, event: Event, value: bytes) -> None:
-        size = len(value) + _RECORD_OVERHEAD
-        if size > self._room or not self.chunks:
-            self.chunks.append([])
-            self._room = BATCH_BYTES_MAX
-        self.chunks[-1].append((event, value))
-        self._room -= size
+    def fill(self, batch: BatchBuilder) -> int:
+        """As many of the next records as it takes, and at least one."""
+        count = 0
+        for event, value in self.records:
+            account = event.account
+            appended = batch.append(
+                timestamp=None,
+                key=None if account is None else account.encode(),
+                value=value,
+                headers=[(HEADER, event.id.encode())],
+            )
+            if appended is None:
+                break
+            count += 1
+            if count == self._count_max:
+                break
+        assert count, "a batch takes one record of any size"
+        return count
+
+    def has_sent(self, count: int) -> None:
+        del self.records[:count]
+        self._count_max = 0
 
     def take_apart(self) -> Iterator[Refused]:
-        """The chunk that was refused, in halves; if it is one record, that is what is
-        refused for good."""
+        """Half of the batch that was refused is tried next; if it was one record, that
+        is what is refused for good."""
         assert self.refusal is not None
-        chunk = self.chunks.popleft()
-        if len(chunk) == 1:
+        if self.refused == 1:
             reason = f"{type(self.refusal).__name__}: {self.refusal}"
-            yield Refused(chunk[0][0], f"topic {self.topic}: {reason}")
-            return
-        middle = len(chunk) // 2
-        self.chunks.extendleft((chunk[middle:], chunk[:middle]))
+            yield Refused(self.records[0][0], f"topic {self.topic}: {reason}")
+            self.has_sent(1)
+        else:
+            self._count_max = self.refused // 2
+        self.refusal = None
 
 
 class _TellingWhy:

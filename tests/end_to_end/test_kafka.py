@@ -36,6 +36,9 @@ from tests.servers.certificates import Authority
 from tests.servers.common import free_ports
 from tests.servers.kafka import Kafka
 
+# Servers that are killed are waited for, one after the other.
+pytestmark = pytest.mark.timeout(600)
+
 SEED = int(os.environ.get("CARDSWITCH_TEST_SEED", "1"))
 SEEDS = range(SEED, SEED + 3)
 ACCOUNTS = 12

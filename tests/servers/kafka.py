@@ -2,7 +2,6 @@
 
 import base64
 import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from tests.servers.common import (
 VERSION = "4.4.0"
 NAME = f"kafka-{VERSION}"
 SUMS = Path(__file__).with_name("kafka.sha256")
+# Of 16 bytes; one of chance may begin as an option does.
+IDENTITY = base64.urlsafe_b64encode(b"cardswitch-tests").decode().rstrip("=")
 JAVA = (
     *("java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
     "-XX:MaxDirectMemorySize=128m",
@@ -37,6 +38,7 @@ POM = """\
   </dependency></dependencies>
 </project>
 """
+# A broker that was killed is taken back when its session is over.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -56,6 +58,8 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=16777216
 auto.create.topics.enable=false
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=300
 """
 
 
@@ -101,10 +105,9 @@ class Kafka(Server):
             protocol=protocol,
         )
         self._configuration.write_text(text + "".join(f"{p}\n" for p in properties))
-        identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         run(
             *(*JAVA, "-cp", str(self._jars), "kafka.tools.StorageTool", "format"),
-            *("-t", identity, "-c", str(self._configuration), *format_options),
+            *("-t", IDENTITY, "-c", str(self._configuration), *format_options),
             cwd=directory,
         )
 
