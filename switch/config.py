@@ -410,6 +410,20 @@ def _conflicts(config: Config, sources: Mapping[str, str]) -> Iterator[str]:
                 f"{path}.address: expected a port to dial, got {link.address} "
                 f"({source(f'{path}.address')})"
             )
+    kafka = config.publish.kafka
+    if kafka.bootstrap and kafka.security_protocol.startswith("SASL"):
+        for name, what in (("user", "a user"), ("password_file", "a file")):
+            if not getattr(kafka, name):
+                yield (
+                    f"publish.kafka.{name}: expected {what} with security_protocol "
+                    f"{kafka.security_protocol}, got none "
+                    f"({source(f'publish.kafka.{name}')})"
+                )
+    if kafka.key_file and not kafka.certificate_file:
+        yield (
+            f"publish.kafka.certificate_file: expected that of key_file, "
+            f"{kafka.key_file}, got none ({source('publish.kafka.certificate_file')})"
+        )
     listening = [
         (f"links.{name}.address", link.address)
         for name, link in config.links.items()

@@ -334,3 +334,22 @@ def test_hosts_are_a_list_or_words_with_commas(tmp_path, file, environment, flag
 def test_hosts_that_are_none_are_refused(host):
     with pytest.raises(ConfigError, match="expected a list of HOST:PORT"):
         load(flags={"publish.kafka.bootstrap": host})
+
+
+def test_sasl_needs_a_user_and_a_password():
+    flags = {
+        "publish.kafka.bootstrap": HOSTS[0],
+        "publish.kafka.security_protocol": "SASL_SSL",
+        "publish.kafka.key_file": "key.pem",
+    }
+    assert [text.partition(":")[0] for text in problems_of(flags=flags)] == [
+        "publish.kafka.user",
+        "publish.kafka.password_file",
+        "publish.kafka.certificate_file",
+    ]
+    more = {
+        "publish.kafka.user": "switch",
+        "publish.kafka.password_file": "password",
+        "publish.kafka.certificate_file": "certificate.pem",
+    }
+    assert load(flags=flags | more).config.publish.kafka.user == "switch"
