@@ -117,17 +117,18 @@ class Forwarder:
 
     async def _run_once(self) -> None:
         """With one engine, until that fails."""
-        engine = self.plan.make()
         try:
-            await self._forward(engine)
+            engine = self.plan.make()
+            try:
+                await self._forward(engine)
+            finally:
+                with suppress(Exception):
+                    async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                        await engine.close()
         except (JournalError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 -- whatever an engine raises: Rule 2
             self._failed(error)
-        finally:
-            with suppress(Exception):
-                async with asyncio.timeout(CLOSE_SECONDS_MAX):
-                    await engine.close()
         await self._pause(self._retry_seconds)
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)
 

@@ -3,6 +3,7 @@
 CARDSWITCH_TEST_SEED says when what is killed.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.end_to_end.harness import (
     HOST,
@@ -26,6 +28,7 @@ from tests.end_to_end.harness import (
     Daemon,
     environment,
     make_bank,
+    pan_of,
     request,
     run_switch,
     verify,
@@ -285,6 +288,38 @@ def test_what_is_too_large_for_a_topic_is_set_aside_and_the_rest_goes_on(tmp_pat
             assert daemon.stop() == 0
             found = records(kafka.bootstrap)
             check(found, journal_events(daemon.data), refused=refused)
+
+
+def test_what_is_no_valid_record_for_a_topic_is_set_aside(kafka, tmp_path):
+    """A topic that is compacted takes none without a key: those of unknown cards."""
+    prefix = "compacted-"
+    topic = NewTopic(
+        prefix + "authorisations", 2, 1, topic_configs={"cleanup.policy": "compact"}
+    )
+    asyncio.run(create(kafka.bootstrap, topic))
+    with make_daemon(tmp_path, *options(kafka.bootstrap, prefix)) as daemon:
+        daemon.start()
+        trade(daemon, 20)
+        with Client(daemon.port) as client:
+            for stan in (500, 501):
+                answer = client.ask(request("0100", stan, pan_of(ACCOUNTS + 1), 3))
+                assert answer[39] == "14"
+        trade(daemon, 20, 600)
+        wait_published(daemon)
+        assert daemon.stop() == 0
+        lines = set_aside(daemon.data, "kafka")
+        assert {line["event"]["stan"] for line in lines} == {"000500", "000501"}
+        assert all("InvalidRecord" in line["reason"] for line in lines)
+        refused = frozenset(line["event"]["id"] for line in lines)
+        found = records(kafka.bootstrap, prefix)
+        check(found, journal_events(daemon.data), prefix, refused)
+
+
+async def create(bootstrap: str, topic: NewTopic) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([topic])
+    await admin.close()
 
 
 def set_aside(data: Path, engine: str) -> list[dict[str, Any]]:
