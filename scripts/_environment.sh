@@ -61,6 +61,22 @@ missing_packages() {
     has_venv "$python" || printf '%s-venv\n' "$name"
 }
 
+# The same for the servers that the tests run against, which Java runs and Maven
+# fetches.
+missing_server_packages() {
+    command -v java >/dev/null 2>&1 || printf 'default-jre-headless\n'
+    command -v mvn >/dev/null 2>&1 || printf 'maven\n'
+}
+
+# To be called when .venv is ready.
+prepare_servers() {
+    local missing
+    mapfile -t missing < <(missing_server_packages)
+    [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
+    (cd "$root" && "$venv/bin/python" -m tests.servers get) \
+        || fail "a server for the tests could not be fetched; run this again"
+}
+
 install_packages() {
     local as_root=()
     local command_line="apt-get update && apt-get install --yes $*"
