@@ -1,6 +1,6 @@
 """The publisher and the engine for tests: lists, and faults on cue."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from switch.publish.events import Event, Position, position_of
 from switch.publish.port import PublishError, Refused
