@@ -8,7 +8,7 @@ Rule 3: events come in journal order, each at least once, and never before the c
         that holds them was released.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from switch.publish.events import Event, Position
@@ -33,7 +33,7 @@ class Publisher(Protocol):
     def position(self) -> Position:
         """Of the last event that cannot be lost any more."""
 
-    def publish(self, events: Sequence[Event]) -> None:
+    def publish(self, events: Iterable[Event]) -> None:
         """Durable on return."""
 
     def close(self) -> None: ...
