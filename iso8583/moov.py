@@ -186,7 +186,7 @@ def _field(
     if data.pop("doubled", False):
         length *= 2
     if not 1 <= length <= LENGTH_MAX:
-        raise SpecError(f"length: expected 1..{LENGTH_MAX}, got {node.length}")
+        raise SpecError(f"length: expected 1..{LENGTH_MAX}, got {_shown(node.length)}")
     return FieldSpec(
         name=node.description,
         length=length,
