@@ -45,8 +45,10 @@ def read_foreign(name: str, content: bytes, left_out: list[str] | None) -> Spec 
         from iso8583.jpos import read_jpos
 
         return read_jpos(stem, content, faults)
-    document = _from_json(content)
-    if document is None and not bare.startswith((b"{", b"[")) and _YAML.search(content):
+    document = None
+    if bare.startswith((b"{", b"[")):
+        document = _from_json(content)
+    elif _YAML.search(content):
         document = _from_yaml(content)
         if not is_moov(document):
             raise SpecError("expected YAML of moov's: fields with a type")
@@ -58,14 +60,23 @@ def read_own(content: bytes) -> Spec:
     try:
         return msgspec.json.decode(content, type=Spec)
     except msgspec.ValidationError as error:
-        document = msgspec.json.decode(content)
-        fields = document.get("fields") if isinstance(document, dict) else None
-        for key, raw in fields.items() if isinstance(fields, dict) else ():
+        for key, raw in _fields(content).items():
             try:
-                msgspec.convert(raw, FieldSpec)
+                msgspec.json.decode(raw, type=FieldSpec)
             except msgspec.ValidationError as fault:
                 raise SpecError(f"field {key[:20]}: {fault}") from None
         raise SpecError(str(error)) from None
+
+
+class _Outline(msgspec.Struct):
+    fields: dict[str, msgspec.Raw]
+
+
+def _fields(content: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(content, type=_Outline).fields
+    except msgspec.ValidationError:
+        return {}
 
 
 def _from_json(content: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,13 +11,18 @@ import iso8583
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 OWN = VECTORS / "moov-own.json"
-HEAD = {
+HEAD: dict[str, Any] = {
     "0": {"type": "String", "length": 4, "enc": "ASCII", "prefix": "ASCII.Fixed"},
     "1": {"type": "Bitmap", "enc": "HexToASCII", "prefix": "Hex.Fixed"},
 }
-TEXT = {"type": "String", "length": 6, "enc": "ASCII", "prefix": "ASCII.Fixed"}
+TEXT: dict[str, Any] = {
+    "type": "String",
+    "length": 6,
+    "enc": "ASCII",
+    "prefix": "ASCII.Fixed",
+}
 VARIABLE = TEXT | {"prefix": "ASCII.LL"}
-COMPOSITE = {"type": "Composite", "length": 99, "prefix": "ASCII.LL"}
+COMPOSITE: dict[str, Any] = {"type": "Composite", "length": 99, "prefix": "ASCII.LL"}
 
 
 def positional(**subfields):
