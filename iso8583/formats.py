@@ -45,7 +45,7 @@ def read_foreign(name: str, content: bytes, left_out: list[str] | None) -> Spec 
         from iso8583.jpos import read_jpos
 
         return read_jpos(stem, content, faults)
-    document = None
+    document: Any = None
     if bare.startswith((b"{", b"[")):
         document = _from_json(content)
     elif _YAML.search(content):

@@ -52,7 +52,7 @@ def test_a_message_that_moov_packed_is_read_and_written_byte_for_byte():
     assert codec.spec.name == "Own"
     message = codec.decode(data)
     message.validate()
-    expected = {
+    expected: dict[int | str, str] = {
         2: "9999990000000000015", 3: "001020", "3.2": "10", 4: "000000001500",
         11: "000017", 18: "5411", 41: "TERM0001        ", 44: "ABC 12",
         48: "0105hello370242", "48.37": "42", 49: "840", 52: "0123456789ABCDEF",
