@@ -98,7 +98,10 @@ def read_moov(name: str, document: dict[str, Any], faults: Faults) -> Spec:
         raise SpecError("field 0: expected an MTI: a String of length 4")
     bitmap = _node("field 1", nodes.pop(1, None))
     if bitmap.length not in (0, BITMAP_SIZE) or bitmap.disable_auto_expand:
-        raise SpecError(f"field 1: expected a Bitmap of {BITMAP_SIZE} bytes that grows")
+        raise SpecError(
+            f"field 1: expected a Bitmap that grows by {BITMAP_SIZE} bytes, "
+            f"got length {_shown(bitmap.length)}"
+        )
     fields: Fields = {}
     for number, node in sorted(nodes.items()):
         if number not in PRESENCE_BITS:
@@ -206,7 +209,9 @@ def _prefix(node: _Node) -> dict[str, Any]:
         raise SpecError(f"prefix {_shown(node.prefix) or 'none'}: no counterpart here")
     written, digits = found["written"], len(found["digits"])
     if found["digits"] == "Fixed":
-        if (written == "Hex") != (node.enc == "ASCIIToHex"):
+        # Of HexToASCII, moov reads twice the length and cannot write any.
+        is_hex = node.enc in ("ASCIIToHex", "HexToASCII")
+        if not is_hex if written == "Hex" else node.enc == "ASCIIToHex":
             raise SpecError(
                 f"prefix {node.prefix}: moov writes another length than it reads "
                 f"with enc {_shown(node.enc) or 'none'}"

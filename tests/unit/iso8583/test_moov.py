@@ -114,6 +114,11 @@ def test_card_data_is_masked_though_moov_does_not_say_what_it_is():
             b"16abcdefrest of it",
         ),
         (TEXT | {"type": "Binary", "enc": "HexToASCII"}, "0A" * 6, b"0A" * 6),
+        (
+            TEXT | {"type": "Binary", "enc": "HexToASCII", "prefix": "Hex.Fixed"},
+            "0A" * 6,
+            b"0A" * 6,
+        ),
         (VARIABLE | {"prefix": "Binary.LL", "enc": "EBCDIC"}, "a", b"\x00\x01\x81"),
         (VARIABLE | {"prefix": "BCD.LLL", "enc": "LBCD"}, "123", b"\x00\x03\x12\x30"),
         (VARIABLE | {"enc": "Binary"}, "é", b"01\xe9"),
@@ -207,7 +212,10 @@ def test_what_cannot_be_expressed_is_named_by_field_and_key(field, said, tmp_pat
     ("fields", "said"),
     [
         ({"0": TEXT}, "field 0: expected an MTI"),
-        ({"1": HEAD["1"] | {"length": 16}}, "field 1: expected a Bitmap of 8 bytes"),
+        (
+            {"1": HEAD["1"] | {"length": 16}},
+            "field 1: expected a Bitmap that grows by 8 bytes, got",
+        ),
         ({"1": HEAD["1"] | {"enc": "BCD"}}, "field 1: expected a Bitmap, enc Binary"),
         ({"x": TEXT}, "field x: expected a number in 0..192, got 'x'"),
         ({"193": TEXT}, "field 193: expected a number in 0..192"),
