@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from iso8583.errors import SpecError
-from iso8583.foreign import Faults, Fields, masked_kind
+from iso8583.foreign import Faults, Fields, is_possible, masked_kind
 from iso8583.inside import DEPTH_MAX, BerTlv, Inside, NestedBitmap, Positional, Tagged
 from iso8583.spec import FIELD_NUMBER_MAX, LENGTH_MAX, FieldSpec, Sensitive, Spec
 
@@ -106,7 +106,7 @@ def read_moov(name: str, document: dict[str, Any], faults: Faults) -> Spec:
     for number, node in sorted(nodes.items()):
         if number not in PRESENCE_BITS:
             field = _guarded(node, str(number), masked_kind(number), faults)
-            if field is not None and _is_checked(number, field, faults):
+            if field is not None and is_possible(number, field, 3, faults):
                 fields[number] = field
     own_name = document.get("name")
     return Spec(
@@ -117,21 +117,6 @@ def read_moov(name: str, document: dict[str, Any], faults: Faults) -> Spec:
         prefix_encoding="ascii",
         fields=fields,
     )
-
-
-def _is_checked(number: int, field: FieldSpec, faults: Faults) -> bool:
-    """Whether a spec may have this field; a fault where it may not."""
-    with faults.at(f"field {number}"):
-        Spec(
-            name="",
-            mti="ascii",
-            bitmap="hex",
-            bitmaps=3,
-            prefix_encoding="ascii",
-            fields={number: field},
-        )
-        return True
-    return False
 
 
 def _shown(key: Any) -> str:
