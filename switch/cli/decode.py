@@ -109,9 +109,9 @@ class Decoded(NamedTuple):
 
 
 def _codecs(name: str) -> "list[iso8583.Codec]":
-    import iso8583
+    from switch.link.guess import shipped_specs
 
-    names = iso8583.spec_names() if name == AUTO else [name]
+    names = shipped_specs() if name == AUTO else [name]
     return [load_codec(one) for one in names]
 
 

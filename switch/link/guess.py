@@ -49,6 +49,10 @@ CONTENT_LETTERS: Final[dict[str, Callable[[str], bool]]] = {
 
 MTI_TEXTS: Final = {"bcd": "packed", "ascii": "ASCII"}
 
+# Of these, another one that comes with the codec reads the common fields alike: it is
+# the one that is told, and they are not ambiguous beside it.
+TWINS: Final = {"iso87-ebcdic": "mastercard-cis", "postilion": "iso87-mixed"}
+
 
 class Candidate(msgspec.Struct, frozen=True):
     """A framing (None: messages alone) with a specification, and how well it reads."""
@@ -105,6 +109,11 @@ def framing_text(framing: Framing | None) -> str:
     return f"{framing.name}, inclusive" if framing.inclusive else framing.name
 
 
+def shipped_specs() -> list[str]:
+    """The names of the specs that come with the codec, in the order to try them."""
+    return sorted(iso8583.spec_names(), key=TWINS.__contains__)
+
+
 def all_framings() -> list[Framing | None]:
     """Messages alone first: a header that isn't there is found out by its length."""
     pairs = itertools.product((False, True), FRAMING_NAMES)
@@ -139,7 +148,11 @@ def guess(
     best, *others = sorted(candidates, key=lambda c: (-c.whole, -c.score))
     return Guess(
         best=best,
-        ambiguous=tuple(other for other in others if best.whole and other.whole),
+        ambiguous=tuple(
+            other
+            for other in others
+            if best.whole and other.whole and TWINS.get(other.spec) != best.spec
+        ),
         next_best=next((other for other in others if not other.whole), None),
     )
 
