@@ -28,7 +28,7 @@ from iso8583.inside import (
     emv_tags,
 )
 from iso8583.mti import MessageType, message_type, response_mti
-from iso8583.spec import FieldSpec, Spec, load_spec, spec_names
+from iso8583.spec import FieldSpec, Spec, load_spec, save_spec, spec_names
 from iso8583.tools import pp
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "message_type",
     "pp",
     "response_mti",
+    "save_spec",
     "shown",
     "spec_names",
     "specs",
