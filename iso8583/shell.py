@@ -82,19 +82,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code
 
 
-def _flush() -> None:
-    """None: it was closed before we began, and print() says nothing to nobody."""
+def _say(text: str) -> None:
     if sys.stdout is None:
         raise CommandError("standard output: closed", INPUT_OUTPUT)
-    sys.stdout.flush()
+    sys.stdout.write(f"{text}\n")
+
+
+def _tell(text: str) -> None:
+    """Of what went otherwise than asked; a closed standard error changes nothing."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"iso8583: {' '.join(text.split())}\n")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _end(text: str, exit_code: int) -> int:
     if text:
-        print(f"iso8583: {' '.join(text.split())}", file=sys.stderr)
+        _tell(text)
     try:
         _flush()
-    except (CommandError, OSError):
+    except OSError:
         # What it did not take would be tried again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return exit_code
@@ -185,7 +195,7 @@ def _decode(arguments: argparse.Namespace) -> int:
     codecs = _codecs(arguments.spec)
     found = _read(arguments, codecs)
     if arguments.unmasked:
-        print(f"iso8583: {WARNING}", file=sys.stderr)
+        _tell(WARNING)
     messages: list[tuple[str, Message | None, str]] = []
     for place, data in found.records:
         try:
@@ -201,8 +211,8 @@ def _decode(arguments: argparse.Namespace) -> int:
         _print_json(_plain(found, messages, arguments.unmasked))
     else:
         if len(codecs) > 1:
-            print(_reason(found))
-        _print(messages, arguments.unmasked)
+            _say(_reason(found))
+        _show(messages, arguments.unmasked)
     faults = [f"{place}: {fault}" for place, _, fault in messages if fault]
     if faults:
         _flush()
@@ -282,14 +292,14 @@ def _reason(found: _Found) -> str:
     return "; ".join(parts)
 
 
-def _print(messages: list[tuple[str, Message | None, str]], unmasked: bool) -> None:
+def _show(messages: list[tuple[str, Message | None, str]], unmasked: bool) -> None:
     from iso8583.describe import describe
 
     for place, message, _ in messages:
         if message is not None:
             if len(messages) > 1:
-                print(f"{place}:")
-            print(describe(message, unmasked=unmasked))
+                _say(f"{place}:")
+            _say(describe(message, unmasked=unmasked))
 
 
 def _plain(
@@ -325,7 +335,7 @@ def _specs(arguments: argparse.Namespace) -> int:
     else:
         width = max(map(len, names))
         for name, text in described.items():
-            print(f"{name:<{width}}  {text}")
+            _say(f"{name:<{width}}  {text}")
     return OK
 
 
@@ -339,11 +349,11 @@ def _convert(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from None
     save_spec(spec, arguments.output)
     for fault in left_out:
-        print(f"iso8583: left out: {fault}", file=sys.stderr)
-    print(f"{arguments.output}: spec {spec.name}, {len(spec.fields)} fields")
+        _tell(f"left out: {fault}")
+    _say(f"{arguments.output}: spec {spec.name}, {len(spec.fields)} fields")
     return NOT_SO if left_out else OK
 
 
 def _print_json(value: object) -> None:
-    json.dump(value, sys.stdout, indent=2 if sys.stdout.isatty() else None)
-    sys.stdout.write("\n")
+    is_for_people = sys.stdout is not None and sys.stdout.isatty()
+    _say(json.dumps(value, indent=2 if is_for_people else None))

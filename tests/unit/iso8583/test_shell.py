@@ -20,6 +20,7 @@ PAN = "9999990000000014"
 TRACK = "9999990000000014=31122011"
 FIELDS = {2: PAN, 4: "000000001500", 7: "1126130000", 11: "000017", 35: TRACK}
 PROGRAM = (sys.executable, "-m", "iso8583")
+ARGV = (sys.executable, (*PROGRAM, "specs"))
 
 
 def message_of(name):
@@ -189,6 +190,7 @@ def test_every_help_has_an_example_that_works():
         assert b"example" in done.stdout
         assert b"exit codes:" in done.stdout
     message = re.search(rb"-m iso8583 ([0-9]+)\n", run("--help").stdout)
+    assert message is not None
     said = reply(message[1].decode())
     assert said["spec"] == "iso87-binary"
     assert said["messages"][0]["mti"] == "0800"
@@ -234,3 +236,17 @@ def test_an_output_that_takes_nothing_is_told():
         )
     assert done.returncode == 74
     assert done.stderr == b"iso8583: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(("closed", "exit_code"), [(1, 74), (2, 0)])
+def test_a_closed_output_is_told_where_it_can_be(closed, exit_code):
+    done = subprocess.run(
+        (sys.executable, "-c", f"import os; os.close({closed}); os.execv(*{ARGV!r})"),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == exit_code
+    assert done.stderr == (
+        b"iso8583: standard output: closed\n" if closed == 1 else b""
+    )
