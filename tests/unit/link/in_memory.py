@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from iso8583 import Codec, Message, load_dialect, load_spec
 from switch.flow._dispatch import Dispatcher
 from switch.journal.port import ShardRecord
+from switch.keys._pan_hash import PanHash
 from switch.keys.memory import TestKeys
 from switch.ledger import (
     AccountOpened,
@@ -295,7 +296,7 @@ class Switch:
         shard_count: int = 4,
         limits: Limits | None = None,
         pending_max: int = 65_536,
-        hash_pan: Callable[[bytes], bytes] = KEYS.pan_hash,
+        hash_pan: PanHash = KEYS.pan_hash,
         entries: Iterable[tuple[int, Entry]] | None = None,
         states: list[State] | None = None,
         head: int = 0,
