@@ -166,25 +166,33 @@ def test_content_in_another_form_is_an_error_when_it_is_read(
 @pytest.mark.parametrize(
     ("axes", "value", "text"),
     [
-        ({**WIDE, "encoding": "utf-8"}, "日" * 7, "expected at most 20 bytes, got 21"),
-        ({**WIDE, "encoding": "shift_jis"}, "é", "expected text in shift_jis, got ano"),
+        (
+            {**WIDE, "encoding": "utf-8"},
+            "日" * 7,
+            ": expected at most 20 bytes, got 21",
+        ),
+        (
+            {**WIDE, "encoding": "shift_jis"},
+            "é",
+            " at offset 0: expected text in shift_jis",
+        ),
         (
             {**WIDE, "encoding": "utf-8"},
             "\ud800",
-            "expected text in utf-8, got another",
+            " at offset 0: expected text in utf-8, got another",
         ),
-        (SIGNED, "E00001234", "expected C or D and digits, got another character"),
-        (SIGNED, "c00001234", "expected C or D and digits, got another character"),
-        (SIGNED, "C0000123A", "expected C or D and digits, got another character"),
-        (SIGNED, "000001234", "expected C or D and digits, got another character"),
-        (SIGNED, "C0001234", "expected 9 characters, got 8"),
-        (SIGNED, b"C\0\0\1\2", "expected str, got bytes"),
+        (SIGNED, "E00001234", " at offset 0: expected C or D and digits, got another"),
+        (SIGNED, "c00001234", " at offset 0: expected C or D and digits, got another"),
+        (SIGNED, "C0000123A", " at offset 8: expected C or D and digits, got another"),
+        (SIGNED, "000001234", " at offset 0: expected C or D and digits, got another"),
+        (SIGNED, "C0001234", ": expected 9 characters, got 8"),
+        (SIGNED, b"C\0\0\1\2", ": expected str, got bytes"),
     ],
 )
 def test_what_cannot_be_written(axes, value, text):
     with pytest.raises(iso8583.EncodeError) as caught:
         codec_of(**axes).encode({"mti": "0100", 43: value})
-    assert str(caught.value).startswith(f"field 43: {text}")
+    assert str(caught.value).startswith(f"field 43{text}")
 
 
 PAN = {"name": "PAN", "content": "n", "length": 19, "prefix_digits": 2}
