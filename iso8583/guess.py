@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 from iso8583._codec import Codec, Message
 from iso8583.errors import DecodeError
-from iso8583.spec import FieldSpec
+from iso8583.spec import FieldSpec, spec_names
 
-__all__ = ["Reading", "looks_right", "rank", "read"]
+__all__ = ["TWINS", "Reading", "looks_right", "rank", "read", "shipped_specs"]
 
 # Points, all out of 100 for each message. Reading to the end outweighs any look.
 WALKED_POINTS: Final = 60.0
@@ -38,6 +38,10 @@ CONTENT_LETTERS: Final[dict[str, Callable[[str], bool]]] = {
     "z": lambda text: all(c in "0123456789=D" for c in text),
 }
 
+# Of these, another one that comes with the codec reads the common fields alike: it is
+# the one that is told, and they are not ambiguous beside it.
+TWINS: Final = {"iso87-ebcdic": "mastercard-cis", "postilion": "iso87-mixed"}
+
 
 class Reading(NamedTuple):
     """How well bytes read by one spec."""
@@ -49,6 +53,11 @@ class Reading(NamedTuple):
     mti: str
     #: where the first message that is not whole fails; "" when all are
     fault: str
+
+
+def shipped_specs() -> list[str]:
+    """The names of the specs that come with the codec, in the order to try them."""
+    return sorted(spec_names(), key=TWINS.__contains__)
 
 
 def rank(messages: Sequence[bytes], codecs: Iterable[Codec]) -> list[Reading]:

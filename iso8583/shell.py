@@ -223,10 +223,11 @@ def _decode(arguments: argparse.Namespace) -> int:
 
 def _codecs(name: str) -> list[Codec]:
     from iso8583._codec import Codec
-    from iso8583.spec import load_spec, spec_names
+    from iso8583.guess import shipped_specs
+    from iso8583.spec import load_spec
 
     try:
-        names = spec_names() if name == AUTO else [name]
+        names = shipped_specs() if name == AUTO else [name]
         return [Codec(load_spec(one)) for one in names]
     except SpecError as error:
         raise CommandError(f"--spec: {error}") from None
@@ -274,12 +275,12 @@ def _content(given: str) -> tuple[bytes, Sequence[str], str]:
 
 
 def _rank(form: str, records: list[Record], codecs: list[Codec]) -> _Found:
-    from iso8583.guess import rank
+    from iso8583.guess import TWINS, rank
 
     best, *others = rank([one.data for one in records], codecs)
-    names = (
-        [] if best.fault else [one.codec.spec.name for one in others if not one.fault]
-    )
+    names = [one.codec.spec.name for one in others if not (best.fault or one.fault)]
+    told = best.codec.spec.name
+    names = [name for name in names if TWINS.get(name) != told]
     return _Found(form, records, best.codec, best.score, best.fault, names)
 
 

@@ -109,7 +109,7 @@ class Decoded(NamedTuple):
 
 
 def _codecs(name: str) -> "list[iso8583.Codec]":
-    from switch.link.guess import shipped_specs
+    from iso8583.guess import shipped_specs
 
     names = shipped_specs() if name == AUTO else [name]
     return [load_codec(one) for one in names]

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 import iso8583
-from iso8583.guess import read
+from iso8583.guess import TWINS, read
 from switch.link._framing import FRAMING_NAMES, FrameReader, Framing
 from switch.link.errors import FramingError, NoFramesError
 
@@ -28,10 +28,6 @@ MESSAGES_MAX: Final = 50
 SIZES_TOLD_MAX: Final = 3
 
 MTI_TEXTS: Final = {"bcd": "packed", "ascii": "ASCII"}
-
-# Of these, another one that comes with the codec reads the common fields alike: it is
-# the one that is told, and they are not ambiguous beside it.
-TWINS: Final = {"iso87-ebcdic": "mastercard-cis", "postilion": "iso87-mixed"}
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -87,11 +83,6 @@ def framing_text(framing: Framing | None) -> str:
     if framing is None:
         return "none"
     return f"{framing.name}, inclusive" if framing.inclusive else framing.name
-
-
-def shipped_specs() -> list[str]:
-    """The names of the specs that come with the codec, in the order to try them."""
-    return sorted(iso8583.spec_names(), key=TWINS.__contains__)
 
 
 def all_framings() -> list[Framing | None]:

@@ -12,6 +12,7 @@ import functools
 from typing import Final
 
 import iso8583
+from iso8583.guess import shipped_specs
 from switch.link._framing import Framing
 from switch.link.errors import NoFramesError
 from switch.link.guess import (
@@ -20,7 +21,6 @@ from switch.link.guess import (
     cut,
     framing_text,
     guess,
-    shipped_specs,
 )
 
 # an id and two addresses

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from tests.fuzz.targets import CODECS
+from tests.messages import fitting
 from tests.style.sources import ROOT
 
 VECTORS = ROOT / "tests/vectors"
@@ -27,12 +28,12 @@ def frames() -> list[tuple[int, bytes]]:
     place, frame = read[0]
     fields = CODECS[place].decode(frame).to_dict()
     for other, codec in enumerate(CODECS):
-        digit = codec.spec.version_digits[0]
-        known = {key: fields[key] for key in fields if key in codec.spec.fields}
-        fitting = {"mti": f"{digit}100"} | {
-            key: known[key] for key in (2, 3, 4, 7, 11, 41, 55) if key in known
+        known: dict[int, str] = {
+            key: fields[key]
+            for key in (2, 3, 4, 7, 11, 41, 55)
+            if key in fields and key in codec.spec.fields
         }
-        read.append((other, codec.encode(fitting)))
+        read.append((other, codec.encode(fitting(codec.spec, known))))
     return read
 
 

@@ -5,7 +5,8 @@ as well. Any bytes get some guess."""
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from switch.link.guess import TWINS, all_framings, framing_text, guess
+from iso8583.guess import TWINS
+from switch.link.guess import all_framings, framing_text, guess
 from tests.properties.codec_messages import CODECS, codecs_and_messages
 
 FRAMINGS = all_framings()

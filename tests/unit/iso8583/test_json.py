@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 import iso8583
+from tests.messages import fitting
 
-FIELDS = {"mti": "0100", 2: "9999990000000014", 4: "000000001500", 11: "000017"}
+FIELDS = {2: "9999990000000014", 4: "1500", 11: "17"}
 CHIP = {"9F26": "42215634A0B2C4A7", "9F36": "0001"}
 
 
@@ -17,8 +18,8 @@ class Stored(msgspec.Struct):
 
 def message_of(name: str) -> iso8583.Message:
     spec = iso8583.load_spec(name)
-    mti = "1100" if spec.versions == ("1993",) else "0100"
-    return iso8583.Codec(spec).message({**FIELDS, "mti": mti, 55: VALUES[name]})
+    fields = {**fitting(spec, FIELDS), 55: VALUES[name]}
+    return iso8583.Codec(spec).message(fields)
 
 
 VALUES = {

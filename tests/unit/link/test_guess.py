@@ -1,17 +1,17 @@
 import itertools
+from typing import Any
 
 import pytest
 
 import iso8583
+from iso8583.guess import TWINS, shipped_specs
 from switch.link._framing import FRAMING_NAMES, Framing
 from switch.link.errors import NoFramesError
 from switch.link.guess import (
-    TWINS,
     all_framings,
     cut,
     framing_text,
     guess,
-    shipped_specs,
 )
 from tests.messages import specs_of_1987
 
@@ -149,5 +149,8 @@ def test_no_field_is_in_a_reason():
 
 def test_what_only_the_twin_reads_is_of_the_twin():
     codec = next(codec for codec in CODECS if codec.spec.name == "postilion")
-    fields = {**PURCHASE, 127: {"2": "key", "25": {"2": "000000001500"}}}
+    fields: dict[Any, Any] = {
+        **PURCHASE,
+        127: {"2": "key", "25": {"2": "000000001500"}},
+    }
     assert guess([codec.encode(fields)], CODECS, FRAMINGS).best.spec == "postilion"

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import iso8583
+from iso8583.guess import TWINS
 from switch.link._framing import Framing
-from switch.link.guess import TWINS, all_framings, framing_text
+from switch.link.guess import all_framings, framing_text
 from switch.link.hints import Hints
 from tests.messages import specs_of_1987
 from tests.unit.link.in_memory import Switch, fields
