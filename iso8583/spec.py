@@ -32,7 +32,7 @@ import msgspec
 
 from iso8583.errors import SpecError
 from iso8583.header import HeaderSpec
-from iso8583.inside import Inside, check_inside
+from iso8583.inside import BerTlv, Inside, Tagged, check_inside
 from iso8583.mti import VERSION_DIGITS, Version
 
 __all__ = [
@@ -126,6 +126,8 @@ class Spec(
     bitmaps: Literal[2, 3] = 2
     prefix_encoding: str
     encodings: dict[Content, str] = {}
+    # Fields whose elements are read and written as if they were in one, by a name.
+    groups: dict[str, tuple[int, ...]] = {}
     fields: dict[int, FieldSpec]
 
     def __post_init__(self) -> None:
@@ -148,6 +150,22 @@ class Spec(
                 check_inside(field, self)
             except SpecError as error:
                 raise SpecError(f"field {number}: {error}") from None
+        for name, numbers in self.groups.items():
+            self._check_group(name, numbers)
+
+    def _check_group(self, name: str, numbers: tuple[int, ...]) -> None:
+        # A path that begins with a digit begins with a field.
+        if not (name.isascii() and name.isidentifier()):
+            raise SpecError(f"expected a group's name of letters, got {name!r}")
+        if not numbers or len(set(numbers)) != len(numbers):
+            raise SpecError(f"group {name}: expected fields, each once")
+        for number in numbers:
+            field = self.fields.get(number)
+            if field is None or not isinstance(field.inside, BerTlv | Tagged):
+                raise SpecError(
+                    f"group {name}: expected a field that is tagged or ber-tlv inside, "
+                    f"got {number}"
+                )
 
     @property
     def version_digits(self) -> tuple[int, ...]:

@@ -60,6 +60,8 @@ cdef class Layout:
     cdef tuple encodings
     # What is inside each field (iso8583._inside.Container), or None; the codec's.
     cdef tuple insides
+    # The fields of each group, by its name; None where there is no group.
+    cdef dict groups
     # Owns the tables that the plans point into.
     cdef list tables
 

@@ -93,6 +93,7 @@ cdef class Layout:
                 encodings[number] = field.encoding
         self.encodings = tuple(encodings)
         self.insides = (None,) * len(encodings)
+        self.groups = dict(spec.groups) or None
 
     cdef int compile_header(self, object header) except -1:
         cdef HeaderPlan* plan = &self.header

@@ -19,6 +19,11 @@ cdef object read_at(
 cdef bint has_at(
     Layout layout, bytes frame, const FieldTable* table, object text
 ) except -1
+# A path that begins with the name of a group, through the field of the group that has
+# the element; as it is where none has. Other paths as they are.
+cdef object in_field(
+    Layout layout, bytes frame, const FieldTable* table, object text
+)
 # The elements of a field as a dict that encodes back; None when it has no container,
 # or has something else in it.
 cdef dict dict_inside(Layout layout, bytes frame, const FieldTable* table, int field)

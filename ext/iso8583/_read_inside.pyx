@@ -152,6 +152,7 @@ cdef object read_at(
     cdef Path path
     cdef Found found
     cdef Element element
+    text = in_field(layout, frame, table, text)
     if not parse_path(text, &path):
         return absent
     if path.count == 0:
@@ -174,12 +175,29 @@ cdef bint has_at(
 ) except -1:
     cdef Path path
     cdef Found found
+    text = in_field(layout, frame, table, text)
     if not parse_path(text, &path):
         return False
     if path.count == 0:
         return table_has(table, path.field)
     find_path(layout, frame, table, &path, &found)
     return found.container != NULL
+
+
+cdef object in_field(
+    Layout layout, bytes frame, const FieldTable* table, object text
+):
+    if layout.groups is None:
+        return text
+    name, _, steps = text.partition(_spec.STEP)
+    fields = layout.groups.get(name)
+    if fields is None or not steps:
+        return text
+    step = steps.partition(_spec.STEP)[0]
+    for field in fields:
+        if has_at(layout, frame, table, f"{field}{_spec.STEP}{step}"):
+            return f"{field}{_spec.STEP}{steps}"
+    return text
 
 
 cdef object field_text(Layout layout, bytes frame, const FieldTable* table, int field):

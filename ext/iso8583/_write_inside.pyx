@@ -38,12 +38,14 @@ from iso8583._path cimport (
     parse_step,
     place_of,
 )
-from iso8583._read_inside cimport open_field
+from iso8583._read_inside cimport in_field, open_field
 from iso8583._wire cimport FieldTable, table_has
 
+from iso8583 import inside as _spec
 from iso8583.errors import EncodeError
 
 cdef object DELETED = object()
+cdef str STEP = _spec.STEP
 # An object: bitmaps may have more bits than a number of C.
 cdef object BIT = 1
 
@@ -223,6 +225,34 @@ cdef bytes bitmap_bytes(Container container, object bits):
 # ---- one element changed
 
 cdef tuple changed(
+    Layout layout, bytes frame, const FieldTable* table, object text, object value
+):
+    cdef list paths = [in_field(layout, frame, table, text)]
+    if layout.groups is not None and value is not DELETED:
+        name, _, steps = paths[0].partition(STEP)
+        if name in layout.groups and steps:
+            fields = behind(layout.groups[name], table)
+            paths = [f"{field}{STEP}{steps}" for field in fields]
+    for path in paths[:len(paths) - 1]:
+        try:
+            return changed_at(layout, frame, table, path, value)
+        except EncodeError as error:
+            # The field itself has no room: the next one may have.
+            if not isinstance(error.field, int):
+                raise
+    return changed_at(layout, frame, table, paths[len(paths) - 1], value)
+
+
+# Those of the fields in which nothing follows: the last that is there, and the rest.
+cdef object behind(tuple fields, const FieldTable* table):
+    cdef Py_ssize_t first = 0, index
+    for index in range(len(fields)):
+        if table_has(table, fields[index]):
+            first = index
+    return fields[first:]
+
+
+cdef tuple changed_at(
     Layout layout, bytes frame, const FieldTable* table, object text, object value
 ):
     cdef Path path
