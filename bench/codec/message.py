@@ -57,3 +57,15 @@ FIELDS = {
 }
 READ = (2, 3, 4, 11, 41, 49)
 CHANGED = "999999"  # of field 11
+
+
+def request() -> dict[int | str, str]:
+    """As our codec has it."""
+    fields: dict[int | str, str] = {"mti": MTI}
+    fields.update(FIELDS.items())
+    return fields
+
+
+def document() -> dict[str, str]:
+    """As pyiso8583 has it."""
+    return {"t": MTI, **{str(number): value for number, value in FIELDS.items()}}

@@ -19,7 +19,7 @@ from bench.codec import message
 from tests.properties.codec_reference import installed
 
 CODEC = iso8583.Codec(iso8583.load_spec(message.SPEC))
-FIELDS: dict[int | str, str] = {"mti": message.MTI, **message.FIELDS}
+FIELDS = message.request()
 DATA = CODEC.encode(FIELDS)
 ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49)
 
@@ -40,7 +40,7 @@ their_decode = pyiso8583_module("decoder").decode
 their_encode = pyiso8583_module("encoder").encode
 their_spec = pyiso8583_module("specs").default
 OWN_SPEC = iso8583.specs.default
-THEIR_FIELDS = {"t" if key == "mti" else str(key): v for key, v in FIELDS.items()}
+THEIR_FIELDS = message.document()
 
 
 def theirs_change_and_encode():

@@ -1,0 +1,206 @@
+"""Who is timed beside our codec, and how each is made ready and asked.
+
+Each is a process of its own that waits for the next request (serving.py): whoever is
+not asked does nothing. What cannot be had on this machine is an AbsentError, with the reason.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+import iso8583
+from bench.codec import message
+from bench.load import servers
+from bench.load.servers import ROOT, BenchError
+
+HERE = ROOT / "bench/codec"
+OURS = "ours"
+WALK = "C walk"
+PYTHON_RIVALS = {
+    "pyiso8583": "with_pyiso8583.py",
+    "iso8583sim": "with_iso8583sim.py",
+}
+JAVA_RIVALS = ("jPOS", "j8583")
+RIVALS = (*PYTHON_RIVALS, *JAVA_RIVALS)
+# Until they are done as they are from then on.
+FIRST_COUNT = 10
+CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+
+
+class AbsentError(Exception):
+    """Why somebody cannot be timed here."""
+
+
+def codec() -> iso8583.Codec:
+    return iso8583.Codec(iso8583.load_spec(message.SPEC))
+
+
+def encoded() -> bytes:
+    return codec().encode(message.request())
+
+
+def write_message(path: Path, data: bytes) -> None:
+    """For those that are not in Python: the message, and of its spec what it needs."""
+    spec = codec().spec
+    lines: list[tuple[str, ...]] = [
+        ("data", data.hex()),
+        ("mti", message.MTI),
+        ("read", " ".join(map(str, message.READ))),
+        ("changed", message.CHANGED),
+    ]
+    for number, value in message.FIELDS.items():
+        field = spec.field(number)
+        layout = (field.content, str(field.length), str(field.prefix_digits))
+        lines.append(("field", str(number), *layout, value))
+    path.write_text("".join("\t".join(line) + "\n" for line in lines))
+
+
+# -- to be had -----------------------------------------------------------------------
+
+
+def build_walk(folder: Path) -> Path:
+    binary = folder / "walk"
+    options = ["-O3", "-Wall", "-Wextra", "-Werror"]
+    servers.run("gcc", *options, "-o", str(binary), str(HERE / "walk.c"))
+    return binary
+
+
+def fetch_jars() -> list[Path]:
+    """Those of jars.sha256; fetched the first time, checked every time."""
+    for program in ("java", "javac", "mvn"):
+        if shutil.which(program) is None:
+            raise AbsentError(f"no {program} on PATH")
+    sums = (HERE / "java/jars.sha256").read_text().splitlines()
+    wanted = {name: digest for digest, name in (line.split("  ") for line in sums)}
+    folder = ROOT / ".cache/bench-java"
+    jars = [folder / name for name in wanted]
+    if not all(jar.exists() for jar in jars):
+        pom = str(HERE / "java/pom.xml")
+        fetch = ["mvn", "--quiet", "--batch-mode", "--file", pom]
+        fetch += ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+        done = subprocess.run(fetch, capture_output=True, text=True)
+        if done.returncode != 0:
+            reason = (done.stdout + done.stderr).strip().partition("\n")[0]
+            raise AbsentError(f"mvn could not fetch the jars: {reason}")
+    for jar in jars:
+        digest = hashlib.sha256(jar.read_bytes()).hexdigest()
+        if digest != wanted[jar.name]:
+            raise BenchError(
+                f"{jar}: expected SHA-256 {wanted[jar.name]}, got {digest}"
+            )
+    return jars
+
+
+def commands(
+    folder: Path, rivals: list[str], warm_up: float
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """How each is started, and why the others are not."""
+    data, path = encoded(), folder / "message"
+    write_message(path, data)
+    found = {
+        OURS: [sys.executable, "-m", "bench.codec.ours"],
+        WALK: [str(build_walk(folder)), str(path)],
+    }
+    absent = {}
+    if python_rivals := [name for name in rivals if name in PYTHON_RIVALS]:
+        python = str(servers.build_environment("bench-codec"))
+        for name in python_rivals:
+            found[name] = [python, str(HERE / PYTHON_RIVALS[name]), data.hex()]
+    if java_rivals := [name for name in rivals if name in JAVA_RIVALS]:
+        try:
+            jars = ":".join(map(str, fetch_jars()))
+            program = ["java", "-cp", jars, str(HERE / "java/Contender.java")]
+            for name in java_rivals:
+                found[name] = [*program, name, str(path), str(warm_up)]
+        except AbsentError as error:
+            absent = dict.fromkeys(java_rivals, str(error))
+    return found, absent
+
+
+# -- to be asked ---------------------------------------------------------------------
+
+
+class Contender(msgspec.Struct):
+    """One that is ready."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    version: str = ""
+
+    def nanoseconds(self, operation: str, seconds: float) -> float:
+        return float(self.ask(f"time\t{operation}\t{seconds}"))
+
+    def ask(self, request: str) -> str:
+        assert self.process.stdin is not None
+        # One that has ended is told by its answer.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise BenchError(f"a contender ended: {self.log.read_text()[-4000:]}")
+        return line.rstrip("\n")
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path) -> Iterator[Contender]:
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    if "bench.codec.ours" not in command:
+        # What is on it for us has a package of the name of a rival's.
+        environment.pop("PYTHONPATH", None)
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        contender = Contender(process, log)
+        contender.version = contender.answer().removeprefix("ready").strip()
+        yield contender
+    finally:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        servers.stop(process)
+
+
+def instructions(
+    command: list[str], operations: list[str], count: int, folder: Path
+) -> dict[str, float]:
+    """User-mode instructions of each operation: what `count` more of them add to a
+    process that has done each of them FIRST_COUNT times."""
+    first = _collected(command, dict.fromkeys(operations, FIRST_COUNT), folder)
+    result = {}
+    for operation in operations:
+        counts = dict.fromkeys(operations, FIRST_COUNT)
+        counts[operation] += count
+        result[operation] = (_collected(command, counts, folder) - first) / count
+    return result
+
+
+def _collected(command: list[str], counts: dict[str, int], folder: Path) -> int:
+    log = folder / "callgrind.log"
+    with running([*CALLGRIND, *command], log) as contender:
+        for operation, count in counts.items():
+            contender.ask(f"count\t{operation}\t{count}")
+    found = re.search(r"Collected : (\d+)", log.read_text())
+    if found is None:
+        raise BenchError(f"callgrind counted nothing: {log.read_text()[-4000:]}")
+    return int(found[1])
