@@ -1,7 +1,7 @@
 """Who is timed beside our codec, and how each is made ready and asked.
 
 Each is a process of its own that waits for the next request (serving.py): whoever is
-not asked does nothing. What cannot be had on this machine is an AbsentError, with the reason.
+not asked does nothing. What cannot be had on this machine is left out, and why is said.
 """
 
 import contextlib
@@ -24,10 +24,8 @@ from bench.load.servers import ROOT, BenchError
 HERE = ROOT / "bench/codec"
 OURS = "ours"
 WALK = "C walk"
-PYTHON_RIVALS = {
-    "pyiso8583": "with_pyiso8583.py",
-    "iso8583sim": "with_iso8583sim.py",
-}
+# By the extra of pyproject.toml that has them.
+PYTHON_RIVALS = {"pyiso8583": "bench", "iso8583sim": "bench-codec"}
 JAVA_RIVALS = ("jPOS", "j8583")
 RIVALS = (*PYTHON_RIVALS, *JAVA_RIVALS)
 # Until they are done as they are from then on.
@@ -91,12 +89,14 @@ def fetch_jars() -> list[Path]:
             reason = (done.stdout + done.stderr).strip().partition("\n")[0]
             raise AbsentError(f"mvn could not fetch the jars: {reason}")
     for jar in jars:
-        digest = hashlib.sha256(jar.read_bytes()).hexdigest()
-        if digest != wanted[jar.name]:
-            raise BenchError(
-                f"{jar}: expected SHA-256 {wanted[jar.name]}, got {digest}"
-            )
+        check(jar, wanted[jar.name])
     return jars
+
+
+def check(jar: Path, wanted: str) -> None:
+    digest = hashlib.sha256(jar.read_bytes()).hexdigest()
+    if digest != wanted:
+        raise BenchError(f"{jar}: SHA-256 must be {wanted}, got {digest}")
 
 
 def commands(
@@ -110,10 +110,10 @@ def commands(
         WALK: [str(build_walk(folder)), str(path)],
     }
     absent = {}
-    if python_rivals := [name for name in rivals if name in PYTHON_RIVALS]:
-        python = str(servers.build_environment("bench-codec"))
-        for name in python_rivals:
-            found[name] = [python, str(HERE / PYTHON_RIVALS[name]), data.hex()]
+    for name, extra in PYTHON_RIVALS.items():
+        if name in rivals:
+            python = servers.build_environment(extra)
+            found[name] = [str(python), str(HERE / f"with_{name}.py"), data.hex()]
     if java_rivals := [name for name in rivals if name in JAVA_RIVALS]:
         try:
             jars = ":".join(map(str, fetch_jars()))
@@ -175,10 +175,21 @@ def running(command: list[str], log: Path) -> Iterator[Contender]:
         contender.version = contender.answer().removeprefix("ready").strip()
         yield contender
     finally:
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        servers.stop(process)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """It ends by itself when nothing more can be asked: callgrind counts the end too."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(servers.STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
 
 
 def instructions(
