@@ -179,7 +179,7 @@ def running(command: list[str], log: Path) -> Iterator[Contender]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """It ends by itself when nothing more can be asked: callgrind counts the end too."""
+    """It ends by itself when nothing more can be asked: its end is counted, too."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
