@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,21 +77,32 @@ def fetch_jars() -> list[Path]:
     for program in ("java", "javac", "mvn"):
         if shutil.which(program) is None:
             raise AbsentError(f"no {program} on PATH")
-    sums = (HERE / "java/jars.sha256").read_text().splitlines()
-    wanted = {name: digest for digest, name in (line.split("  ") for line in sums)}
-    folder = ROOT / ".cache/bench-java"
-    jars = [folder / name for name in wanted]
-    if not all(jar.exists() for jar in jars):
-        pom = str(HERE / "java/pom.xml")
-        fetch = ["mvn", "--quiet", "--batch-mode", "--file", pom]
-        fetch += ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
-        done = subprocess.run(fetch, capture_output=True, text=True)
-        if done.returncode != 0:
-            reason = (done.stdout + done.stderr).strip().partition("\n")[0]
-            raise AbsentError(f"mvn could not fetch the jars: {reason}")
-    for jar in jars:
-        check(jar, wanted[jar.name])
-    return jars
+    sums = (HERE / "java/jars.sha256").read_text()
+    wanted = dict(line.split("  ")[::-1] for line in sums.splitlines())
+    version = hashlib.sha256(sums.encode()).hexdigest()[:16]
+    folder = ROOT / f".cache/bench-java-{version}"
+    if not folder.exists():
+        _fetch(folder)
+    for name, digest in wanted.items():
+        check(folder / name, digest)
+    return [folder / name for name in wanted]
+
+
+def _fetch(folder: Path) -> None:
+    """Whole or not at all, whoever else is at it."""
+    folder.parent.mkdir(exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent))
+    command = ["mvn", "--quiet", "--batch-mode", "--file", str(HERE / "java/pom.xml")]
+    command += ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        shutil.rmtree(fresh)
+        reason = (done.stdout + done.stderr).strip().partition("\n")[0]
+        raise AbsentError(f"mvn could not fetch the jars: {reason}")
+    try:
+        fresh.rename(folder)
+    except OSError:
+        shutil.rmtree(fresh)
 
 
 def check(jar: Path, wanted: str) -> None:

@@ -206,15 +206,16 @@ def cell(found: dict[str, float] | None) -> str:
     if found is None:
         return ""
     times = found["times"]
-    return f"{times:,.{0 if times >= 20 else 1}f} x"
+    return f"{times:.{0 if times >= 20 else 1}f}×"
 
 
-def table(result: dict[str, Any]) -> list[list[str]]:
+def table(result: dict[str, Any]) -> list[str]:
+    """In Markdown, as the README has it."""
     rivals = [name for name in RIVALS if name in result["versions"]]
-    lines = [["", "ours", "instructions", *rivals]]
+    rows = [["", "ours", "instructions", *rivals], ["---"] * (3 + len(rivals))]
     for title, row in result["rows"].items():
         counted = row[OURS].get("instructions")
-        lines.append(
+        rows.append(
             [
                 title,
                 time_of(row[OURS]["ns"]),
@@ -222,7 +223,7 @@ def table(result: dict[str, Any]) -> list[list[str]]:
                 *(cell(row.get(name)) for name in rivals),
             ]
         )
-    return lines
+    return ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def print_report(result: dict[str, Any]) -> None:
@@ -241,14 +242,13 @@ def print_report(result: dict[str, Any]) -> None:
     )
     print(
         f"{result['rounds']} rounds of slices of {result['seconds']:g} s, medians;"
-        " x: how many times ours the others take\n"
+        " ×: how many times ours the others take\n"
     )
-    for first, *others in table(result):
-        print(f"{first:32}" + "".join(f"{text:>13}" for text in others))
+    print("\n".join(table(result)))
     row = result["rows"][WALKED.title]
     print(
         f"\na bare walk in C: {time_of(row[WALK]['ns'])};"
-        f" a lazy decode takes {1 / row[WALK]['times']:.1f} times that"
+        f" a lazy decode takes {1 / row[WALK]['times']:.2f} times that"
     )
     counts = {
         name: found["instructions"]

@@ -13,7 +13,7 @@ import pytest
 
 import iso8583
 from bench.codec import contenders, message, report
-from bench.codec.contenders import OURS, RIVALS, WALK
+from bench.codec.contenders import OURS, RIVALS, WALK, AbsentError
 from bench.load.servers import BenchError
 from tests.end_to_end.harness import ROOT
 
@@ -80,6 +80,20 @@ def test_a_jar_that_is_another_one_is_not_run(tmp_path):
     jar.write_bytes(b"another")
     with pytest.raises(BenchError, match="SHA-256 must be 00, got "):
         contenders.check(jar, "00")
+
+
+def test_jars_that_cannot_be_fetched_are_left_out_and_leave_nothing(
+    tmp_path, monkeypatch
+):
+    programs = {"java": "", "javac": "", "mvn": "echo no network; exit 1"}
+    for name, program in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(contenders, "ROOT", tmp_path)
+    with pytest.raises(AbsentError, match="could not fetch the jars: no network"):
+        contenders.fetch_jars()
+    assert list((tmp_path / ".cache").iterdir()) == []
 
 
 def test_a_ratio_is_the_median_of_those_of_neighbours():
