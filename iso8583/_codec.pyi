@@ -12,6 +12,7 @@ from typing import (
 
 from typing_extensions import Buffer
 
+from iso8583.errors import DecodeError
 from iso8583.inside import Part
 from iso8583.spec import Spec
 
@@ -28,15 +29,25 @@ class Codec:
     def __new__(cls, spec: Spec) -> Codec: ...
     @property
     def spec(self) -> Spec: ...
-    def decode(self, data: Buffer) -> Message: ...
+    def decode(self, data: Buffer, partial: bool = False) -> Message: ...
     def message(self, fields: _Fields) -> Message: ...
     def encode(self, message: Message | _Fields) -> bytes: ...
+    def reply(
+        self,
+        request: Message,
+        *,
+        mti: str | None = None,
+        copy: Iterable[int | str] = (),
+        set: _Fields | None = None,  # noqa: A002
+    ) -> Message: ...
 
 @final
 class Message:
     __hash__: ClassVar[None]  # type: ignore[assignment]
     @property
     def codec(self) -> Codec: ...
+    @property
+    def fault(self) -> DecodeError | None: ...
     mti: str
     @property
     def header(self) -> dict[str, str] | None: ...

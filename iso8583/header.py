@@ -50,7 +50,12 @@ PartValue: TypeAlias = str | bytes
 
 
 class HeaderPart(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
 ):
     name: str
     size: PartSize
@@ -81,7 +86,13 @@ class HeaderPart(
         return _from_hex(self.default or zeros)
 
 
-class HeaderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HeaderSpec(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
     parts: tuple[HeaderPart, ...]
     # What a reject has beyond the parts, before the header of what was rejected.
     reject: tuple[HeaderPart, ...] = ()

@@ -61,6 +61,22 @@ missing_packages() {
     has_venv "$python" || printf '%s-venv\n' "$name"
 }
 
+# The same for the servers that the tests run against, which Java runs and Maven
+# fetches.
+missing_server_packages() {
+    command -v java >/dev/null 2>&1 || printf 'default-jre-headless\n'
+    command -v mvn >/dev/null 2>&1 || printf 'maven\n'
+}
+
+# To be called when .venv is ready.
+prepare_servers() {
+    local missing
+    mapfile -t missing < <(missing_server_packages)
+    [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
+    (cd "$root" && "$venv/bin/python" -m tests.servers get) \
+        || fail "a server for the tests could not be fetched; run this again"
+}
+
 install_packages() {
     local as_root=()
     local command_line="apt-get update && apt-get install --yes $*"
@@ -212,4 +228,49 @@ prepare_environment() {
         printf '%s\n' "$wanted" >"$venv/.native"
     fi
     exec 9>&-
+}
+
+# -- builds for the fuzzer and the sanitizers ----------------------------------------
+
+# Their runtime comes with atheris: only the compiler is needed.
+has_clang() {
+    command -v clang >/dev/null 2>&1 || return 1
+    printf '#include <stdlib.h>\n' \
+        | clang -fsanitize=fuzzer-no-link,address -E -x c - >/dev/null 2>&1
+}
+
+ensure_fuzzer() {
+    has_clang || install_packages clang
+    "$venv/bin/python" -I -c 'import atheris' 2>/dev/null && return
+    say "installing the fuzzer into .venv"
+    # Built from source it would want all of LLVM.
+    run_logged "$venv/bin/python" -m pip install --quiet --only-binary atheris \
+        "$("$venv/bin/python" -I -c 'import sys, tomllib
+with open(sys.argv[1], "rb") as file:
+    print(*tomllib.load(file)["project"]["optional-dependencies"]["fuzz"])' \
+            "$root/pyproject.toml")"
+}
+
+# build_apart NAME COMPILER FLAGS: all packages, the native modules built this way, into
+# .cache/NAME/lib.
+build_apart() {
+    local name=$1 compiler=$2 flags=$3 base=$cache/$1 wanted
+    wanted=$({ native_digest; printf '%s\n' "$compiler $flags"
+        "$compiler" --version; } | digest)
+    mkdir -p "$base"
+    # Another one may build into the same files.
+    exec 8>"$base/lock"
+    flock 8
+    if [ "$(cat "$base/.native" 2>/dev/null)" != "$wanted" ]; then
+        say "building the native modules for $name"
+        rm -rf "$base/lib" "$base"/temp.*
+        (cd "$root" && run_logged env "CC=$compiler" "LDSHARED=$compiler -shared" \
+            "CARDSWITCH_CFLAGS=$flags" "$venv/bin/python" setup.py --quiet build_ext \
+            --build-lib "$base/lib" --build-temp "$base/temp.native")
+        printf '%s\n' "$wanted" >"$base/.native"
+    fi
+    # The rest of the packages changes without a compiler.
+    (cd "$root" && run_logged "$venv/bin/python" setup.py --quiet build_py \
+        --build-lib "$base/lib")
+    exec 8>&-
 }

@@ -3,7 +3,8 @@
     link bytes -> frames -> message -> dispatch -> shard -> journal -> reply
     (link)                             (flow)     (shard)   (commit thread)
 
-and behind the journal, in a process of its own, the follower: publish and project.
+and behind the journal, in processes of their own: the follower, which publishes to
+files and projects, and the publisher, which feeds Kafka and its like.
 
 Rule 1: when the journal fails, nothing is answered any more, and the process ends.
 Rule 2: stopping answers everything that was received before it closes the links.
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -34,6 +36,7 @@ from switch.admin.tokens import TokenFile
 from switch.backup import begun_from
 from switch.check import load_languages
 from switch.clock import WallClock
+from switch.companion.supervisor import CompanionProcess
 from switch.config import Config, ConfigError, settings_of
 from switch.embedded import Store, open_store
 from switch.flow._dispatch import Dispatcher
@@ -52,6 +55,8 @@ from switch.observe.metrics import (
     Sample,
     make_registry,
 )
+from switch.publisher.process import Settings as PublisherSettings
+from switch.publisher.supervisor import PublisherProcess
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 from switch.shard.committer import Committer
@@ -68,7 +73,7 @@ DISKS_INTERVAL_S = 10.0
 # times a commit for microseconds. With Python's 5 ms a busy link delays every commit.
 SWITCH_INTERVAL_S = 0.001
 # What was received in the last moment is published before we end.
-FOLLOWER_DRAIN_S = 5.0
+DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0
 MS_PER_S = 1000
 
@@ -161,8 +166,9 @@ class Switch:
             stack.callback(self._search.close)
             await self._http.start()
             stack.push_async_callback(self._http.stop)
-            self._follower.start()
-            stack.push_async_callback(self._stop_follower)
+            for companion in self._companions:
+                companion.start()
+            stack.push_async_callback(self._stop_companions)
             await self._links.change(self._config.links, self._languages)
             self._has_started = True
             work = [
@@ -217,15 +223,7 @@ class Switch:
             every_entries=config.journal.snapshot_every_entries,
             sequences=store.recovered.snapshot_sequences,
         )
-        self._follower = FollowerProcess(
-            FollowerSettings(
-                data_directory=str(store.directory.path),
-                events_directory=config.publish.directory or None,
-                file_bytes_max=config.publish.rotate_bytes,
-                log_level=config.log.level,
-                log_format=config.log.format,
-            )
-        )
+        self._compose_companions()
         self._disks = Disks(
             {
                 "data": store.directory.path,
@@ -236,6 +234,7 @@ class Switch:
         for source in (
             self._samples,
             lambda: self._follower.samples(store.released.number),
+            self._publisher_samples,
             self._links.samples,
             self._disks.samples,
         ):
@@ -249,6 +248,30 @@ class Switch:
             not_healthy=self._not_healthy,
             routes=self._administration(directory).routes(),
         )
+
+    def _compose_companions(self) -> None:
+        config, store = self._config, self._store
+        self._follower = FollowerProcess(
+            FollowerSettings(
+                data_directory=str(store.directory.path),
+                events_directory=config.publish.directory or None,
+                file_bytes_max=config.publish.rotate_bytes,
+                log_level=config.log.level,
+                log_format=config.log.format,
+            )
+        )
+        self._publisher = PublisherProcess(
+            PublisherSettings(
+                data_directory=str(store.directory.path),
+                kafka=config.publish.kafka,
+                log_level=config.log.level,
+                log_format=config.log.format,
+            )
+        )
+        self._companions: list[CompanionProcess[Any]] = [self._follower]
+        self._has_publisher = bool(self._publisher.engines)
+        if self._has_publisher:
+            self._companions.append(self._publisher)
 
     def _administration(self, directory: CardDirectory) -> Admin:
         store = self._store
@@ -277,8 +300,10 @@ class Switch:
         except JournalError as error:
             log.event(_log, logging.ERROR, "no snapshots taken", reason=error)
 
-    async def _stop_follower(self) -> None:
-        await self._follower.stop(drain_seconds=FOLLOWER_DRAIN_S)
+    async def _stop_companions(self) -> None:
+        await asyncio.gather(
+            *(each.stop(drain_seconds=DRAIN_S) for each in self._companions)
+        )
 
     def _journal_failed(self, error: Exception) -> None:
         """Whether the commit in flight is durable is not known: nobody is answered."""
@@ -348,7 +373,8 @@ class Switch:
 
     def _released(self, number: int) -> None:
         self._store.released.advance(number)
-        self._follower.released(number)
+        for companion in self._companions:
+            companion.released(number)
 
     async def _sweep(self) -> None:
         """Ends the holds whose time is over."""
@@ -394,9 +420,15 @@ class Switch:
         found = {
             "links_down": self._links.down(),
             "follower": self._follower.fault,
+            "publisher": self._publisher.faults if self._has_publisher else {},
             "disks_low": self._disks.low(),
         }
         return {name: value for name, value in found.items() if value}
+
+    def _publisher_samples(self) -> Iterator[Sample]:
+        if self._has_publisher:
+            entries = sum(state.sequence for state in self._store.recovered.states)
+            yield from self._publisher.samples(self._store.released.number, entries)
 
     def _samples(self) -> Iterator[Sample]:
         group, committer = self._group, self._committer

@@ -3,13 +3,14 @@
     journal.db     the commits up to the last one that was durable when it began
     released       the number of that commit
     events/        one line, the newest event that was published before it
+    publish/       how far Kafka and its like were before it
     tokens.json    if there is one in the data directory
     pan.key        only if asked for
     backup.json    what this is; gone when a daemon has begun from it
 
 Rule 1: a backup is a data directory. Beginning from one is like a start after a power
         loss at that moment, and needs no other code.
-Rule 2: the publisher's position is read before the end of the journal is: it is never
+Rule 2: publishers' positions are read before the end of the journal is: none is ever
         ahead of the copy, and what lies between the two is published once more.
 Rule 3: it has its name when it is whole, verified and durable, and not before.
 """
@@ -31,6 +32,7 @@ from switch.journal.directory import (
     EVENTS_NAME,
     JOURNAL_NAME,
     PAN_KEY_NAME,
+    PUBLISH_NAME,
     RELEASED_NAME,
     TOKENS_NAME,
     DataDirectory,
@@ -39,6 +41,7 @@ from switch.journal.released import Released
 from switch.journal.sqlite import SqliteJournal
 from switch.publish.jsonlines import newest_event
 from switch.publish.port import PublishError
+from switch.publish.positions import copy_positions
 
 # How much is done, from 0 to 1, and a few words.
 Advance = Callable[[float, str], None]
@@ -107,6 +110,7 @@ def _fill(
     published = _copy_position(
         Path(config.publish.directory or source.events), draft / EVENTS_NAME
     )
+    copy_positions(source.publish, draft / PUBLISH_NAME)
     journal = SqliteJournal.open(source.path, read_only=True)
     try:
         end = journal.head

@@ -40,6 +40,7 @@ from msgspec import Meta, Struct
 
 from switch.link._framing import size_max_of
 from switch.link.settings import MAIN, Address, LinkSettings, scheme_of
+from switch.publish.settings import Hosts, KafkaSettings
 
 Seconds = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 
@@ -98,6 +99,7 @@ class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
     # Where the JSON-lines files go; empty: `events` in the data directory.
     directory: str = ""
     rotate_bytes: Annotated[int, Meta(ge=4096, le=1 << 40)] = 64 << 20
+    kafka: KafkaSettings = KafkaSettings()
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -326,8 +328,8 @@ def _leaves(
 
 
 def _is_section(hint: Any) -> bool:
-    if get_origin(hint) is dict:
-        return True
+    if get_origin(hint) is not None:
+        return get_origin(hint) is dict
     return isinstance(hint, type) and issubclass(hint, Struct) and hint is not Address
 
 
@@ -341,6 +343,8 @@ def _convert(path: str, hint: Any, value: Any, source: str, *, strict: bool) -> 
             if isinstance(value, Address):
                 return value
             return Address.parse(value)
+        if hint == Hosts and isinstance(value, str):
+            value = [host.strip() for host in value.split(",") if host.strip()]
         return msgspec.convert(value, hint, strict=strict)
     except (ValueError, AttributeError):  # ValidationError is a ValueError
         raise ConfigError(
@@ -351,6 +355,8 @@ def _convert(path: str, hint: Any, value: Any, source: str, *, strict: bool) -> 
 def _describe(hint: Any) -> str:
     if hint is Address:
         return "HOST:PORT"
+    if hint == Hosts:
+        return "a list of HOST:PORT"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is Annotated:
@@ -404,6 +410,20 @@ def _conflicts(config: Config, sources: Mapping[str, str]) -> Iterator[str]:
                 f"{path}.address: expected a port to dial, got {link.address} "
                 f"({source(f'{path}.address')})"
             )
+    kafka = config.publish.kafka
+    if kafka.bootstrap and kafka.security_protocol.startswith("SASL"):
+        for name, what in (("user", "a user"), ("password_file", "a file")):
+            if not getattr(kafka, name):
+                yield (
+                    f"publish.kafka.{name}: expected {what} with security_protocol "
+                    f"{kafka.security_protocol}, got none "
+                    f"({source(f'publish.kafka.{name}')})"
+                )
+    if kafka.key_file and not kafka.certificate_file:
+        yield (
+            f"publish.kafka.certificate_file: expected that of key_file, "
+            f"{kafka.key_file}, got none ({source('publish.kafka.certificate_file')})"
+        )
     listening = [
         (f"links.{name}.address", link.address)
         for name, link in config.links.items()
@@ -430,6 +450,8 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, Struct):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple):
+        return list(value)
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return value

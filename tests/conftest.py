@@ -2,9 +2,12 @@
 
 import os
 import socket
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
+
+from tests.servers.kafka import Kafka
 
 # A verdict must not depend on the machine's speed, nor change from run to run without
 # the source changing. `--hypothesis-profile=search` looks for new examples.
@@ -29,3 +32,11 @@ def no_environment_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("SWITCH_", "CARDSWITCH_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A broker for all tests that leave it alone; each has topics of its own, by
+    `publish.kafka.topic_prefix`."""
+    with Kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server

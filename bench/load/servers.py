@@ -13,7 +13,7 @@ import tomllib
 import urllib.error
 import urllib.request
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Server(msgspec.Struct):
     http_port: int = 0
 
     def cpu_seconds(self) -> float:
-        return sum(_cpu_seconds(pid) for pid in self.processes())
+        return sum(cpu_seconds_of(pid) for pid in self.processes())
 
     def memory_mib(self) -> float:
         return sum(_resident_kib(pid) for pid in self.processes()) / 1024
@@ -95,7 +95,7 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
@@ -183,6 +183,21 @@ def import_cards(data: Path, cards: Cards) -> None:
     run(*SWITCH, "cards", "import", str(cards.cards), "--data", str(data))
 
 
+def begin_import(data: Path, server: Server, accounts: Path) -> subprocess.Popen[bytes]:
+    """Into the running switch."""
+    token = run(
+        *(*SWITCH, "tokens", "add", f"bench-{time.monotonic_ns()}"),
+        *("--role", "admin", "--data", str(data)),
+    )
+    command = [*SWITCH, "accounts", "import", str(accounts), "--reason", "benchmark"]
+    return subprocess.Popen(
+        [*command, "--http", f"{HOST}:{server.http_port}"],
+        cwd=ROOT,
+        env=os.environ | {"SWITCH_TOKEN": token.strip()},
+        stdout=subprocess.DEVNULL,
+    )
+
+
 def switch_command(ports: dict[str, int], http_port: int, data: Path) -> list[str]:
     """Defaults all through: full durability, read model and publishing on. `ports`
     are of its links."""
@@ -194,11 +209,15 @@ def switch_command(ports: dict[str, int], http_port: int, data: Path) -> list[st
 
 @contextlib.contextmanager
 def switch_running(
-    data: Path, log: Path, others: dict[str, int] | None = None
+    data: Path,
+    log: Path,
+    others: dict[str, int] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Server]:
     """With `others`, ports by name, as links beside the one that is to be driven."""
     port, http_port = free_port(), free_port()
     command = switch_command({"main": port} | (others or {}), http_port, data)
+    command += options
     with running(command, port, log, http_port) as server:
         yield server
 
@@ -247,6 +266,10 @@ def _pan(index: int) -> str:
     doubled = (int(digit) * (2 - place % 2) for place, digit in enumerate(body))
     total = sum(value - 9 if value > 9 else value for value in doubled)
     return f"{body}{-total % 10}"
+
+
+def copy(folder: Path, target: Path) -> None:
+    shutil.copytree(folder, target)
 
 
 def remove(folder: Path) -> None:

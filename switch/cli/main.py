@@ -24,6 +24,8 @@ COMMAND_MODULES: Final = (
     "cards",
     "transactions",
     "tokens",
+    "publish",
+    "consume",
     "journal",
     "backup",
     "keys",

@@ -7,10 +7,11 @@ Rule 2: a batch is bounded, so that a sink that is far behind shares the process
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from switch.companion.reading import Reading
 from switch.journal.port import Commit, Journal, JournalError
 from switch.observe.log import event
 
@@ -49,13 +50,12 @@ class Consumer:
         self.name = name
         self.position = -1
         self.fault: str | None = None
-        self._journal = journal
         self._open_sink = open_sink
         self._entries_max = entries_max
         self._interval_seconds = interval_seconds
         self._clock = clock
         self._sink: Sink | None = None
-        self._reading: Iterator[Commit] | None = None
+        self._reading = Reading(journal)
         # When the next batch may begin, and when a failed sink is tried again.
         self._due_at = 0.0
         self._retry_seconds = RETRY_SECONDS_MIN
@@ -85,7 +85,7 @@ class Consumer:
         return max(self._due_at - self._clock(), 0.0)
 
     def close(self) -> None:
-        self._reading = None
+        self._reading.restart()
         if self._sink is not None:
             self._sink.close()
             self._sink = None
@@ -97,7 +97,7 @@ class Consumer:
         return self._sink
 
     def _take(self, sink: Sink, head: int) -> bool:
-        commits, is_full = self._batch(sink.position, head)
+        commits, is_full = self._reading.batch(sink.position, head, self._entries_max)
         sink.take(commits)
         self.position = sink.position
         self._succeeded()
@@ -107,24 +107,6 @@ class Consumer:
     def _succeeded(self) -> None:
         self.fault = None
         self._retry_seconds = RETRY_SECONDS_MIN
-
-    def _batch(self, position: int, head: int) -> tuple[list[Commit], bool]:
-        """The next commits, and whether the batch is full rather than at the head."""
-        commits: list[Commit] = []
-        entries = 0
-        # Kept from batch to batch, for it reads ahead.
-        reading = self._reading
-        if reading is None:
-            reading = self._journal.read(position, head - position)
-        self._reading = reading
-        for commit in reading:
-            assert position < commit.number <= head, (position, commit.number, head)
-            commits.append(commit)
-            entries += sum(record.count for record in commit.records)
-            if entries >= self._entries_max:
-                return commits, True
-        self._reading = None
-        return commits, False
 
     def _failed(self, error: Exception) -> None:
         self.fault = f"{type(error).__name__}: {error}"
@@ -139,7 +121,7 @@ class Consumer:
         with suppress(Exception):
             self.close()
         self._sink = None
-        self._reading = None
+        self._reading.restart()
         self.position = -1
         self._due_at = self._clock() + self._retry_seconds
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)

@@ -1,16 +1,7 @@
-"""The follower's process. Its parent starts it with `switch.follower.supervisor`.
+"""The follower's process. Its parent starts it with `switch.follower.supervisor`."""
 
-Standard input comes from the parent: `w` wakes, `s` and a number of milliseconds in
-decimal and a line break asks to finish within that time, the end of the input means
-that the parent is gone. Standard output is a line of JSON (`Status`) whenever
-something changed. Signals are for the parent: it decides when this process ends.
-"""
-
-import argparse
 import logging
 import os
-import select
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from switch.companion.parent import EXIT_JOURNAL, Parent, settings_argument
 from switch.follower.consumer import Consumer
 from switch.follower.sinks import PublishSink
 from switch.journal.directory import DataDirectory
@@ -29,7 +21,6 @@ from switch.projection.readmodel import ReadModel
 from switch.publish.jsonlines import JsonLinesPublisher
 
 POLL_SECONDS = 0.05
-STATUS_SECONDS_MIN = 0.1
 NICE_DEFAULT = 10
 # A sync a batch: few of them, for a file that grows has the file system write its own
 # journal, and the switch's syncs wait for that.
@@ -39,7 +30,6 @@ PUBLISH_ENTRIES_MAX = 32_768
 # are cheaper, and nobody minds rows that are a second old.
 PROJECT_INTERVAL_SECONDS = 1.0
 PROJECT_ENTRIES_MAX = 8192
-EXIT_JOURNAL = 74
 
 _logger = logging.getLogger("switch.follower")
 
@@ -129,49 +119,13 @@ class Follower:
         self.journal.close()
 
 
-class _Parent:
-    """The two pipes to the process that started this one."""
-
-    def __init__(self, input_descriptor: int, output_descriptor: int) -> None:
-        self._input = input_descriptor
-        self._output = output_descriptor
-        self._told: Status | None = None
-        self._told_at = 0.0
-        self._rest = b""
-        self.is_gone = False
-        self.stop_within_ms: int | None = None
-
-    def wait(self, seconds: float) -> None:
-        """Until the parent says something, at most `seconds`."""
-        if not select.select([self._input], [], [], seconds)[0]:
-            return
-        data = os.read(self._input, 4096)
-        self.is_gone = not data
-        *lines, self._rest = (self._rest + data.replace(b"w", b"")).split(b"\n")
-        for line in lines:
-            if line.startswith(b"s") and line[1:].isdigit():
-                self.stop_within_ms = int(line[1:])
-
-    def tell(self, status: Status, *, at_once: bool = False) -> None:
-        now = time.monotonic()
-        if status == self._told:
-            return
-        if now - self._told_at < STATUS_SECONDS_MIN and not at_once:
-            return
-        try:
-            os.write(self._output, msgspec.json.encode(status) + b"\n")
-        except BrokenPipeError:
-            self.is_gone = True
-        self._told, self._told_at = status, now
-
-
 def run(settings: Settings, input_descriptor: int, output_descriptor: int) -> None:
     """Until the parent is gone or asks to finish."""
-    parent = _Parent(input_descriptor, output_descriptor)
+    parent = Parent(input_descriptor, output_descriptor)
     follower = Follower(settings)
     try:
         more = False
-        while not parent.is_gone and parent.stop_within_ms is None:
+        while not parent.wants_an_end:
             more = follower.step()
             parent.tell(follower.status())
             parent.wait(0 if more else follower.wait_seconds())
@@ -181,7 +135,7 @@ def run(settings: Settings, input_descriptor: int, output_descriptor: int) -> No
         follower.close()
 
 
-def _finish(follower: Follower, parent: _Parent, within_ms: int) -> None:
+def _finish(follower: Follower, parent: Parent, within_ms: int) -> None:
     """What has been answered goes out before the switch ends, if it can."""
     deadline = time.monotonic() + within_ms / 1000
     while not follower.is_done() and time.monotonic() < deadline:
@@ -193,12 +147,8 @@ def _finish(follower: Follower, parent: _Parent, within_ms: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    parser = argparse.ArgumentParser(prog="switch.follower")
-    parser.add_argument("settings", help="JSON, as the supervisor passes them")
-    parsed = parser.parse_args(arguments)
-    settings = msgspec.json.decode(parsed.settings, type=Settings)
+    text = settings_argument("switch.follower", arguments)
+    settings = msgspec.json.decode(text, type=Settings)
     log.set_up(settings.log_level, settings.log_format)
     os.nice(settings.nice)
     try:

@@ -9,6 +9,7 @@
     tokens.json    who may administer, unless that is kept elsewhere
     backup.json    of a backup that no daemon has run on yet: how far it goes
     events/        published entries
+    publish/       how far other publishers are, and what they have set aside
 
 Rule 1: only an empty directory, or one whose initialisation was interrupted, is
         initialised. Nothing of a foreign directory is touched.
@@ -37,6 +38,7 @@ RELEASED_NAME = "released"
 PAN_KEY_NAME = "pan.key"
 LOCK_NAME = "lock"
 EVENTS_NAME = "events"
+PUBLISH_NAME = "publish"
 TOKENS_NAME = "tokens.json"
 BACKUP_NAME = "backup.json"
 
@@ -49,7 +51,8 @@ _BEFORE_JOURNAL = {
 }
 # What exists only when there was a journal.
 _AFTER_JOURNAL = {
-    *(SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME, BACKUP_NAME)
+    *(SNAPSHOTS_NAME, READ_MODEL_NAME, RELEASED_NAME, EVENTS_NAME, BACKUP_NAME),
+    PUBLISH_NAME,
 }
 
 
@@ -133,6 +136,10 @@ class DataDirectory:
     @property
     def events(self) -> Path:
         return self.path / EVENTS_NAME
+
+    @property
+    def publish(self) -> Path:
+        return self.path / PUBLISH_NAME
 
 
 def check_no_traces(directory: Path) -> None:

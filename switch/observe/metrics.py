@@ -55,6 +55,8 @@ SIZE_BOUNDS = tuple(float(1 << power) for power in range(17))
 LINK = ("link",)
 # `events` or `read_model`.
 SINK = ("sink",)
+# `kafka`.
+ENGINE = ("engine",)
 # `data` or `events`.
 DIRECTORY = ("directory",)
 METRICS: dict[str, Definition] = {
@@ -99,6 +101,28 @@ METRICS: dict[str, Definition] = {
     ),
     "follower_up": Definition("gauge", "1 while the follower runs, else 0"),
     "follower_restarts": Definition("counter", "times it ended and was started again"),
+    # -- publisher
+    "publisher_up": Definition("gauge", "1 while the publisher runs, else 0"),
+    "publisher_restarts": Definition("counter", "times it ended and was started again"),
+    "publish_lag_seconds": Definition(
+        "gauge", "how long ago the oldest entry was answered that it does not have",
+        ENGINE,
+    ),
+    "publish_lag_entries": Definition(
+        "gauge", "entries answered that an engine has not acknowledged", ENGINE
+    ),
+    "publish_faulty": Definition(
+        "gauge", "1 while an engine cannot go on and is tried again, else 0", ENGINE
+    ),
+    "publish_events": Definition(
+        "counter", "events acknowledged since the publisher began", ENGINE
+    ),
+    "publish_retries": Definition(
+        "counter", "times an engine failed and was opened again", ENGINE
+    ),
+    "publish_refused": Definition(
+        "counter", "events set aside, for the engine will never take them", ENGINE
+    ),
     # -- disks
     "disk_free_bytes": Definition(
         "gauge", "free on the disk of a directory, for us", DIRECTORY

@@ -1,9 +1,9 @@
-"""The publisher for tests: a list, and faults on cue."""
+"""The publisher and the engine for tests: lists, and faults on cue."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from switch.publish.events import Event, Position, position_of
-from switch.publish.port import PublishError
+from switch.publish.port import PublishError, Refused
 
 
 class MemoryPublisher:
@@ -28,4 +28,40 @@ class MemoryPublisher:
             raise PublishError(f"expected to publish {len(wanted)} events, got {taken}")
 
     def close(self) -> None:
+        self.is_closed = True
+
+
+class MemoryEngine:
+    """`events` outlives the engine when it is handed to the next one."""
+
+    def __init__(self, events: list[Event] | None = None) -> None:
+        self.events: list[Event] = [] if events is None else events
+        self.is_open = False
+        self.is_closed = False
+        # Faults: servers that cannot be reached, how many events the next batch still
+        # takes before it fails (None: all), and ids that are never taken.
+        self.is_unreachable = False
+        self.fails_after: int | None = None
+        self.refuses: set[str] = set()
+
+    async def open(self) -> None:
+        if self.is_unreachable:
+            raise PublishError("expected a server, got nobody")
+        self.is_open = True
+
+    async def send(self, events: Sequence[Event]) -> Sequence[Refused]:
+        assert self.is_open
+        assert not self.is_closed
+        taken, self.fails_after = self.fails_after, None
+        refused = [
+            Refused(event, "refused on cue")
+            for event in events[:taken]
+            if event.id in self.refuses
+        ]
+        self.events += [e for e in events[:taken] if e.id not in self.refuses]
+        if taken is not None:
+            raise PublishError(f"expected to send {len(events)} events, got {taken}")
+        return refused
+
+    async def close(self) -> None:
         self.is_closed = True

@@ -1,4 +1,6 @@
-"""The publish port: the journal's released entries, to whoever else must know.
+"""The publish ports: the journal's released entries, to whoever else must know.
+
+A `Publisher` keeps them itself, an `Engine` hands them to servers of others.
 
 Rule 1: `publish` returns when the events can no longer be lost, or raises; after it
         raised, any first part of them may have been published.
@@ -8,12 +10,20 @@ Rule 3: events come in journal order, each at least once, and never before the c
         that holds them was released.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 from switch.publish.events import Event, Position
 
-__all__ = ["Event", "Position", "PublishDamaged", "PublishError", "Publisher"]
+__all__ = [
+    "Engine",
+    "Event",
+    "Position",
+    "PublishDamaged",
+    "PublishError",
+    "Publisher",
+    "Refused",
+]
 
 
 class PublishError(Exception):
@@ -37,3 +47,28 @@ class Publisher(Protocol):
         """Durable on return."""
 
     def close(self) -> None: ...
+
+
+class Refused(NamedTuple):
+    """An event that an engine will never take, and why: it is set aside."""
+
+    event: Event
+    reason: str
+
+
+class Engine(Protocol):
+    """Rule 1: `send` returns when every event of the batch is acknowledged, or is
+               among what it returns; after it raised, any of them may have been taken.
+    Rule 2: events of one account are taken in their order, first occurrences of them,
+            whatever failed on the way.
+    Rule 3: after anything raised, only `close` is called, and another engine is made.
+            Where it goes on is kept beside it, as `switch.publish.positions` says.
+    """
+
+    async def open(self) -> None:
+        """Ready to send on return; raises when there is nobody to send to."""
+
+    async def send(self, events: Sequence[Event]) -> Sequence[Refused]: ...
+
+    async def close(self) -> None:
+        """Whatever happened before; does not wait for what is not acknowledged."""

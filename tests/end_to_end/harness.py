@@ -221,6 +221,13 @@ class Daemon:
             if str(self.data) in line and "switch.follower" in line
         ]
 
+    def publishers(self) -> list[int]:
+        return [
+            pid
+            for pid, line in _command_lines()
+            if str(self.data) in line and "switch.publisher" in line
+        ]
+
     def send_signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)

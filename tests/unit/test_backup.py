@@ -16,6 +16,7 @@ from switch.journal.errors import JournalError, JournalMissing
 from switch.journal.released import lower_bound
 from switch.keys.port import KeysError
 from switch.publish.jsonlines import event_files
+from switch.publish.positions import EnginePosition, PositionFiles
 from tests.unit.follower.running import publish_all
 from tests.unit.import_files import (
     ACCOUNTS,
@@ -208,3 +209,19 @@ def test_a_backup_is_known_as_one(config, target):
         begun_from(directory)
     directory.backup.unlink()
     assert begun_from(directory) is None
+
+
+def test_how_far_engines_are_is_in_it(config, target):
+    source = DataDirectory.open(config.data_directory, create=False)
+    with open_store(config) as store:
+        identity = store.journal.identity
+    files = PositionFiles(source.publish, "kafka", identity)
+    position = EnginePosition(identity.hex(), 1, {0: 1})
+    with files:
+        files.store(position)
+        files.set_aside([])
+    make(config, target, with_key=True)
+    assert names(target / "publish") == ["kafka.position"]
+    with open_store(restored(config, target)) as store:
+        copied = PositionFiles(target / "publish", "kafka", store.journal.identity)
+        assert copied.load() == position

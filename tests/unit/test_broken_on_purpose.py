@@ -24,6 +24,7 @@ from switch.ledger import Limits, restore
 from switch.link import links
 from switch.observe import log
 from switch.publish import jsonlines
+from switch.publisher.forwarder import Forwarder
 from switch.shard import recovery
 from switch.shard.committer import Committer
 from tests.simulation.embedded import connect_synchronous
@@ -75,6 +76,20 @@ def keeps_torn_lines(patch: pytest.MonkeyPatch) -> None:
         "_sound_end",
         lambda path: (path.stat().st_size, sound_end(path)[1]),
     )
+
+
+def forwards_what_is_not_released(patch: pytest.MonkeyPatch) -> None:
+    begin = Forwarder.__init__
+
+    def other(self: Any, plan: Any, journal: Any, *rest: Any) -> None:
+        begin(self, plan, journal, *rest)
+        self._head = lambda: journal.head
+
+    patch.setattr(Forwarder, "__init__", other)
+
+
+async def acknowledges_nothing(*_: object) -> None:
+    pass
 
 
 class Break(NamedTuple):
@@ -133,6 +148,20 @@ BREAKS = [
         "half a line is gone on behind",
         keeps_torn_lines,
         "tests/unit/publish/test_jsonlines.py::test_a_torn_end_is_cut_at_every_byte",
+    ),
+    Break(
+        7,
+        "what is not released is sent to an engine",
+        forwards_what_is_not_released,
+        "tests/unit/publisher/test_forwarder.py"
+        "::test_all_that_is_released_goes_out_in_order_and_nothing_else",
+    ),
+    Break(
+        7,
+        "an engine counts as having what it never got",
+        set_to(Forwarder, "_send", acknowledges_nothing),
+        "tests/unit/publisher/test_forwarder.py"
+        "::test_an_engine_that_fails_anywhere_misses_nothing_and_keeps_the_order",
     ),
     Break(
         8,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tomllib
 
 import pytest
@@ -304,3 +305,51 @@ def test_a_check_refuses_a_specification_without_network_messages(file, tmp_path
         ConfigError, match=r"links\.a\.spec: spec small: expected field"
     ):
         check(file(f"[links.a]\nspec = '{spec}'\n"), {})
+
+
+HOSTS = ("a.example:9092", "[::1]:9093")
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "flags"),
+    [
+        (list(HOSTS), {}, {}),
+        (None, {"SWITCH_PUBLISH_KAFKA_BOOTSTRAP": ", ".join(HOSTS)}, {}),
+        (None, {}, {"publish.kafka.bootstrap": ",".join(HOSTS)}),
+    ],
+)
+def test_hosts_are_a_list_or_words_with_commas(tmp_path, file, environment, flags):
+    path = tmp_path / "switch.toml"
+    path.write_text(
+        "" if file is None else f"[publish.kafka]\nbootstrap = {json.dumps(file)}\n"
+    )
+    loaded = load(path, environment, flags)
+    assert loaded.config.publish.kafka.bootstrap == HOSTS
+    again = tmp_path / "again.toml"
+    again.write_text(to_toml(loaded.config))
+    assert load(again).config == loaded.config
+
+
+@pytest.mark.parametrize("host", ["nowhere", "a:b", ":1", "a:1:2", "::1:9092"])
+def test_hosts_that_are_none_are_refused(host):
+    with pytest.raises(ConfigError, match="expected a list of HOST:PORT"):
+        load(flags={"publish.kafka.bootstrap": host})
+
+
+def test_sasl_needs_a_user_and_a_password():
+    flags = {
+        "publish.kafka.bootstrap": HOSTS[0],
+        "publish.kafka.security_protocol": "SASL_SSL",
+        "publish.kafka.key_file": "key.pem",
+    }
+    assert [text.partition(":")[0] for text in problems_of(flags=flags)] == [
+        "publish.kafka.user",
+        "publish.kafka.password_file",
+        "publish.kafka.certificate_file",
+    ]
+    more = {
+        "publish.kafka.user": "switch",
+        "publish.kafka.password_file": "password",
+        "publish.kafka.certificate_file": "certificate.pem",
+    }
+    assert load(flags=flags | more).config.publish.kafka.user == "switch"

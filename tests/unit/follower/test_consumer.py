@@ -256,7 +256,7 @@ def test_a_sink_that_fails_is_tried_again_later_and_later(consumer, store, clock
     assert store.taken == list(range(1, 11))
     # and the next failure is waited for as the first was
     store.fails_to_take = 1
-    fill(consumer._journal, 1)
+    fill(consumer._reading._journal, 1)
     clock.now += INTERVAL_SECONDS
     consumer.step(11)
     assert consumer.wait_seconds(11) == RETRY_SECONDS_MIN

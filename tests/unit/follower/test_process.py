@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from switch.follower.process import EXIT_JOURNAL, Follower, Status
+from switch.companion.parent import EXIT_JOURNAL
+from switch.follower.process import Follower, Status
 from tests.unit.follower.running import SECONDS_MAX, Bank, until
 from tests.unit.small_bank import PANS
 

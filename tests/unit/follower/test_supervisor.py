@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from switch.follower import supervisor
+from switch.companion import supervisor
 from switch.follower.process import Settings, Status
 from switch.follower.supervisor import FollowerProcess
 from switch.observe.metrics import Histogram
@@ -38,17 +38,22 @@ def spawning(monkeypatch, *programs: str) -> list[subprocess.Popen[bytes]]:
     real, waiting = supervisor._spawn, list(programs)
     spawned: list[subprocess.Popen[bytes]] = []
 
-    def spawn(settings):
+    def spawn(name, settings):
         if waiting:
             words = [sys.executable, "-c", waiting.pop(0)]
             pipe = subprocess.PIPE
             spawned.append(subprocess.Popen(words, stdin=pipe, stdout=pipe))
         else:
-            spawned.append(real(settings))
+            spawned.append(real(name, settings))
         return spawned[-1]
 
     monkeypatch.setattr(supervisor, "_spawn", spawn)
     return spawned
+
+
+def heard(follower: FollowerProcess, status: Status) -> None:
+    follower.status = status
+    follower.heard(status)
 
 
 def told(follower: FollowerProcess, head: int) -> dict[str, float]:
@@ -184,12 +189,12 @@ def test_one_that_cannot_be_started_is_tried_again(bank, quick_restarts, monkeyp
     real = supervisor._spawn
     failures = 3
 
-    def spawn(settings):
+    def spawn(name, settings):
         nonlocal failures
         if failures:
             failures -= 1
             raise OSError(11, "Resource temporarily unavailable")
-        return real(settings)
+        return real(name, settings)
 
     monkeypatch.setattr(supervisor, "_spawn", spawn)
     bank.release()
@@ -303,8 +308,8 @@ def test_a_follower_that_does_not_get_on_falls_behind(bank):
 
 def test_a_sink_that_fails_is_where_it_was():
     follower = FollowerProcess(Settings(data_directory="/none", file_bytes_max=1))
-    follower._heard(Status(9, 7, 8))
-    follower._heard(Status(9, -1, -1, "OSError: no space", "OSError: no space"))
+    heard(follower, Status(9, 7, 8))
+    heard(follower, Status(9, -1, -1, "OSError: no space", "OSError: no space"))
     figures = told(follower, 9)
     assert figures["published_head"] == 7
     assert figures["projected_head"] == 8

@@ -555,4 +555,4 @@ def test_a_message_made_around_the_constructor_is_harmless():
 
 
 def test_the_size_of_a_message_is_known():
-    assert sys.getsizeof(ASCII.message(ECHO)) <= 480
+    assert sys.getsizeof(ASCII.message(ECHO)) <= 488

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switch.follower import lag
-from switch.follower.lag import ReleaseTimes
+from switch.companion import lag
+from switch.companion.lag import ReleaseTimes
 
 
 def test_with_nothing_missing_there_is_no_lag():

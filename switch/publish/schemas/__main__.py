@@ -1,0 +1,4 @@
+from switch.publish.schemas import write_all
+
+if __name__ == "__main__":
+    write_all()

@@ -1,0 +1,1 @@
+"""Real servers for the tests: fetched or built once, started on free ports."""
