@@ -59,7 +59,8 @@ public class Contender {
         for (Operation operation : operations.values()) {
             nanoseconds(operation, warmUp);
         }
-        System.out.println("ready " + version);
+        String java = System.getProperty("java.version");
+        System.out.println("ready " + version + " (Java " + java + ")");
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in));
         for (String line; (line = requests.readLine()) != null; ) {
             String[] parts = line.split("\t");
