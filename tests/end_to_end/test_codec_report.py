@@ -156,6 +156,21 @@ def test_the_walk_checks_what_a_decode_checks(walks):
     assert seen == {True, False}
 
 
+@pytest.mark.parametrize(
+    ("came", "broken"),
+    [
+        # All that follows is where the length says; `:` comes behind `9`.
+        (b"16" + message.FIELDS[2].encode(), b"20" + b"4" * 20),
+        (b"06" + message.FIELDS[32].encode(), b"0:" + b"1" * 10),
+    ],
+)
+def test_the_walk_refuses_a_length_that_no_field_has(walks, came, broken):
+    assert DATA.count(came) == 1
+    data = DATA.replace(came, broken)
+    assert not decodes(data)
+    assert not walks(data)
+
+
 def bits(data):
     """The fields that the primary bitmap says are there."""
     bitmap = int.from_bytes(data[4:12], "big")
