@@ -39,7 +39,7 @@ class Comparison:
         self.seconds = seconds
         self.cards = servers.write_cards(folder, ACCOUNT_COUNT, BALANCE)
         self.ceiling = servers.build_ceiling(folder)
-        self.plain = servers.build_plain_environment()
+        self.plain = servers.build_environment("bench")
         self.imported = folder / "imported"
         servers.import_cards(self.imported, self.cards)
         self.drives: dict[str, Drive] = {

@@ -16,15 +16,23 @@ from bench.load.servers import BenchError
 Result = dict[str, Any]
 
 
-def add_options(parser: argparse.ArgumentParser, seconds: float) -> None:
+def add_options(
+    parser: argparse.ArgumentParser,
+    seconds: float,
+    rounds: int = 5,
+    what: str = "drive",
+) -> None:
     parser.add_argument(
         "--seconds",
         type=float,
         default=seconds,
-        help=f"length of a drive (default {seconds:g})",
+        help=f"length of a {what} (default {seconds:g})",
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="rounds of drives (default 5)"
+        "--rounds",
+        type=int,
+        default=rounds,
+        help=f"rounds of {what}s (default {rounds})",
     )
     parser.add_argument("--directory", type=Path, default=servers.ROOT / ".cache/bench")
     parser.add_argument("--json", action="store_true")
@@ -38,11 +46,13 @@ def main(
     options: argparse.Namespace,
     measure: Callable[[argparse.Namespace, Path], Result],
     print_report: Callable[[Result], None],
+    *,
+    durable: bool = True,
 ) -> int:
-    """The exit code."""
+    """The exit code. `durable`: the figures mean something on a disk only."""
     options.directory.mkdir(parents=True, exist_ok=True)
     kind = machine.file_system(options.directory)
-    if kind in machine.MEMORY_FILE_SYSTEMS:
+    if durable and kind in machine.MEMORY_FILE_SYSTEMS:
         say(f"error: {options.directory} is on {kind}, where nothing is durable")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=options.directory))

@@ -148,17 +148,18 @@ def build_ceiling(folder: Path) -> Path:
     return binary
 
 
-def build_plain_environment() -> Path:
-    """The Python of the plain rival, whose `iso8583` is not ours."""
-    home = ROOT / ".cache/bench-plain"
+def build_environment(extra: str) -> Path:
+    """The Python of rivals, whose `iso8583` is not ours: an environment with nothing
+    but that extra of pyproject.toml."""
+    home = ROOT / f".cache/environment-{extra}"
     python = home / "bin/python"
     with (ROOT / "pyproject.toml").open("rb") as file:
         extras = tomllib.load(file)["project"]["optional-dependencies"]
     stamp = home / "requirements"
-    wanted = "\n".join([sys.version, *extras["bench"]])
+    wanted = "\n".join([sys.version, *extras[extra]])
     if not stamp.exists() or stamp.read_text() != wanted:
         venv.create(home, with_pip=True, clear=True)
-        run(str(python), "-m", "pip", "install", "--quiet", *extras["bench"])
+        run(str(python), "-m", "pip", "install", "--quiet", *extras[extra])
         stamp.write_text(wanted)
     return python
 

@@ -15,34 +15,12 @@ from types import ModuleType
 import pytest
 
 import iso8583
+from bench.codec import message
 from tests.properties.codec_reference import installed
 
-CODEC = iso8583.Codec(iso8583.load_spec("iso87-mixed"))
-FIELDS = {
-    "mti": "0100",
-    2: "4000001234567899",
-    3: "000000",
-    4: "000000001500",
-    7: "1207233149",
-    11: "000017",
-    12: "233149",
-    13: "1207",
-    14: "3012",
-    18: "5499",
-    22: "051",
-    23: "000",
-    25: "00",
-    32: "012345",
-    35: "4000001234567899=30122011234567890",
-    37: "085000100003",
-    41: "TERM0001",
-    42: "MERCHANT0000001",
-    43: "FIRST THIRD BANK       ST. LOUIS     MO ",
-    49: "840",
-    55: "9F2608" + "42" * 127,
-}
+CODEC = iso8583.Codec(iso8583.load_spec(message.SPEC))
+FIELDS = message.request()
 DATA = CODEC.encode(FIELDS)
-READ = (2, 3, 4, 11, 41, 49)
 ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49)
 
 
@@ -62,12 +40,12 @@ their_decode = pyiso8583_module("decoder").decode
 their_encode = pyiso8583_module("encoder").encode
 their_spec = pyiso8583_module("specs").default
 OWN_SPEC = iso8583.specs.default
-THEIR_FIELDS = {"t" if key == "mti" else str(key): v for key, v in FIELDS.items()}
+THEIR_FIELDS = message.document()
 
 
 def theirs_change_and_encode():
     fields, _ = their_decode(DATA, their_spec)
-    fields["11"] = "999999"
+    fields["11"] = message.CHANGED
     return bytes(their_encode(fields, their_spec)[0])
 
 
@@ -79,14 +57,14 @@ def theirs_reply():
 
 
 def ours_read():
-    message = CODEC.decode(DATA)
-    return message.mti, [message[field] for field in READ]
+    decoded = CODEC.decode(DATA)
+    return decoded.mti, [decoded[field] for field in message.READ]
 
 
 def ours_change_and_encode():
-    message = CODEC.decode(DATA)
-    message[11] = "999999"
-    return CODEC.encode(message)
+    decoded = CODEC.decode(DATA)
+    decoded[11] = message.CHANGED
+    return CODEC.encode(decoded)
 
 
 TEMPLATE = iso8583.ReplyTemplate(CODEC, "0110", ECHOED)

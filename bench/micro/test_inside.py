@@ -13,28 +13,8 @@ from typing import Any
 import pytest
 
 import iso8583
+from bench.codec.message import CHIP
 
-CHIP = {
-    "5F2A": "0840",
-    "5F34": "01",
-    "82": "5800",
-    "84": "A0000000041010",
-    "95": "0000000000",
-    "9A": "261124",
-    "9C": "00",
-    "9F02": "000000001500",
-    "9F03": "000000000000",
-    "9F09": "0002",
-    "9F10": "0110A0000F040000000000FF",
-    "9F1A": "0840",
-    "9F1E": "3132333435363738",
-    "9F26": "42215634A0B2C4A7",
-    "9F27": "80",
-    "9F33": "E0E8E8",
-    "9F34": "440300",
-    "9F36": "021D",
-    "9F37": "13D46EBF",
-}
 CODEC = iso8583.Codec(iso8583.load_spec("mastercard-cis"))
 DATA = CODEC.encode({"mti": "0100", 11: "000017", 48: "R6105100009203123", 55: CHIP})
 MESSAGE = CODEC.decode(DATA)

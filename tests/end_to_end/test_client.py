@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from bench.load.servers import build_plain_environment
+from bench.load.servers import build_environment
 from tests.end_to_end.harness import (
     HOST,
     ROOT,
@@ -39,7 +39,7 @@ class OutsideClient:
         self.account = f"A{index}"
         self.pan = pan_of(index)
         self.stan = 0
-        python = build_plain_environment()
+        python = build_environment("bench")
         self._process = subprocess.Popen(
             [python, "-I", SCRIPT, HOST, str(daemon.port), spec],
             stdin=subprocess.PIPE,
