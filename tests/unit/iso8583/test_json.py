@@ -7,7 +7,7 @@ import pytest
 
 import iso8583
 
-FIELDS = {"mti": "0100", 2: "9999990000000014", 4: "000000001500", 11: "000017"}
+FIELDS = {2: "9999990000000014", 4: "1500", 11: "17"}
 CHIP = {"9F26": "42215634A0B2C4A7", "9F36": "0001"}
 
 
@@ -17,8 +17,14 @@ class Stored(msgspec.Struct):
 
 def message_of(name: str) -> iso8583.Message:
     spec = iso8583.load_spec(name)
-    mti = "1100" if spec.versions == ("1993",) else "0100"
-    return iso8583.Codec(spec).message({**FIELDS, "mti": mti, 55: VALUES[name]})
+    # The first version that it takes, and fields as long as it has them.
+    fields = {
+        number: text if spec.fields[number].prefix_digits else text.zfill(length)
+        for number, text in FIELDS.items()
+        for length in [spec.fields[number].length]
+    }
+    mti = f"{spec.version_digits[0]}100"
+    return iso8583.Codec(spec).message({**fields, "mti": mti, 55: VALUES[name]})
 
 
 VALUES = {
