@@ -176,7 +176,7 @@ TLV = {"type": "Binary", "length": 9, "enc": "Binary", "prefix": "BerTLV"}
                 "bitmap": {**HEAD["1"], "disableAutoExpand": True, "length": -1},
                 "subfields": {"1": TEXT},
             },
-            "field 48.1: expected a number in 1..-8",
+            "field 48: bitmap.length: expected 1..24",
         ),
         (tagged("LBCD", 3, {"01": VARIABLE}), "tag.enc LBCD: no counterpart"),
         (
