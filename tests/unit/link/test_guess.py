@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import pytest
 
@@ -149,5 +150,8 @@ def test_no_field_is_in_a_reason():
 
 def test_what_only_the_twin_reads_is_of_the_twin():
     codec = next(codec for codec in CODECS if codec.spec.name == "postilion")
-    fields = {**PURCHASE, 127: {"2": "key", "25": {"2": "000000001500"}}}
+    fields: dict[Any, Any] = {
+        **PURCHASE,
+        127: {"2": "key", "25": {"2": "000000001500"}},
+    }
     assert guess([codec.encode(fields)], CODECS, FRAMINGS).best.spec == "postilion"
