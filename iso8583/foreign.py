@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from iso8583.errors import SpecError
-from iso8583.spec import LENGTH_MAX, FieldSpec, Sensitive, Spec, load_spec
+from iso8583.spec import LENGTH_MAX, FieldSpec, Sensitive, Spec, checked, load_spec
 
 __all__ = ["Faults", "Fields", "is_possible", "masked_kind", "whole_number"]
 
@@ -52,13 +52,15 @@ def is_possible(
 ) -> bool:
     """Whether a spec of so many bitmaps may have this field; a fault if not."""
     with faults.at(f"field {number}"):
-        Spec(
-            name="",
-            mti="ascii",
-            bitmap="hex",
-            bitmaps=bitmaps,
-            prefix_encoding="ascii",
-            fields={number: field},
+        checked(
+            Spec(
+                name=f"field {number}",
+                mti="ascii",
+                bitmap="hex",
+                bitmaps=bitmaps,
+                prefix_encoding="ascii",
+                fields={number: field},
+            )
         )
         return True
     return False

@@ -15,7 +15,15 @@ import msgspec
 
 from iso8583.errors import SpecError
 from iso8583.foreign import Faults, Fields, is_possible, masked_kind
-from iso8583.inside import DEPTH_MAX, BerTlv, Inside, NestedBitmap, Positional, Tagged
+from iso8583.inside import (
+    BITMAP_SIZE_MAX,
+    DEPTH_MAX,
+    BerTlv,
+    Inside,
+    NestedBitmap,
+    Positional,
+    Tagged,
+)
 from iso8583.spec import FIELD_NUMBER_MAX, LENGTH_MAX, FieldSpec, Sensitive, Spec
 
 __all__ = ["is_moov", "read_moov"]
@@ -295,6 +303,8 @@ def _nested_bitmap(
         raise SpecError("bitmap: expected disableAutoExpand")
     fields: Fields = {}
     size = bitmap.length or BITMAP_SIZE
+    if not 1 <= size <= BITMAP_SIZE_MAX:
+        raise SpecError(f"bitmap.length: expected 1..{BITMAP_SIZE_MAX}")
     for key, raw in node.subfields.items():
         with faults.at(f"field {path}.{_shown(key)}"):
             number = _key_number(key, 8 * size, least=1)

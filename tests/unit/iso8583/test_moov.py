@@ -166,6 +166,18 @@ TLV = {"type": "Binary", "length": 9, "enc": "Binary", "prefix": "BerTLV"}
         (positional(**{"1": TEXT | {"type": "x"}}), "field 48.1: type x"),
         (tagged("ASCII", 2, {"01": TEXT}), "field 48.01: prefix: expected a length"),
         (tagged("ASCII", 3, {"01": VARIABLE}), "element 01: expected an id of 3 bytes"),
+        (
+            tagged("ASCII", 5, {"00001": VARIABLE}),
+            "Expected `int` <= 4 - at `$.fields[...].inside.id_size`",
+        ),
+        (
+            COMPOSITE
+            | {
+                "bitmap": {**HEAD["1"], "disableAutoExpand": True, "length": -1},
+                "subfields": {"1": TEXT},
+            },
+            "field 48: bitmap.length: expected 1..24",
+        ),
         (tagged("LBCD", 3, {"01": VARIABLE}), "tag.enc LBCD: no counterpart"),
         (
             tagged("ASCII", 1, {"1": VARIABLE, "2": VARIABLE | {"prefix": "BCD.LL"}}),
