@@ -40,7 +40,7 @@ from msgspec import Meta, Struct
 
 from switch.link._framing import size_max_of
 from switch.link.settings import MAIN, Address, LinkSettings, scheme_of
-from switch.publish.settings import Hosts, KafkaSettings
+from switch.publish.settings import Hosts, KafkaSettings, NsqSettings
 
 Seconds = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 
@@ -100,6 +100,7 @@ class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
     directory: str = ""
     rotate_bytes: Annotated[int, Meta(ge=4096, le=1 << 40)] = 64 << 20
     kafka: KafkaSettings = KafkaSettings()
+    nsq: NsqSettings = NsqSettings()
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -46,6 +46,8 @@ class Plan(Struct, frozen=True):
     entries_max: int
     # Between the beginnings of batches that are not full.
     interval_seconds: float
+    # What its engines count of their own, one after the other.
+    counts: dict[str, int] = {}
 
 
 class EngineStatus(Struct, frozen=True):
@@ -57,6 +59,8 @@ class EngineStatus(Struct, frozen=True):
     retries: int = 0
     refused: int = 0
     fault: str | None = None
+    # Of the engine's own.
+    counts: dict[str, int] = {}
 
 
 class _Batch(NamedTuple):

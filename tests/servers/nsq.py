@@ -1,4 +1,4 @@
-"""NSQ: nsqd, which has the messages, and nsqlookupd, which knows who has which topic."""
+"""NSQ: nsqd, which has the messages, and nsqlookupd, which knows where topics are."""
 
 import shutil
 from collections.abc import Sequence
