@@ -1,6 +1,5 @@
-from collections.abc import Callable
-
 from iso8583 import Codec, Dialect
+from switch.keys._pan_hash import PanHash
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 
@@ -10,7 +9,7 @@ class Dispatcher:
         codec: Codec,
         directory: CardDirectory,
         group: CommitGroup,
-        hash_pan: Callable[[bytes], bytes],
+        hash_pan: PanHash,
         *,
         scheme: int = 0,
         dialect: Dialect = ...,

@@ -22,9 +22,10 @@ from switch.publish.jsonlines import JsonLinesPublisher
 
 POLL_SECONDS = 0.05
 NICE_DEFAULT = 10
-# A sync a batch: fewer of them, for they share the disk with the journal's.
-PUBLISH_INTERVAL_SECONDS = 0.02
-PUBLISH_ENTRIES_MAX = 8192
+# A sync a batch: few of them, for a file that grows has the file system write its own
+# journal, and the switch's syncs wait for that.
+PUBLISH_INTERVAL_SECONDS = 0.1
+PUBLISH_ENTRIES_MAX = 32_768
 # A transaction costs a page of the indices an account that it meets, so larger ones
 # are cheaper, and nobody minds rows that are a second old.
 PROJECT_INTERVAL_SECONDS = 1.0

@@ -1,6 +1,6 @@
 """What the follower feeds, behind one interface. The read model is a sink by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from switch.journal.port import Commit, Journal
 from switch.publish.events import Event, Position, events_of, position_of
@@ -25,13 +25,9 @@ class PublishSink:
     def take(self, commits: Sequence[Commit]) -> None:
         if not commits:
             return
-        events: list[Event] = []
-        for commit in commits:
-            if commit.number == self._resumed.commit:
-                events += _behind(self._resumed, commit)
-            else:
-                events.extend(events_of(commit))
-        self._publisher.publish(events)
+        self._publisher.publish(
+            event for commit in commits for event in self._events(commit)
+        )
         self.position = commits[-1].number
 
     def tend(self) -> bool:
@@ -39,6 +35,11 @@ class PublishSink:
 
     def close(self) -> None:
         self._publisher.close()
+
+    def _events(self, commit: Commit) -> Iterable[Event]:
+        if commit.number == self._resumed.commit:
+            return _behind(self._resumed, commit)
+        return events_of(commit)
 
 
 def _behind(position: Position, commit: Commit) -> list[Event]:

@@ -21,15 +21,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from switch.keys._pan_hash import PanHash
 from switch.keys.port import (
     PAN_DIGITS_MAX,
     PAN_DIGITS_MIN,
-    PAN_HASH_SIZE,
     SEALED_PAN_SIZE,
     KeysError,
 )
@@ -59,7 +59,7 @@ class MasterKeys:
                 f"master key: expected {MASTER_KEY_SIZE} bytes, got {len(master)}"
             )
         self.fingerprint = derive(master, b"fingerprint", 8).hex()
-        self.pan_hash = _hasher(derive(master, b"pan hash", 32))
+        self.pan_hash = PanHash(derive(master, b"pan hash", 32))
         self._cipher = AESGCM(derive(master, b"pan seal", 32))
 
     def __repr__(self) -> str:
@@ -78,8 +78,9 @@ class MasterKeys:
                 nonces, offset = os.urandom(_NONCE_SIZE * _SEAL_MANY_CHUNK), 0
             nonce = nonces[offset : offset + _NONCE_SIZE]
             offset += _NONCE_SIZE
+            packed = pack(pan)
             hashed = pan_hash(pan)
-            text = _VERSION + nonce + encrypt(nonce, pack(pan), hashed)
+            text = _VERSION + nonce + encrypt(nonce, packed, hashed)
             sealed.append((hashed, text))
         return sealed
 
@@ -112,15 +113,3 @@ def _pack(pan: bytes) -> bytes:
             f"{len(pan)} {kind}"
         )
     return bytes.fromhex(pan.ljust(_PACKED_DIGITS, b"f").decode())
-
-
-def _hasher(key: bytes) -> Callable[[bytes], bytes]:
-    # Copying a keyed state is faster than keying a new one for each message.
-    copy = hashlib.blake2b(key=key, digest_size=PAN_HASH_SIZE).copy
-
-    def pan_hash(pan: bytes) -> bytes:
-        state = copy()
-        state.update(pan)
-        return state.digest()
-
-    return pan_hash

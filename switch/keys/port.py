@@ -8,8 +8,10 @@ Rule 2: no error text, repr or log of anything here shows a PAN or a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
+
+from switch.keys._pan_hash import PanHash
 
 PAN_HASH_SIZE = 16
 # version 1, nonce 12, packed PAN 10, tag 16: the same for every PAN
@@ -29,9 +31,8 @@ class PanKeys(Protocol):
         """Names the master key without telling it."""
 
     @property
-    def pan_hash(self) -> Callable[[bytes], bytes]:
-        """ASCII digits → 16 bytes. Called once per message: keep the callable, and
-        pass digits only (it does not look)."""
+    def pan_hash(self) -> PanHash:
+        """ASCII digits → 16 bytes. Pass digits only: it does not look."""
 
     def seal(self, pan: bytes) -> bytes:
         """ASCII digits → SEALED_PAN_SIZE bytes, different each time."""

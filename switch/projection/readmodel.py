@@ -10,7 +10,7 @@ Rule 3: it knows which journal it shadows. A position that the journal does not 
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,9 +29,8 @@ from switch.ledger._entry import (
 from switch.ledger.currencies import letters_of
 from switch.observe.log import event
 from switch.projection import schema
-from switch.publish.events import APPROVED, NO_CARD
+from switch.projection._rows import place_of, transaction_row
 
-PLACE_SHARD_BITS = 16
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB_MAX = 32 * 1024
 # 32 MiB of log before it is copied into the file: bulk loading touches pages of the
@@ -68,11 +67,8 @@ class ReadModel:
     def take(self, commits: Sequence[Commit]) -> None:
         if not commits:
             return
-        batch = _Batch()
-        for commit in commits:
-            assert commit.number > self.position, (commit.number, self.position)
-            for record in commit.records:
-                batch.add(commit.number, record)
+        batch = _Batch(commits)
+        assert commits[0].number > self.position, (commits[0].number, self.position)
         end = commits[-1].number
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -118,9 +114,9 @@ class ReadModel:
                 f"expected position {self.position}, got {row and row[0]}: another "
                 f"process writes {self.path}"
             )
+        connection.executemany(schema.INSERT_TRANSACTION, batch.transactions())
         connection.executemany(schema.INSERT_ACCOUNT, batch.accounts)
         connection.executemany(schema.INSERT_CARD, batch.cards)
-        connection.executemany(schema.INSERT_TRANSACTION, batch.transactions)
         connection.executemany(schema.INSERT_ADJUSTMENT, batch.adjustments)
         connection.executemany(schema.CHANGE_LIMIT, batch.limits)
         connection.executemany(schema.CHANGE_ACCOUNT_STATUS, batch.account_statuses)
@@ -235,12 +231,13 @@ def drop(path: str | os.PathLike[str]) -> None:
 
 
 class _Batch:
-    """The rows of some commits, and what moves on each account."""
+    """The rows of some commits, and what moves on each account: complete when the
+    rows of the transactions have been taken, which are never there all at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, commits: Sequence[Commit]) -> None:
+        self._commits = commits
         self.accounts: list[Row] = []
         self.cards: list[Row] = []
-        self.transactions: list[Row] = []
         self.adjustments: list[Row] = []
         self.limits: list[Row] = []
         self.account_statuses: list[Row] = []
@@ -248,10 +245,16 @@ class _Batch:
         self.expiries: list[Row] = []
         self.changes: dict[str, tuple[int, int]] = {}
 
-    def add(self, commit: int, record: ShardRecord) -> None:
+    def transactions(self) -> Iterator[Row]:
+        for commit in self._commits:
+            for record in commit.records:
+                yield from self._transactions(commit.number, record)
+
+    def _transactions(self, commit: int, record: ShardRecord) -> Iterator[Row]:
         for entry in decode_entries(record.payload, record.first_sequence):
             if isinstance(entry, Transaction):
-                self._add_transaction(commit, record.shard, entry)
+                self._move(entry.account, entry.balance_change, entry.held_change)
+                yield transaction_row(entry, record.shard, commit)
             elif isinstance(entry, CardIssued):
                 self.cards.append(_card_row(entry))
             elif isinstance(entry, Change):
@@ -263,11 +266,6 @@ class _Batch:
     def moves(self) -> Iterable[Row]:
         for account, (balance, held) in self.changes.items():
             yield balance, held, account
-
-    def _add_transaction(self, commit: int, shard: int, entry: Transaction) -> None:
-        account = entry.account
-        self._move(account, entry.balance_change, entry.held_change)
-        self.transactions.append(_transaction_row(commit, shard, entry, account))
 
     def _add_change(self, commit: int, shard: int, entry: Change) -> None:
         value, token = entry.value, entry.pan_hash.hex()
@@ -312,42 +310,9 @@ def _card_row(entry: CardIssued) -> Row:
     )
 
 
-def _transaction_row(commit: int, shard: int, entry: Transaction, account: str) -> Row:
-    name = entry.name
-    pan_hash = entry.pan_hash
-    category = entry.merchant_category
-    currency = entry.transaction_currency
-    original = entry.original_sequence
-    return (
-        entry.sequence << PLACE_SHARD_BITS | shard,
-        commit,
-        entry.at,
-        name,
-        account or None,
-        None if pan_hash == NO_CARD else pan_hash.hex(),
-        entry.last_four or None,
-        entry.amount if account else None,
-        letters_of(entry.currency) if account else None,
-        entry.balance_change,
-        entry.held_change,
-        APPROVED.get(name),
-        entry.response_code.strip("\0") or None,
-        entry.mti,
-        entry.stan,
-        entry.rrn or None,
-        entry.merchant.rstrip() or None,
-        entry.merchant_name.rstrip() or None,
-        f"{category:04d}" if category else None,
-        entry.terminal or None,
-        entry.transaction_amount,
-        letters_of(currency) if currency else None,
-        original << PLACE_SHARD_BITS | shard if original else None,
-    )
-
-
 def _adjustment_row(commit: int, shard: int, entry: Change) -> Row:
     return (
-        entry.sequence << PLACE_SHARD_BITS | shard,
+        place_of(shard, entry.sequence),
         commit,
         entry.at,
         entry.name,

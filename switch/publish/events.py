@@ -10,13 +10,11 @@ Rule 4: fields are only ever added. A field that says nothing of a kind of entry
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from switch.journal.port import Commit, ShardRecord
-from switch.ledger._decide import approval_code
 from switch.ledger._entry import (
     ACCOUNT_STATUSES,
     CARD_STATUSES,
@@ -28,24 +26,11 @@ from switch.ledger._entry import (
     decode_entries,
 )
 from switch.ledger.currencies import letters_of
-from switch.ledger.times import transmitted_at
+from switch.publish._event_fields import event_fields, time_text
 
-NO_CARD = bytes(16)
-MS_PER_S = 1000
 STATUSES_OF = {
     "account_status_changed": ACCOUNT_STATUSES,
     "card_status_changed": CARD_STATUSES,
-}
-# Whether what was asked for, or told, came about. Of an advice somebody else decided;
-# of a reversal or the end of a hold nobody was asked.
-APPROVED = {
-    "held": True,
-    "posted": True,
-    "declined": False,
-    "advised_hold": True,
-    "advised_posting": True,
-    "advice_recorded": False,
-    "withdrawn": False,
 }
 
 
@@ -119,98 +104,13 @@ def record_events(commit: int, record: ShardRecord) -> Iterator[Event]:
     shard = record.shard
     for entry in decode_entries(record.payload, record.first_sequence):
         if isinstance(entry, Transaction):
-            yield _transaction(entry, shard, commit)
+            yield Event(*event_fields(entry, shard, commit))
         elif isinstance(entry, CardIssued):
             yield _card(entry, shard, commit)
         elif isinstance(entry, Change):
             yield _change(entry, shard, commit)
         else:
             yield _account(entry, shard, commit)
-
-
-class _Times:
-    """RFC 3339 of milliseconds since 1970; entries come in order, so the text of a
-    second is made once."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
-
-    def text(self, at_ms: int) -> str:
-        second, ms = divmod(at_ms, MS_PER_S)
-        if second != self._second:
-            moment = datetime.fromtimestamp(second, UTC)
-            self._text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-            self._second = second
-        return f"{self._text}.{ms:03d}Z"
-
-
-class _TransmittedTimes:
-    """The same for field 7, which tells no year; messages of one second share it."""
-
-    def __init__(self) -> None:
-        self._key = ("", -1)
-        self._text: str | None = None
-
-    def text(self, field_7: str, at_ms: int) -> str | None:
-        key = field_7, at_ms // MS_PER_S
-        if key != self._key:
-            found = transmitted_at(field_7, key[1] * MS_PER_S)
-            self._text = None if found is None else _Times().text(found)
-            self._key = key
-        return self._text
-
-
-_times = _Times()
-_transmitted_times = _TransmittedTimes()
-_expiry_times = _Times()
-
-
-def _transaction(entry: Transaction, shard: int, commit: int) -> Event:
-    sequence = entry.sequence
-    pan_hash = entry.pan_hash
-    account = entry.account or None
-    name = entry.name
-    expires_at = entry.hold_expires_at
-    original = entry.original_sequence
-    transaction_currency = entry.transaction_currency
-    category = entry.merchant_category
-    return Event(
-        f"{shard}-{sequence}",
-        name,
-        account,
-        entry.amount if account else None,
-        letters_of(entry.currency) if account else None,
-        APPROVED.get(name),
-        entry.response_code.strip("\0") or None,
-        entry.stan,
-        entry.rrn or None,
-        _times.text(entry.at),
-        commit,
-        entry.balance_change,
-        entry.held_change,
-        approval_code(shard, sequence) if entry.approved else None,
-        None if pan_hash == NO_CARD else pan_hash.hex(),
-        entry.last_four or None,
-        entry.mti,
-        entry.processing_code,
-        entry.transmitted,
-        entry.acquirer or None,
-        entry.scheme,
-        entry.terminal or None,
-        entry.merchant.rstrip() or None,
-        entry.merchant_name.rstrip() or None,
-        f"{category:04d}" if category else None,
-        entry.transaction_amount,
-        letters_of(transaction_currency) if transaction_currency else None,
-        _expiry_times.text(expires_at) if expires_at else None,
-        f"{shard}-{original}" if original else None,
-        entry.original_stan or None,
-        entry.forced,
-        entry.credit,
-        entry.reversed_before,
-        transmitted_at=_transmitted_times.text(entry.transmitted, entry.at),
-    )
 
 
 def _account(entry: Entry, shard: int, commit: int) -> Event:
@@ -225,7 +125,7 @@ def _account(entry: Entry, shard: int, commit: int) -> Event:
         response_code=None,
         stan=None,
         rrn=None,
-        at=_times.text(entry.at),
+        at=time_text(entry.at),
         commit=commit,
         balance_change=entry.balance,
         credit_limit=entry.credit_limit,
@@ -245,7 +145,7 @@ def _card(entry: CardIssued, shard: int, commit: int) -> Event:
         response_code=None,
         stan=None,
         rrn=None,
-        at=_times.text(entry.at),
+        at=time_text(entry.at),
         commit=commit,
         card_token=entry.pan_hash.hex(),
         last_four=entry.last_four,
@@ -269,7 +169,7 @@ def _change(entry: Change, shard: int, commit: int) -> Event:
         response_code=None,
         stan=None,
         rrn=None,
-        at=_times.text(entry.at),
+        at=time_text(entry.at),
         commit=commit,
         balance_change=changed,
         card_token=entry.pan_hash.hex() if is_of_card else None,

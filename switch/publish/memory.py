@@ -1,6 +1,6 @@
 """The publisher and the engine for tests: lists, and faults on cue."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from switch.publish.events import Event, Position, position_of
 from switch.publish.port import PublishError, Refused
@@ -19,12 +19,13 @@ class MemoryPublisher:
     def position(self) -> Position:
         return position_of(self.events[-1]) if self.events else Position()
 
-    def publish(self, events: Sequence[Event]) -> None:
+    def publish(self, events: Iterable[Event]) -> None:
         assert not self.is_closed
         taken, self.fails_after = self.fails_after, None
-        self.events += events[:taken]
+        wanted = list(events)
+        self.events += wanted[:taken]
         if taken is not None:
-            raise PublishError(f"expected to publish {len(events)} events, got {taken}")
+            raise PublishError(f"expected to publish {len(wanted)} events, got {taken}")
 
     def close(self) -> None:
         self.is_closed = True

@@ -10,7 +10,7 @@ Rule 3: events come in journal order, each at least once, and never before the c
         that holds them was released.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from switch.publish.events import Event, Position
@@ -43,7 +43,7 @@ class Publisher(Protocol):
     def position(self) -> Position:
         """Of the last event that cannot be lost any more."""
 
-    def publish(self, events: Sequence[Event]) -> None:
+    def publish(self, events: Iterable[Event]) -> None:
         """Durable on return."""
 
     def close(self) -> None: ...

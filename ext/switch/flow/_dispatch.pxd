@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iso8583._codec cimport Codec, Message, ReplyTemplate
+from switch.keys._pan_hash cimport PanHash
 from switch.ledger._request cimport Request
 from switch.shard._directory cimport CardDirectory
 from switch.shard._group cimport CommitGroup, ReplyBuffer
@@ -24,7 +25,7 @@ cdef class Dispatcher:
     cdef readonly int scheme
     cdef readonly object dialect
     cdef readonly uint64_t repeated         # answered as they were the first time
-    cdef object _hash_pan
+    cdef PanHash _hash_pan
     cdef Request _request
     cdef dict _templates
     cdef uint64_t _counts[8][100]           # flows x response codes
@@ -40,5 +41,5 @@ cdef class Dispatcher:
     cdef bint _fill(self, Request request, Message message, uint32_t mti) except -1
     cdef bint _fill_trace(
         self, Request request, Message message, uint32_t mti) noexcept
-    cdef bint _fill_card(self, Request request, Message message) except -1
+    cdef bint _fill_card(self, Request request, Message message) noexcept
     cdef bint _fill_original(self, Request request, Message message) noexcept

@@ -11,6 +11,8 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 
+cimport cython
+
 from switch.ledger._entry cimport (
     ADVICE_RECORDED, ADVISED_HOLD, ADVISED_POSTING, DECLINED, FLAG_APPROVED,
     FLAG_CREDIT, FLAG_FORCED, FLAG_REVERSED_BEFORE, HELD, HOLD_EXPIRED, NO_INDEX,
@@ -55,6 +57,7 @@ for _code in (2, 3, 10, 17, 18, 19, 21, 22, 23, 24, 25, 26, 28, 29, 30, 31, 32, 
     DIRECTIONS[_code] = UNSUPPORTED
 
 
+@cython.freelist(8)
 cdef class Decision:
     """The answer, and the entry that justifies it (none for a repeat, or for 91)."""
 

@@ -25,6 +25,8 @@ the kind: the sum of the entries of an account is the account.
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
+cimport cython
+
 import sys
 
 if sys.byteorder != "little":
@@ -384,6 +386,7 @@ cdef class Change(Attributed):
         return sizeof(ChangeBody)
 
 
+@cython.freelist(8)
 cdef class Transaction(Entry):
     """A request, advice or reversal as it was decided, or what became of it later."""
 

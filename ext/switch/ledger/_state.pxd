@@ -133,6 +133,8 @@ cdef class State:
     cdef uint32_t account_slot_mask
     cdef uint32_t* card_slots
     cdef uint32_t card_slot_mask
+    # Of each bucket: the index of its first record in 24 bits, and above it a mark for
+    # every record in it.
     cdef uint32_t* buckets
     cdef uint32_t bucket_mask
     cdef uint32_t window_head[WINDOWS]
@@ -175,7 +177,9 @@ cdef class State:
     cdef void _slot_card(self, uint32_t index) noexcept
     cdef uint32_t _free_index(self) except NONE
     cdef int _grow_records(self, uint32_t capacity) except -1
-    cdef int _link_bucket(self, uint32_t index) except -1
+    cdef uint32_t _first(self, uint64_t hashed) noexcept
+    cdef void _link_bucket(self, uint32_t index) noexcept
+    cdef void _unlink_bucket(self, Record* record, uint32_t index) noexcept
     cdef int _grow_buckets(self) except -1
     cdef void _append_window(self, uint32_t index) noexcept
     cdef void _forget_old(self, int64_t at, int window) noexcept

@@ -70,6 +70,20 @@ cdef inline uint64_t _record_hash(
     return _mixed(key ^ _mixed(pan ^ (acquirer * <uint64_t> 0x9E3779B97F4A7C15)))
 
 
+cdef inline uint32_t _mark(uint64_t hashed) noexcept:
+    # other bits of the hash than those that choose the bucket
+    return <uint32_t> 1 << (24 + (hashed >> 61))
+
+
+cdef inline void _push(
+    uint32_t* buckets, uint32_t mask, uint32_t index, Record* record
+) noexcept:
+    cdef uint64_t hashed = _record_hash(record.key, record.pan, record.acquirer)
+    cdef uint32_t* bucket = &buckets[<uint32_t> hashed & mask]
+    record.next_in_bucket = bucket[0] & NONE
+    bucket[0] = (bucket[0] ^ record.next_in_bucket) | _mark(hashed) | index
+
+
 cdef inline uint64_t _name_hash(const uint8_t* name, Py_ssize_t size) noexcept:
     cdef uint64_t value = <uint64_t> 0xCBF29CE484222325
     cdef Py_ssize_t i
@@ -201,10 +215,7 @@ cdef class State:
         """
         cdef int64_t oldest = self.window_start(now)
         cdef uint64_t key = record_key(trace)
-        cdef uint32_t bucket = (
-            <uint32_t> _record_hash(key, pan, trace.acquirer) & self.bucket_mask
-        )
-        cdef uint32_t index = self.buckets[bucket]
+        cdef uint32_t index = self._first(_record_hash(key, pan, trace.acquirer))
         cdef uint32_t unseen = NONE
         cdef uint32_t found = NONE
         cdef Record* record
@@ -230,8 +241,7 @@ cdef class State:
         """Whether there is such a transaction, with whatever field 37."""
         cdef int64_t oldest = self.window_start(now)
         cdef uint64_t key = record_key(trace)
-        cdef uint64_t hashed = _record_hash(key, pan, trace.acquirer)
-        cdef uint32_t index = self.buckets[<uint32_t> hashed & self.bucket_mask]
+        cdef uint32_t index = self._first(_record_hash(key, pan, trace.acquirer))
         cdef Record* record
         while index != NONE:
             record = &self.records[index]
@@ -250,10 +260,7 @@ cdef class State:
         """What field 90 names. Field 37 is not in it: it decides between several."""
         cdef int64_t oldest = self.window_start(now)
         cdef uint64_t key = record_key(trace)
-        cdef uint32_t bucket = (
-            <uint32_t> _record_hash(key, pan, trace.acquirer) & self.bucket_mask
-        )
-        cdef uint32_t index = self.buckets[bucket]
+        cdef uint32_t index = self._first(_record_hash(key, pan, trace.acquirer))
         cdef uint32_t found = NONE
         cdef uint32_t exact = NONE
         cdef bint several = False
@@ -279,8 +286,9 @@ cdef class State:
     cdef uint32_t find_sequence(
         self, Trace* trace, uint64_t pan, uint64_t sequence
     ) noexcept:
-        cdef uint64_t hashed = _record_hash(record_key(trace), pan, trace.acquirer)
-        cdef uint32_t index = self.buckets[<uint32_t> hashed & self.bucket_mask]
+        cdef uint32_t index = self._first(
+            _record_hash(record_key(trace), pan, trace.acquirer)
+        )
         while index != NONE:
             if self.records[index].sequence == sequence:
                 return index
@@ -541,31 +549,24 @@ cdef class State:
         self.record_capacity = capacity
         return 0
 
-    cdef int _link_bucket(self, uint32_t index) except -1:
-        cdef Record* record = &self.records[index]
-        cdef uint32_t bucket
-        bucket = <uint32_t> _record_hash(
-            record.key, record.pan, record.acquirer
-        ) & self.bucket_mask
-        record.next_in_bucket = self.buckets[bucket]
-        self.buckets[bucket] = index
-        return 0
+    cdef uint32_t _first(self, uint64_t hashed) noexcept:
+        """The first record of the bucket, if this may be among them: most that is
+        looked for is new, and no record is touched for it."""
+        cdef uint32_t bucket = self.buckets[<uint32_t> hashed & self.bucket_mask]
+        return bucket & NONE if bucket & _mark(hashed) else <uint32_t> NONE
+
+    cdef void _link_bucket(self, uint32_t index) noexcept:
+        _push(self.buckets, self.bucket_mask, index, &self.records[index])
 
     cdef int _grow_buckets(self) except -1:
         cdef uint32_t count = (self.bucket_mask + 1) * 2
         cdef uint32_t* buckets = empty_slots(count)
-        cdef uint32_t i, index, following, bucket
-        cdef Record* record
+        cdef uint32_t i, index, following
         for i in range(self.bucket_mask + 1):
-            index = self.buckets[i]
+            index = self.buckets[i] & NONE
             while index != NONE:
-                record = &self.records[index]
-                following = record.next_in_bucket
-                bucket = <uint32_t> _record_hash(
-                    record.key, record.pan, record.acquirer
-                ) & (count - 1)
-                record.next_in_bucket = buckets[bucket]
-                buckets[bucket] = index
+                following = self.records[index].next_in_bucket
+                _push(buckets, count - 1, index, &self.records[index])
                 index = following
         free(self.buckets)
         self.buckets = buckets
@@ -623,19 +624,32 @@ cdef class State:
 
     cdef void _forget(self, uint32_t index) noexcept:
         cdef Record* record = &self.records[index]
-        cdef uint32_t bucket = <uint32_t> _record_hash(
-            record.key, record.pan, record.acquirer
-        ) & self.bucket_mask
-        cdef uint32_t* link = &self.buckets[bucket]
-        while link[0] != index:
-            link = &self.records[link[0]].next_in_bucket
-        link[0] = record.next_in_bucket
+        self._unlink_bucket(record, index)
         record.status = RECORD_FREE
         record.sequence = 0
         record.next_in_bucket = self.free_record
         self.free_record = index
         self.transaction_count -= 1
         self.limits.transactions -= 1
+
+    cdef void _unlink_bucket(self, Record* record, uint32_t index) noexcept:
+        cdef uint32_t* bucket = &self.buckets[
+            <uint32_t> _record_hash(record.key, record.pan, record.acquirer)
+            & self.bucket_mask
+        ]
+        cdef uint32_t first = bucket[0] & NONE
+        cdef uint32_t* link = &first
+        cdef uint32_t marks = 0
+        cdef uint32_t other
+        while link[0] != index:
+            link = &self.records[link[0]].next_in_bucket
+        link[0] = record.next_in_bucket
+        other = first
+        while other != NONE:
+            record = &self.records[other]
+            marks |= _mark(_record_hash(record.key, record.pan, record.acquirer))
+            other = record.next_in_bucket
+        bucket[0] = marks | first
 
     cdef void open_hold(self, uint32_t index) noexcept:
         """Puts a record at the end of the holds; all live equally long, so in order."""

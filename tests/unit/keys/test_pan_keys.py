@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from switch.keys._pan_hash import PanHash
 from switch.keys.memory import TestKeys
 from switch.keys.pan import MasterKeys
 from switch.keys.port import PAN_HASH_SIZE, SEALED_PAN_SIZE, KeysError, PanKeys
@@ -29,6 +30,21 @@ def test_a_hash_is_keyed_and_stays_the_same():
     assert len(expected) == PAN_HASH_SIZE
     assert TestKeys(1).pan_hash(PAN) != expected
     assert KEYS.pan_hash(PAN[:-1]) != expected
+
+
+@given(st.binary(min_size=1, max_size=64), st.binary(min_size=1, max_size=128))
+def test_the_hash_is_that_of_hashlib(key, data):
+    expected = hashlib.blake2b(data, key=key, digest_size=PAN_HASH_SIZE).digest()
+    assert PanHash(key)(data) == expected
+
+
+def test_a_hash_of_what_is_no_pan_or_by_no_key_is_refused():
+    for key in (b"", bytes(65)):
+        with pytest.raises(ValueError, match="key: expected 1 to 64 bytes, got"):
+            PanHash(key)
+    for data in (b"", bytes(129)):
+        with pytest.raises(ValueError, match="digits: expected 1 to 128 bytes, got"):
+            PanHash(bytes(32))(data)
 
 
 def test_sealed_twice_looks_different():

@@ -295,7 +295,6 @@ class Switch:
         shard_count: int = 4,
         limits: Limits | None = None,
         pending_max: int = 65_536,
-        hash_pan: Callable[[bytes], bytes] = KEYS.pan_hash,
         entries: Iterable[tuple[int, Entry]] | None = None,
         states: list[State] | None = None,
         head: int = 0,
@@ -328,7 +327,6 @@ class Switch:
         self.codec = Codec(load_spec(spec))
         self._dialect = load_dialect(spec, self.codec.spec)
         self.directory = CardDirectory(self.states)
-        self._hash_pan = hash_pan
         self.dispatcher = self._dispatcher(0)
         self.settings = LinkSettings(
             spec=spec,
@@ -348,7 +346,7 @@ class Switch:
             self.codec,
             self.directory,
             self.group,
-            self._hash_pan,
+            KEYS.pan_hash,
             scheme=scheme,
             dialect=self._dialect,
         )

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from switch.keys.memory import TestKeys
+from switch.flow import replies
+from switch.flow.replies import ADVICE_APPROVED
 from switch.link._framing import FRAMING_NAMES
 from tests.messages import specs_of_1987
 from tests.unit.link.in_memory import PANS, Switch, fields, original
@@ -434,30 +435,40 @@ def test_declines_and_repeats_are_answers_and_have_no_line(caplog):
 
 
 class FailsOnce:
-    """`hash_pan` that fails at its second call."""
+    """`replies.ADVICE_APPROVED` that fails when it is first looked into."""
 
-    def __init__(self):
-        self.calls = 0
+    has_failed = False
 
-    def __call__(self, pan):
-        self.calls += 1
-        if self.calls == 2:
-            raise RuntimeError("no hash")
-        return TestKeys().pan_hash(pan)
+    def __contains__(self, code):
+        if not self.has_failed:
+            self.has_failed = True
+            raise RuntimeError("no codes")
+        return code in ADVICE_APPROVED
 
 
+@pytest.fixture
+def faulty_codes(monkeypatch):
+    monkeypatch.setattr(replies, "ADVICE_APPROVED", FailsOnce())
+
+
+def advice(stan, code="00", mti="0120"):
+    return fields(mti, stan, changes={39: code})
+
+
+@pytest.mark.usefixtures("faulty_codes")
 def test_a_fault_in_one_message_is_answered_96_and_the_next_is_handled(caplog):
-    switch = Switch(hash_pan=FailsOnce())
+    switch = Switch()
     line = switch.connect()
     codes = {
         reply[11]: reply[39]
-        for reply in switch.ask(line, *(fields("0100", stan) for stan in (1, 2, 3)))
+        for reply in switch.ask(line, advice(1), advice(2, "08"), advice(3))
     }
     assert codes == {"000001": "00", "000002": "96", "000003": "00"}
     assert switch.counters.faults == 1
     assert not line.connection.ending
     # nothing of it is remembered: it may come again
-    assert [reply[39] for reply in switch.ask(line, fields("0101", 2))] == ["00"]
+    again = switch.ask(line, advice(2, "08", "0121"))
+    assert [reply[39] for reply in again] == ["00"]
 
 
 def test_a_reply_may_be_longer_than_a_request_may_be():
@@ -470,11 +481,13 @@ def test_a_reply_may_be_longer_than_a_request_may_be():
     assert len(reply.encode()) > switch.settings.frame_size_max
 
 
+@pytest.mark.usefixtures("faulty_codes")
 def test_no_card_number_gets_into_the_log(caplog):
     caplog.set_level(logging.DEBUG)
-    switch = Switch(hash_pan=FailsOnce(), undecodable_max=2)
+    switch = Switch(undecodable_max=2)
     line = switch.connect()
     line.read(stream_of(switch))
+    line.read(switch.framing.encode(switch.codec.encode(advice(7, "08"))))
     pan = PANS["active"].encode()
     line.read(switch.framing.encode(b"0100" + b"4" + b"0" * 15 + b"16" + pan + b"?"))
     line.read(switch.framing.encode(pan * 4) * 2)

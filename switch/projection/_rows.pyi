@@ -1,0 +1,6 @@
+from switch.ledger._entry import Transaction
+
+def place_of(shard: int, sequence: int) -> int: ...
+def transaction_row(
+    entry: Transaction, shard: int, commit: int
+) -> tuple[object, ...]: ...
