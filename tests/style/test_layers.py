@@ -50,6 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
     "replay": {"iso8583", "link"},
+    # Beside the switch: it sees NSQ only.
+    "notify": {"nsq"},
     # Behind the journal: what reads the released entries. It sees no shard or link.
     "projection": {*_BELOW_SHARD, "observe"},
     "companion": {*_BELOW_SHARD, "observe"},
@@ -67,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"iso8583", "ledger", "link", "publish"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
-    "cli": {*_BELOW_APP, "replay", "app", "files", "nsq"},
+    "cli": {*_BELOW_APP, "replay", "app", "files", "nsq", "notify"},
     "__main__": {"cli"},
 }
 
