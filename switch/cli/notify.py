@@ -1,6 +1,7 @@
 """`switch notify`."""
 
 import argparse
+import signal
 from pathlib import Path
 
 from switch.cli import exits
@@ -159,8 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.metrics is not None:
         where = arguments.metrics
         start_http_server(where.port, where.host, metrics.registry)
-    uvloop.run(notify(wanted, metrics))
-    return exits.OK
+    told = uvloop.run(notify(wanted, metrics))
+    return exits.INTERRUPTED if told == signal.SIGINT else exits.TERMINATED
 
 
 def _url(text: str) -> str:

@@ -72,13 +72,19 @@ class Metrics:
         self._dead.inc()
 
 
-async def notify(wanted: Wanted, metrics: Metrics) -> None:
-    """Until SIGTERM or SIGINT; what has been begun then is finished."""
+async def notify(wanted: Wanted, metrics: Metrics) -> int:
+    """Until SIGTERM or SIGINT, which it returns; what was begun then is finished."""
     dead_letters = DeadLetters(wanted.dead_letters)
     ending = asyncio.Event()
+    told: list[int] = []
     loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        told.append(number)
+        ending.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
+        loop.add_signal_handler(number, end, number)
     try:
         async with aiohttp.ClientSession() as session:
             webhook = Webhook(
@@ -96,6 +102,7 @@ async def notify(wanted: Wanted, metrics: Metrics) -> None:
             await _run(consumer, metrics, ending)
     finally:
         dead_letters.close()
+    return told[0]
 
 
 async def _run(consumer: Consumer, metrics: Metrics, ending: asyncio.Event) -> None:

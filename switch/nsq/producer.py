@@ -247,24 +247,27 @@ class Producer:
         while True:
             lane.changed.clear()
             while lane.parts:
-                await self._send(lane, connection, lane.parts[0])
-                backoff.reset()
+                await self._send(lane, connection, lane.parts[0], backoff)
             if connection.error is not None:
                 raise connection.error
             await lane.changed.wait()
 
-    async def _send(self, lane: _Lane, connection: Connection, part: _Part) -> None:
+    async def _send(
+        self, lane: _Lane, connection: Connection, part: _Part, backoff: Backoff
+    ) -> None:
         command = protocol.publish_many(part.batch.topic, part.bodies)
         try:
             answer = await connection.ask(command, self._timeout_seconds)
         except NsqAnswerError as error:
             if error.code in REFUSALS:
                 _take_apart(lane, part, str(error))
+                backoff.reset()  # for nothing is wrong with nsqd
             raise
         if answer != protocol.OK:
             raise NsqProtocolError(
                 f"expected OK from nsqd at {lane.host}, got {answer[:80]!r}"
             )
+        backoff.reset()
         if part in lane.parts:
             lane.remove(part)
             part.batch.taken(part)
