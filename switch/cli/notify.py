@@ -125,7 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
     import uvloop
     from prometheus_client import start_http_server
 
-    from switch.notify.run import Metrics, Wanted, notify
+    from switch.notify.metrics import Metrics
+    from switch.notify.run import Wanted, notify
     from switch.nsq.consumer import Subscription
     from switch.observe import log
 

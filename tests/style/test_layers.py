@@ -50,8 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
     "replay": {"iso8583", "link"},
-    # Beside the switch: it sees NSQ only.
-    "notify": {"nsq"},
+    # Beside the switch: it sees NSQ alone.
+    "notify": {"nsq", "observe"},
     # Behind the journal: what reads the released entries. It sees no shard or link.
     "projection": {*_BELOW_SHARD, "observe"},
     "companion": {*_BELOW_SHARD, "observe"},
