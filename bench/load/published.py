@@ -3,7 +3,7 @@
 A switch is driven at a steady rate without a Kafka and, in turn, with one. What counts
 is the ratio of the two, of neighbouring drives, and how far the publisher was behind.
 Then a backlog is drained, and the same records are sent by a producer that does nothing
-else.
+else. And pushes are timed, from the answer to a consumer of NSQ.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
 
-from bench.load import machine, running, servers
+from bench.load import machine, pushed, running, servers
 from bench.load.running import say
 from bench.load.servers import BenchError, Cards, Server
 from switch.journal.sqlite import SqliteJournal
@@ -30,6 +30,7 @@ from switch.publish.events import events_of
 from switch.publish.kafka import BATCH_BYTES_MAX, HEADER, encoder_of
 from switch.publish.topics import TOPICS, topic_of
 from tests.servers import kafka as real
+from tests.servers import nsq
 from tests.servers.kafka import Kafka
 
 ACCOUNT_COUNT = 10_000
@@ -62,6 +63,12 @@ def arguments() -> argparse.Namespace:
         type=int,
         default=1_000_000,
         help="entries that are drained; 0 leaves it out (default 1000000)",
+    )
+    parser.add_argument(
+        "--push-rate",
+        type=float,
+        default=2_000.0,
+        help="of requests while pushes are timed; 0 leaves it out (default 2000/s)",
     )
     return parser.parse_args()
 
@@ -230,6 +237,18 @@ class Bench:
         finally:
             await producer.stop()
 
+    def pushes(self) -> dict[str, float]:
+        rate = self.options.push_rate
+        found = pushed.ages(
+            self.folder, self._data(), self.cards, rate, self.options.seconds
+        )
+        return {
+            "rate": rate,
+            "pushes": len(found),
+            "p50_ms": quantile(found, 0.5),
+            "p99_ms": quantile(found, 0.99),
+        }
+
     def _data(self) -> Path:
         data = self.folder / "data"
         servers.remove(data)
@@ -300,6 +319,7 @@ async def ages(bootstrap: str, prefix: str) -> list[float]:
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     real.get()
+    nsq.get()
     # For the topics of the bare producer.
     more = ["auto.create.topics.enable=true", f"num.partitions={PARTITIONS}"]
     with Kafka(folder / "kafka", properties=more) as broker:
@@ -314,6 +334,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 f" lag p99 {pairs[-1]['lag_p99_s']:.3f} s"
             )
         drained = bench.drain(options.backlog) if options.backlog else None
+        # Kafka idles beside it, as it would.
+        timed = bench.pushes() if options.push_rate else None
     medians = {
         name: statistics.median(pair[name] for pair in pairs) for name in pairs[0]
     }
@@ -325,6 +347,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds": options.seconds,
         "steady": medians,
         "drain": drained,
+        "pushes": timed,
     }
 
 
@@ -340,6 +363,10 @@ def print_report(result: dict[str, Any]) -> None:
     if result["drain"] is not None:
         print("\nthe drain of a backlog, and a bare producer of the same records:\n")
         for name, value in result["drain"].items():
+            print(f"{name:28} {value:>12,.3f}")
+    if result["pushes"] is not None:
+        print("\nfrom the decision to a consumer of NSQ, with two nsqd:\n")
+        for name, value in result["pushes"].items():
             print(f"{name:28} {value:>12,.3f}")
 
 
