@@ -43,6 +43,7 @@ BACKLOG_CONNECTIONS, BACKLOG_WINDOW = 4, 256
 QUIET_SECONDS_MAX = 600.0
 LAG = 'switch_publish_lag_seconds{engine="kafka"}'
 BEHIND = 'switch_publish_lag_entries{engine="kafka"}'
+PUSHES_BEHIND = 'switch_publish_lag_entries{engine="nsq"}'
 
 Place = tuple[str, int]
 Record = tuple[bytes | None, bytes, bytes]
@@ -123,10 +124,10 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
-def wait_published(server: Server) -> float:
+def wait_published(server: Server, behind: str = BEHIND) -> float:
     """Until nothing is behind; seconds."""
     began_at = time.monotonic()
-    while metrics(server).get(BEHIND) != 0:
+    while metrics(server).get(behind) != 0:
         if time.monotonic() - began_at > QUIET_SECONDS_MAX:
             raise BenchError("the publisher does not catch up")
         time.sleep(LOOK_SECONDS)
@@ -240,7 +241,8 @@ class Bench:
     def pushes(self) -> dict[str, float]:
         rate = self.options.push_rate
         found = pushed.ages(
-            self.folder, self._data(), self.cards, rate, self.options.seconds
+            *(self.folder, self._data(), self.cards, rate, self.options.seconds),
+            lambda server: wait_published(server, PUSHES_BEHIND),
         )
         return {
             "rate": rate,

@@ -2,12 +2,13 @@
 publish`.
 
 A switch is driven at a steady rate beside two real nsqd. A consumer of both notes how
-old each push is when it comes first, by the clock of this machine, which is that of all.
+old each push is when it first comes, by the clock of this machine, which is of both.
 """
 
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -73,7 +74,12 @@ class Ages(threading.Thread):
 
 
 def ages(
-    folder: Path, data: Path, cards: servers.Cards, rate: float, seconds: float
+    folder: Path,
+    data: Path,
+    cards: servers.Cards,
+    rate: float,
+    seconds: float,
+    wait_published: Callable[[servers.Server], object],
 ) -> list[float]:
     with Nsqd(folder / "nsqd1") as one, Nsqd(folder / "nsqd2") as two:
         hosts = [one.address, two.address]
@@ -82,6 +88,7 @@ def ages(
             servers.switch_running(data, folder / "log", options=words) as server,
             Ages(hosts) as consumer,
         ):
+            wait_published(server)  # what is there, and the publisher with it
             report = servers.drive(
                 server.port, cards, seconds, CONNECTIONS, WINDOW, rate=rate
             )
