@@ -40,7 +40,7 @@ from msgspec import Meta, Struct
 
 from switch.link._framing import size_max_of
 from switch.link.settings import MAIN, Address, LinkSettings, scheme_of
-from switch.publish.settings import Hosts, KafkaSettings, NsqSettings
+from switch.publish.settings import Hosts, KafkaSettings, NsqName, NsqSettings
 
 Seconds = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 
@@ -358,6 +358,8 @@ def _describe(hint: Any) -> str:
         return "HOST:PORT"
     if hint == Hosts:
         return "a list of HOST:PORT"
+    if hint == NsqName:
+        return "up to 64 letters, digits, '.', '_' and '-'"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is Annotated:

@@ -240,15 +240,17 @@ class Bench:
 
     def pushes(self) -> dict[str, float]:
         rate = self.options.push_rate
-        found = pushed.ages(
+        found, answers = pushed.ages(
             *(self.folder, self._data(), self.cards, rate, self.options.seconds),
             lambda server: wait_published(server, PUSHES_BEHIND),
         )
         return {
             "rate": rate,
             "pushes": len(found),
-            "p50_ms": quantile(found, 0.5),
-            "p99_ms": quantile(found, 0.99),
+            "answer_p50_ms": answers["p50"],
+            "answer_p99_ms": answers["p99"],
+            "push_p50_ms": quantile(found, 0.5),
+            "push_p99_ms": quantile(found, 0.99),
         }
 
     def _data(self) -> Path:
