@@ -27,8 +27,8 @@ from iso8583.inside import (
     Tagged,
     emv_tags,
 )
-from iso8583.mti import MessageType, message_type
-from iso8583.spec import FieldSpec, Spec, load_spec, spec_names
+from iso8583.mti import MessageType, message_type, response_mti
+from iso8583.spec import FieldSpec, Spec, load_spec, save_spec, spec_names
 from iso8583.tools import pp
 
 __all__ = [
@@ -61,6 +61,8 @@ __all__ = [
     "masked",
     "message_type",
     "pp",
+    "response_mti",
+    "save_spec",
     "shown",
     "spec_names",
     "specs",

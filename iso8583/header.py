@@ -24,6 +24,7 @@ that has the reject parts too. It is told by its header length.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from string import hexdigits
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -50,7 +51,12 @@ PartValue: TypeAlias = str | bytes
 
 
 class HeaderPart(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
 ):
     name: str
     size: PartSize
@@ -81,7 +87,13 @@ class HeaderPart(
         return _from_hex(self.default or zeros)
 
 
-class HeaderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HeaderSpec(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
     parts: tuple[HeaderPart, ...]
     # What a reject has beyond the parts, before the header of what was rejected.
     reject: tuple[HeaderPart, ...] = ()
@@ -219,4 +231,8 @@ def _part_bytes(place: str, value: object) -> bytes:
     try:
         return bytes.fromhex(value)
     except ValueError:
-        raise EncodeError(place, "hex digits", "another character") from None
+        pass
+    for offset, character in enumerate(value):
+        if character not in hexdigits and not character.isspace():
+            raise EncodeError(place, "hex digits", "another character", offset)
+    raise EncodeError(place, "two hex digits a byte", "one")

@@ -78,6 +78,7 @@ class _Container(
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
+    omit_defaults=True,
     tag_field="kind",
 ):
     # The field's text is hex digits of what is inside.

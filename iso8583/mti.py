@@ -10,11 +10,12 @@ A digit that the standard leaves open is "reserved".
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["MessageType", "Version", "message_type"]
+__all__ = ["MessageType", "Version", "message_type", "response_mti"]
 
 Version: TypeAlias = Literal["1987", "1993", "2003", "national", "private"]
 
@@ -52,6 +53,9 @@ _FUNCTIONS: Final = {
 # -- The same, transaction originator; an odd digit is the repeat of the one before.
 _ORIGINS: Final = {0: "acquirer", 2: "issuer", 4: "other"}
 
+# -- The same: what is answered by the function one higher.
+_ANSWERED: Final = "0246"
+
 RESERVED: Final = "reserved"
 
 
@@ -76,3 +80,16 @@ def message_type(mti: str) -> MessageType:
         origin=origin_name,
         repeat=origin_name != RESERVED and origin & 1 == 1,
     )
+
+
+@lru_cache(maxsize=256)
+def response_mti(mti: str) -> str:
+    """What answers an MTI: 0110 answers 0100, and 0130 both 0120 and its repeat 0121.
+
+    Whether the request is repeated, its response does not say.
+    """
+    kind = message_type(mti)
+    if mti[2] not in _ANSWERED:
+        raise ValueError(f"expected the MTI of a request, got {mti}")
+    origin = int(mti[3]) - kind.repeat
+    return f"{mti[:2]}{int(mti[2]) + 1}{origin}"

@@ -42,6 +42,7 @@ __all__ = [
     "Spec",
     "Unit",
     "load_spec",
+    "save_spec",
     "spec_names",
 ]
 
@@ -73,7 +74,12 @@ Nibble: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=15)]
 
 
 class FieldSpec(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
 ):
     name: str
     content: Content
@@ -102,7 +108,13 @@ class FieldSpec(
         return self.prefix_digits
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Spec(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
     """One scheme's messages."""
 
     name: str
@@ -292,8 +304,15 @@ def spec_names() -> list[str]:
     )
 
 
-def load_spec(name_or_path: str | os.PathLike[str]) -> Spec:
-    """A spec that comes with the package, by name, or one of yours, by path."""
+def load_spec(
+    name_or_path: str | os.PathLike[str], left_out: list[str] | None = None
+) -> Spec:
+    """A spec that comes with the package, by name, or one of yours, by path.
+
+    A file may be this package's JSON, jPOS packager XML, or moov's JSON or YAML. What a
+    foreign one says that cannot be expressed here raises SpecError; with a list given,
+    it is left out and named there instead.
+    """
     name = os.fspath(name_or_path)
     shipped = resources.files("iso8583") / "specs" / f"{name}.json"
     path = shipped if name in spec_names() else Path(name)
@@ -308,6 +327,17 @@ def load_spec(name_or_path: str | os.PathLike[str]) -> Spec:
     if len(content) > SPEC_FILE_SIZE_MAX:
         raise SpecError(f"{name}: expected at most {SPEC_FILE_SIZE_MAX} bytes")
     try:
-        return msgspec.json.decode(content, type=Spec)
-    except msgspec.MsgspecError as error:
+        if path is shipped:
+            return msgspec.json.decode(content, type=Spec)
+        # Who needs only what is shipped reads nothing else.
+        from iso8583.formats import read_foreign, read_own
+
+        return read_foreign(path.name, content, left_out) or read_own(content)
+    except (SpecError, msgspec.MsgspecError) as error:
         raise SpecError(f"{name}: {error}") from None
+
+
+def save_spec(spec: Spec, path: str | os.PathLike[str]) -> None:
+    """Writes a spec as this package's JSON: `load_spec` gives one that is equal."""
+    content = msgspec.json.format(msgspec.json.encode(checked(spec)), indent=2)
+    Path(path).write_bytes(content + b"\n")

@@ -232,3 +232,48 @@ prepare_environment() {
     fi
     exec 9>&-
 }
+
+# -- builds for the fuzzer and the sanitizers ----------------------------------------
+
+# Their runtime comes with atheris: only the compiler is needed.
+has_clang() {
+    command -v clang >/dev/null 2>&1 || return 1
+    printf '#include <stdlib.h>\n' \
+        | clang -fsanitize=fuzzer-no-link,address -E -x c - >/dev/null 2>&1
+}
+
+ensure_fuzzer() {
+    has_clang || install_packages clang
+    "$venv/bin/python" -I -c 'import atheris' 2>/dev/null && return
+    say "installing the fuzzer into .venv"
+    # Built from source it would want all of LLVM.
+    run_logged "$venv/bin/python" -m pip install --quiet --only-binary atheris \
+        "$("$venv/bin/python" -I -c 'import sys, tomllib
+with open(sys.argv[1], "rb") as file:
+    print(*tomllib.load(file)["project"]["optional-dependencies"]["fuzz"])' \
+            "$root/pyproject.toml")"
+}
+
+# build_apart NAME COMPILER FLAGS: all packages, the native modules built this way, into
+# .cache/NAME/lib.
+build_apart() {
+    local name=$1 compiler=$2 flags=$3 base=$cache/$1 wanted
+    wanted=$({ native_digest; printf '%s\n' "$compiler $flags"
+        "$compiler" --version; } | digest)
+    mkdir -p "$base"
+    # Another one may build into the same files.
+    exec 8>"$base/lock"
+    flock 8
+    if [ "$(cat "$base/.native" 2>/dev/null)" != "$wanted" ]; then
+        say "building the native modules for $name"
+        rm -rf "$base/lib" "$base"/temp.*
+        (cd "$root" && run_logged env "CC=$compiler" "LDSHARED=$compiler -shared" \
+            "CARDSWITCH_CFLAGS=$flags" "$venv/bin/python" setup.py --quiet build_ext \
+            --build-lib "$base/lib" --build-temp "$base/temp.native")
+        printf '%s\n' "$wanted" >"$base/.native"
+    fi
+    # The rest of the packages changes without a compiler.
+    (cd "$root" && run_logged "$venv/bin/python" setup.py --quiet build_py \
+        --build-lib "$base/lib")
+    exec 8>&-
+}

@@ -13,7 +13,8 @@ cdef class Codec:
     cdef readonly object spec
     cdef Layout layout
 
-    cpdef Message decode(self, data)
+    cpdef Message decode(self, data, bint partial=*)
+    cdef Message decode_data(self, data)
     # Copies the frame. Raises DecodeError.
     cdef Message decode_buffer(self, const uint8_t* data, Py_ssize_t size)
     cdef Message decode_frame(self, bytes frame)
@@ -23,6 +24,8 @@ cdef class Codec:
 
 cdef class Message:
     cdef readonly Codec codec
+    # Where reading it stopped, of the part that is left of a message; else None.
+    cdef readonly object fault
     # The encoded message, always whole and valid: a change makes a new one.
     cdef bytes frame
     # 0x0100 for "0100".

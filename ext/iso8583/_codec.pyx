@@ -26,10 +26,13 @@ from libc.string cimport memcmp, memcpy, memset
 cimport cython
 
 from iso8583._encode cimport (
+    check_code,
+    code_bytes,
     defines,
     encode_field,
     encode_fields,
     encode_mti,
+    encode_reply,
     frame_too_long,
 )
 from iso8583._inside cimport compile_insides
@@ -49,6 +52,8 @@ from iso8583._layout cimport (
     Layout,
     fault_texts,
     read_content,
+    splice_table,
+    write_head,
 )
 from iso8583._path cimport path_text
 from iso8583._read_inside cimport (
@@ -62,7 +67,6 @@ from iso8583._read_inside cimport (
 from iso8583._wire cimport (
     ABSENT,
     BITMAPS_MAX,
-    DATA_TEXT,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
     UNREADABLE,
@@ -84,6 +88,7 @@ from iso8583._write_inside cimport DELETED, changed
 from collections.abc import Mapping
 
 from iso8583.errors import DecodeError, EncodeError
+from iso8583.mti import response_mti
 from iso8583.spec import checked
 
 cdef extern from "Python.h":
@@ -115,8 +120,27 @@ cdef class Codec:
     def __repr__(self):
         return f"<Codec {self.spec.name}>"
 
-    cpdef Message decode(self, data):
-        """The message in `data` (bytes-like). Raises DecodeError."""
+    cpdef Message decode(self, data, bint partial=False):
+        """The message in `data` (bytes-like). Raises DecodeError.
+
+        With `partial`, a message of the fields before the fault, which is its `fault`;
+        raises only when not even MTI and bitmap could be read.
+        """
+        if not partial:
+            return self.decode_data(data)
+        try:
+            return self.decode_data(data)
+        except DecodeError as error:
+            if error.message is None:
+                raise
+            message = <Message> error.message
+            # Not the error itself: the two would keep each other alive.
+            message.fault = DecodeError(
+                error.field, error.offset, error.expected, error.got
+            )
+        return message
+
+    cdef Message decode_data(self, data):
         cdef Py_buffer view
         if PyBytes_CheckExact(data):
             # Immutable, so the message can share it.
@@ -155,7 +179,8 @@ cdef class Codec:
         """
         if isinstance(message, Message):
             if (<Message> message).codec is self:
-                return (<Message> message).frame
+                return (<Message> message).encode()
+            check_whole(<Message> message)
             message = self.fields_of(<Message> message)
         elif not isinstance(message, (dict, Mapping)):
             raise TypeError(
@@ -166,6 +191,31 @@ cdef class Codec:
         return encode_fields(
             self.layout, fields.pop("header", None), fields.pop("mti", None), fields
         )
+
+    def reply(self, Message request not None, *, mti=None, copy=(), set=None):
+        """A message that answers `request`, which is of this codec.
+
+        Fields of `copy` are the request's own bytes, where it has them; those of `set`
+        take their place, and may be paths. Without an MTI, it is the response's to the
+        request's. The header, if there is one, is the request's, turned round.
+        """
+        if request.codec is not self:
+            raise ValueError("expected a request of the same codec")
+        if request.is_rejected():
+            raise ValueError("expected a request, got a rejected message")
+        cdef dict fields = {}, paths = {}
+        for key, value in dict(set or {}).items():
+            if isinstance(key, tuple) or (isinstance(key, str) and "." in key):
+                paths[key] = value
+            else:
+                fields[key] = value
+        cdef Message reply = self.decode_frame(encode_reply(
+            self.layout, request.frame, &request.table,
+            response_mti(request.mti) if mti is None else mti, copy, fields,
+        ))
+        for key, value in paths.items():
+            reply[key] = value
+        return reply
 
     # A header means something to its own scheme only.
     cdef dict fields_of(self, Message message):
@@ -190,7 +240,7 @@ cdef class Message:
         raise TypeError("expected Codec.decode or Codec.message to make messages")
 
     def __reduce__(self):
-        return _unpickle, (self.codec, self.frame)
+        return _unpickle, (self.codec, self.frame, self.fault)
 
     @property
     def mti(self):
@@ -398,10 +448,11 @@ cdef class Message:
         ]
 
     def encode(self):
+        check_whole(self)
         return self.frame
 
     def __bytes__(self):
-        return self.frame
+        return self.encode()
 
     def copy(self):
         cdef Message message = Message.__new__(Message)
@@ -409,6 +460,7 @@ cdef class Message:
         message.frame = self.frame
         message.mti_number = self.mti_number
         message.table = self.table
+        message.fault = self.fault
         return message
 
     __copy__ = copy
@@ -443,6 +495,8 @@ cdef class Message:
             size,
         ):
             return False
+        if (self.fault is None) != (other.fault is None):
+            return False
         return self.codec is other.codec or self.codec.spec == other.codec.spec
 
     cdef bint same_header(self, Message other) noexcept:
@@ -458,13 +512,25 @@ cdef class Message:
             and memcmp(mine + behind, theirs + behind, size - behind) == 0
         )
 
+    def __sizeof__(self):
+        return object.__sizeof__(self) + self.frame.__sizeof__()
+
     def __repr__(self):
         numbers = ", ".join(map(str, self.field_numbers()))
         return f"<Message {self.mti} of {self.codec.spec.name}: fields {numbers}>"
 
 
-def _unpickle(Codec codec not None, bytes frame not None):
-    return codec.decode_frame(frame)
+def _unpickle(Codec codec not None, bytes frame not None, fault=None):
+    cdef Message message = codec.decode_frame(frame)
+    message.fault = fault
+    return message
+
+
+# What was read of a message is none that anybody sent.
+cdef int check_whole(Message message) except -1:
+    if message.fault is not None:
+        raise EncodeError(None, "a whole message", "the part before a fault")
+    return 0
 
 
 @cython.final
@@ -592,69 +658,8 @@ cdef class ReplyTemplate:
         return reply[:size]
 
 
-cdef int check_code(Layout layout, int field, int length) except -1:
-    cdef const FieldPlan* plan = &layout.plans[field]
-    if (
-        plan.data_form != DATA_TEXT
-        or plan.from_ascii == NULL
-        or plan.prefix_size != 0
-        or plan.length != length
-    ):
-        raise ValueError(
-            f"expected field {field} to be {length} characters of text in the spec"
-        )
-    return 0
-
-
 cdef object reply_too_long(Py_ssize_t capacity):
     return EncodeError(None, f"a reply of at most {capacity} bytes", "more")
-
-
-cdef bytes code_bytes(int field, str code, Py_ssize_t length):
-    if code is None or not code.isascii() or len(code) != length:
-        raise EncodeError(field, f"{length} ASCII characters", "another value")
-    return code.encode("ascii")
-
-
-# Header, MTI and bitmaps of a frame of this size, from those of another.
-cdef int write_head(
-    Layout layout, const FieldTable* table, bytes source, uint8_t* out,
-    Py_ssize_t size
-) except -1:
-    cdef Py_ssize_t bitmaps_at = table.mti_at + layout.mti_size
-    memcpy(out, PyBytes_AS_STRING(source), bitmaps_at)
-    layout.write_lengths(out, table.mti_at, size)
-    layout.write_bitmaps(table, out + bitmaps_at)
-    return 0
-
-
-# The table after the field has taken (or given up, when 0) this many bytes: fields
-# before it keep their place in the body, those after it move. Returns the frame's
-# size, which the caller compares with FRAME_SIZE_MAX before it uses the table.
-cdef Py_ssize_t splice_table(
-    Layout layout, const FieldTable* old, FieldTable* new,
-    int field, Py_ssize_t wire_size
-) noexcept:
-    cdef int rank = table_rank(old, field)
-    cdef int removed = table_has(old, field)
-    cdef int added = wire_size > 0
-    cdef int index
-    new.mti_at = old.mti_at
-    new.bitmap[0] = old.bitmap[0]
-    new.bitmap[1] = old.bitmap[1]
-    new.bitmap[2] = old.bitmap[2]
-    if removed != added:
-        new.bitmap[(field - 1) >> 6] ^= field_bit(field)
-    new.count = old.count + added - removed
-    cdef Py_ssize_t head_shift = layout.fields_at(new) - old.starts[0]
-    cdef Py_ssize_t shift = (
-        head_shift + wire_size - (old.starts[rank + removed] - old.starts[rank])
-    )
-    for index in range(rank + 1):
-        new.starts[index] = <uint16_t> (old.starts[index] + head_shift)
-    for index in range(rank + removed, <int> old.count + 1):
-        new.starts[index + added - removed] = <uint16_t> (old.starts[index] + shift)
-    return old.starts[old.count] + shift
 
 
 # ---- faults

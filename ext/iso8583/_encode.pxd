@@ -1,7 +1,7 @@
 # Values to bytes. Whatever can fail raises EncodeError.
 
 from iso8583._layout cimport Layout
-from iso8583._wire cimport FieldPlan
+from iso8583._wire cimport FieldPlan, FieldTable
 
 
 cdef bint defines(Layout layout, int field) noexcept
@@ -13,3 +13,12 @@ cdef bytes encode_field(Layout layout, int field, object value)
 cdef bytes encode_value(const FieldPlan* plan, object encoding, object value)
 # A whole message. The dict must be the caller's own: values are replaced in it.
 cdef bytes encode_fields(Layout layout, object header, object mti, dict fields)
+# A reply to the frame: its own bytes for the fields to copy, and the dict's values,
+# which are replaced in it.
+cdef bytes encode_reply(
+    Layout layout, bytes request, const FieldTable* table, object mti, object copy,
+    dict fields
+)
+# Whether the spec has the field as fixed text of this length. Raises ValueError.
+cdef int check_code(Layout layout, int field, int length) except -1
+cdef bytes code_bytes(int field, str code, Py_ssize_t length)

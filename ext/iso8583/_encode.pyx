@@ -39,6 +39,7 @@ from iso8583._wire cimport (
     leading_zeros,
     prefix_size,
     table_has,
+    table_rank,
     text_count,
     write_prefix,
     write_text,
@@ -118,6 +119,53 @@ cdef bytes encode_fields(Layout layout, object header, object mti, dict fields):
             out += write_field(
                 &layout.plans[field], field, <object> values[field], out
             )
+    return frame
+
+
+cdef bytes encode_reply(
+    Layout layout, bytes request, const FieldTable* table, object mti, object copy,
+    dict fields
+):
+    cdef PyObject* values[FIELD_NUMBER_MAX + 1]
+    cdef FieldTable given, reply
+    cdef bytes mti_wire = encode_mti(layout, mti)
+    cdef Py_ssize_t body = collect(layout, fields, values, &given)
+    cdef const char* source = PyBytes_AS_STRING(request)
+    cdef int word, field, rank
+    cdef uint64_t remaining
+    reply = given
+    reply.mti_at = layout.header.size
+    for number in copy:
+        field = field_number(number)
+        find_plan(layout, field)
+        if table_has(table, field) and not table_has(&reply, field):
+            reply.bitmap[(field - 1) >> 6] |= field_bit(field)
+            rank = table_rank(table, field)
+            body += table.starts[rank + 1] - table.starts[rank]
+    cdef Py_ssize_t size = layout.fields_at(&reply) + body
+    if size > FRAME_SIZE_MAX:
+        raise frame_too_long(size)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
+    if reply.mti_at:
+        layout.write_reply_header(<const uint8_t*> source, out, size)
+    memcpy(out + reply.mti_at, PyBytes_AS_STRING(mti_wire), layout.mti_size)
+    out += reply.mti_at + layout.mti_size
+    out += layout.write_bitmaps(&reply, out)
+    for word in range(BITMAPS_MAX):
+        remaining = reply.bitmap[word]
+        while remaining:
+            field = word * 64 + leading_zeros(remaining) + 1
+            remaining ^= field_bit(field)
+            if table_has(&given, field):
+                out += write_field(
+                    &layout.plans[field], field, <object> values[field], out
+                )
+            else:
+                rank = table_rank(table, field)
+                body = table.starts[rank + 1] - table.starts[rank]
+                memcpy(out, source + table.starts[rank], body)
+                out += body
     return frame
 
 
@@ -206,9 +254,10 @@ cdef object as_plain(
         try:
             # Not value.encode: a subclass of str could give anything.
             data = str.encode(value, encoding)
-        except UnicodeError:
+        except UnicodeError as error:
             raise EncodeError(
-                field, f"text in {encoding}", "another character"
+                field, f"text in {encoding}", "another character",
+                getattr(error, "start", None),
             ) from None
         # A subclass of str, which need not be laid out as str is.
         return data if plan.data_form == DATA_TEXT else data.decode("ascii")
@@ -243,6 +292,7 @@ cdef Py_ssize_t write_field(
     const FieldPlan* plan, int field, object value, uint8_t* out
 ) except -1:
     cdef Py_ssize_t count, length = 0
+    cdef int wrong
     if PyUnicode_Check(value):
         length = PyUnicode_GET_LENGTH(value)
         count = text_count(plan, length)
@@ -251,11 +301,37 @@ cdef Py_ssize_t write_field(
     cdef uint8_t* data = out + prefix_size(plan, count)
     if not PyUnicode_Check(value):
         memcpy(data, PyBytes_AS_STRING(value), count)
-    elif write_text(plan, PyUnicode_1BYTE_DATA(value), length, data) < 0:
-        raise EncodeError(field, expected_text(plan), "another character")
+    else:
+        wrong = write_text(plan, PyUnicode_1BYTE_DATA(value), length, data)
+        if wrong < 0:
+            raise EncodeError(
+                field, expected_text(plan), "another character", -1 - wrong
+            )
     write_prefix(plan, count, out)
     return data - out + data_size(plan, count)
 
 
 cdef str expected_text(const FieldPlan* plan):
     return "C or D and digits" if plan.data_form == DATA_SIGNED else "hex digits"
+
+
+# ---- codes of a reply
+
+cdef int check_code(Layout layout, int field, int length) except -1:
+    cdef const FieldPlan* plan = &layout.plans[field]
+    if (
+        plan.data_form != DATA_TEXT
+        or plan.from_ascii == NULL
+        or plan.prefix_size != 0
+        or plan.length != length
+    ):
+        raise ValueError(
+            f"expected field {field} to be {length} characters of text in the spec"
+        )
+    return 0
+
+
+cdef bytes code_bytes(int field, str code, Py_ssize_t length):
+    if code is None or not code.isascii() or len(code) != length:
+        raise EncodeError(field, f"{length} ASCII characters", "another value")
+    return code.encode("ascii")

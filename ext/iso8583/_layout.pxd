@@ -111,3 +111,12 @@ cdef Py_ssize_t read_content(
 ) noexcept
 # "at most 19 digits"
 cdef str expected_length(const FieldPlan* plan)
+# Header, MTI and bitmaps of a frame of this size, from those of another.
+cdef int write_head(
+    Layout layout, const FieldTable* table, bytes source, uint8_t* out,
+    Py_ssize_t size
+) except -1
+cdef Py_ssize_t splice_table(
+    Layout layout, const FieldTable* old, FieldTable* new,
+    int field, Py_ssize_t wire_size
+) noexcept

@@ -12,6 +12,7 @@ Rule 1: the walk is the only place that trusts nothing. Whatever it let pass, th
         rest of the codec reads without checking again.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -42,6 +43,8 @@ from iso8583._wire cimport (
     read_binary,
     read_prefix,
     read_text,
+    table_has,
+    table_rank,
     write_binary,
 )
 
@@ -441,6 +444,49 @@ cdef inline void write_bitmap(
             out[index] = HEX_NIBBLES[bitmap >> (60 - 4 * index) & 0x0F]
 
 
+# ---- a frame made from another
+
+# Header, MTI and bitmaps of a frame of this size, from those of another.
+cdef int write_head(
+    Layout layout, const FieldTable* table, bytes source, uint8_t* out,
+    Py_ssize_t size
+) except -1:
+    cdef Py_ssize_t bitmaps_at = table.mti_at + layout.mti_size
+    memcpy(out, PyBytes_AS_STRING(source), bitmaps_at)
+    layout.write_lengths(out, table.mti_at, size)
+    layout.write_bitmaps(table, out + bitmaps_at)
+    return 0
+
+
+# The table after the field has taken (or given up, when 0) this many bytes: fields
+# before it keep their place in the body, those after it move. Returns the frame's
+# size, which the caller compares with FRAME_SIZE_MAX before it uses the table.
+cdef Py_ssize_t splice_table(
+    Layout layout, const FieldTable* old, FieldTable* new,
+    int field, Py_ssize_t wire_size
+) noexcept:
+    cdef int rank = table_rank(old, field)
+    cdef int removed = table_has(old, field)
+    cdef int added = wire_size > 0
+    cdef int index
+    new.mti_at = old.mti_at
+    new.bitmap[0] = old.bitmap[0]
+    new.bitmap[1] = old.bitmap[1]
+    new.bitmap[2] = old.bitmap[2]
+    if removed != added:
+        new.bitmap[(field - 1) >> 6] ^= field_bit(field)
+    new.count = old.count + added - removed
+    cdef Py_ssize_t head_shift = layout.fields_at(new) - old.starts[0]
+    cdef Py_ssize_t shift = (
+        head_shift + wire_size - (old.starts[rank + removed] - old.starts[rank])
+    )
+    for index in range(rank + 1):
+        new.starts[index] = <uint16_t> (old.starts[index] + head_shift)
+    for index in range(rank + removed, <int> old.count + 1):
+        new.starts[index + added - removed] = <uint16_t> (old.starts[index] + shift)
+    return old.starts[old.count] + shift
+
+
 # ---- what to say about a fault
 
 cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
@@ -463,7 +509,7 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
         return f"{fault.expected} bytes", f"{fault.got}"
     if fault.kind == FAULT_MTI_DIGITS:
         mti = frame[fault.offset:fault.offset + layout.mti_size]
-        return "4 digits", mti.hex()
+        return "4 digits", first_bytes(mti)
     if fault.kind == FAULT_MTI_VERSION:
         return expected_version(layout), f"{fault.got}"
     if fault.kind == FAULT_BITMAP_HEX:
@@ -474,7 +520,7 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
         return f"a length prefix of {fault.expected} bytes", f"{fault.got}"
     if fault.kind == FAULT_PREFIX_DIGITS:
         prefix = frame[fault.offset:fault.offset + fault.expected]
-        return "a length prefix of digits", prefix.hex()
+        return "a length prefix of digits", first_bytes(prefix)
     if fault.kind == FAULT_PREFIX_BER:
         return "a length of BER-TLV in at most 5 bytes", f"{fault.got:02x}"
     if fault.kind == FAULT_FIELD_OVERLONG:
@@ -483,6 +529,11 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
         return f"{fault.expected} bytes of data", f"{fault.got}"
     assert fault.kind == FAULT_TRAILING
     return "the end of the message", f"{fault.got - fault.offset} more bytes"
+
+
+# In hex. It may be any data, a card number among it: two bytes tell an encoding.
+cdef str first_bytes(bytes data):
+    return data[:2].hex() + ("..." if len(data) > 2 else "")
 
 
 cdef str expected_version(Layout layout):

@@ -356,7 +356,8 @@ cdef inline uint8_t nibble_value(
     return hex_value(character)
 
 
-# Writes the data of an ASCII text; -1 when a character has no place in the form.
+# Writes the data of an ASCII text; when a character has no place in the form,
+# -1 less its index.
 cdef inline int write_text(
     const FieldPlan* plan, const uint8_t* text, Py_ssize_t length, uint8_t* out
 ) noexcept nogil:
@@ -374,7 +375,7 @@ cdef inline int write_text(
         for index in range(1, length):
             value = text[index] - c'0'
             if value > 9:
-                return -1
+                return -1 - <int> index
             out[(index + 1) >> 1] |= value if (index + 1) & 1 else value << 4
         return 0
     if length & 1:
@@ -390,6 +391,6 @@ cdef inline int write_text(
         else:
             value = hex_value(text[index])
         if value > 15:
-            return -1
+            return -1 - <int> index
         out[(index + place) >> 1] |= value if (index + place) & 1 else value << 4
     return 0

@@ -271,6 +271,31 @@ def test_an_operator_rewinds_and_the_same_ids_come_again(nsqd, tmp_path):
         check(collector.pushes, journal_events(daemon.data))
 
 
+def test_the_configuration_file_that_consumers_lean_on(pair, tmp_path):
+    """Nothing but `nsqd`, and the first flags, which win."""
+    hosts = [server.address for server in pair]
+    file = tmp_path / "switch.toml"
+    file.write_text(
+        f'data_directory = "elsewhere"\n[publish.nsq]\nnsqd = {json.dumps(hosts)}\n'
+    )
+    with (
+        make_daemon(tmp_path, "--config", str(file)) as daemon,
+        Collector("push-notifications", hosts) as collector,
+    ):
+        daemon.start()
+        trade(daemon, 20)
+        wait_complete(daemon)
+        events = journal_events(daemon.data)
+        collector.wait_for(set(wanted_pushes(events)))
+        # One copy from each of the two.
+        wait_until(lambda: len(collector.taken) == 40, "the other copies")
+        assert daemon.stop() == 0
+        check(collector.pushes, events)
+    always = {"id", "account", "card_token", "last_four", "amount", "currency"}
+    for push in collector.pushes.values():
+        assert always | {"merchant", "approved", "at"} <= set(push)
+
+
 def test_a_name_that_is_no_topic_is_refused_at_the_start(tmp_path):
     done = run_switch(
         *("config", "--data", tmp_path / "data"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import iso8583
 from switch.cli.main import build_parser
 from switch.config import Config, effective
 from switch.ledger import KIND_NAMES
@@ -20,6 +21,7 @@ from tests.style.sources import ROOT, Finding, files, python_functions
 
 DOCUMENTS = files(".md")
 README = ROOT / "README.md"
+CODEC = ROOT / "docs/codec.md"
 DESIGN = ROOT / "docs/design.md"
 EVENTS = ROOT / "docs/events.md"
 LEDGER = ROOT / "docs/ledger.md"
@@ -259,3 +261,15 @@ def test_every_kind_of_entry_is_described_with_an_example(kind):
     assert len(lines) == 1, f"docs/events.md: {len(lines)} examples of {kind}"
     assert set(lines[0]) <= set(Event.__struct_fields__)
     assert f"\n`{kind}`" in EVENTS.read_text()
+
+
+def test_every_public_name_of_the_codec_is_described():
+    words = set(re.findall(r"\w+", " ".join(_CODE.findall(CODEC.read_text()))))
+    missing = sorted(set(iso8583.__all__) - words)
+    missing += [
+        f"{one.__name__}.{name}"
+        for one in (iso8583.Codec, iso8583.Message, iso8583.ReplyTemplate)
+        for name in vars(one)
+        if not name.startswith("_") and name not in words
+    ]
+    assert not missing, f"docs/codec.md: nothing about {', '.join(missing)}"

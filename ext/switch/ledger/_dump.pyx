@@ -23,6 +23,14 @@ cdef enum:
     STATE_VERSION = 2
 
 
+# A table that has no rows yet has no memory either, and C allows no copy of that.
+cdef inline void copy_table(
+    void* out, const void* data, Py_ssize_t size
+) noexcept:
+    if size:
+        memcpy(out, data, size)
+
+
 def dump(State state not None):
     """The whole shard as bytes, for `restore`. No I/O."""
     cdef DumpHeader header
@@ -45,11 +53,11 @@ def dump(State state not None):
     at = <uint8_t*> PyBytes_AS_STRING(out)
     memcpy(at, &header, sizeof(DumpHeader))
     at += sizeof(DumpHeader)
-    memcpy(at, state.accounts_table, state.account_count * sizeof(Account))
+    copy_table(at, state.accounts_table, state.account_count * sizeof(Account))
     at += state.account_count * sizeof(Account)
-    memcpy(at, state.names, state.names_size)
+    copy_table(at, state.names, state.names_size)
     at += state.names_size
-    memcpy(at, state.cards_table, state.card_count * sizeof(Card))
+    copy_table(at, state.cards_table, state.card_count * sizeof(Card))
     at += state.card_count * sizeof(Card)
     at = _dump_records(state, at)
     _dump_operations(state, at)
@@ -117,12 +125,12 @@ cdef const uint8_t* _restore_accounts(
     cdef uint32_t count = header.account_count
     cdef uint32_t index
     state._grow_accounts(count + 1)
-    memcpy(state.accounts_table, at, count * sizeof(Account))
+    copy_table(state.accounts_table, at, count * sizeof(Account))
     at += count * sizeof(Account)
     state.names_capacity = header.names_size + 1
     state.names = <uint8_t*> grown_table(state.names, state.names_capacity, 1)
     state.names_size = header.names_size
-    memcpy(state.names, at, header.names_size)
+    copy_table(state.names, at, header.names_size)
     free(state.account_slots)
     state.account_slots = NULL
     state.account_slots = empty_slots(_power_of_two(count + count // 3 + 1))
@@ -139,7 +147,7 @@ cdef const uint8_t* _restore_cards(
     cdef uint32_t count = header.card_count
     cdef uint32_t index
     state._grow_cards(count + 1)
-    memcpy(state.cards_table, at, count * sizeof(Card))
+    copy_table(state.cards_table, at, count * sizeof(Card))
     free(state.card_slots)
     state.card_slots = NULL
     state.card_slots = empty_slots(_power_of_two(count + count // 3 + 1))

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from iso8583 import Codec, Message, load_dialect, load_spec
 from switch.flow._dispatch import Dispatcher
 from switch.journal.port import ShardRecord
+from switch.keys._pan_hash import PanHash
 from switch.keys.memory import TestKeys
 from switch.ledger import (
     AccountOpened,
@@ -295,6 +296,7 @@ class Switch:
         shard_count: int = 4,
         limits: Limits | None = None,
         pending_max: int = 65_536,
+        hash_pan: PanHash = KEYS.pan_hash,
         entries: Iterable[tuple[int, Entry]] | None = None,
         states: list[State] | None = None,
         head: int = 0,
@@ -327,6 +329,7 @@ class Switch:
         self.codec = Codec(load_spec(spec))
         self._dialect = load_dialect(spec, self.codec.spec)
         self.directory = CardDirectory(self.states)
+        self._hash_pan = hash_pan
         self.dispatcher = self._dispatcher(0)
         self.settings = LinkSettings(
             spec=spec,
@@ -346,7 +349,7 @@ class Switch:
             self.codec,
             self.directory,
             self.group,
-            KEYS.pan_hash,
+            self._hash_pan,
             scheme=scheme,
             dialect=self._dialect,
         )
