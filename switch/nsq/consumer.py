@@ -155,8 +155,10 @@ class _Lane:
             await asyncio.gather(task, *self.handling, return_exceptions=True)
 
     def pause(self) -> None:
+        """nsqd sends no more, and hears of what it has sent."""
         self._is_paused = True
-        self._say_ready(0)
+        if self._connection is not None and self.is_up:
+            self._connection.send(protocol.CLOSE)
 
     def set_ready(self, count: int) -> None:
         if not self._is_paused and count != self._ready:

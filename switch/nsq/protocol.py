@@ -105,10 +105,6 @@ def identify(about: Mapping[str, object]) -> bytes:
     return b"IDENTIFY\n" + _sized(msgspec.json.encode(about))
 
 
-def publish(topic: str, body: bytes) -> bytes:
-    return b"PUB %s\n" % topic.encode() + _sized(body)
-
-
 def publish_many(topic: str, bodies: Sequence[bytes]) -> bytes:
     parts = [_SIZE.pack(len(bodies))]
     for body in bodies:

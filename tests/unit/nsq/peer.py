@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-SIZED = ("IDENTIFY", "PUB", "MPUB")
+SIZED = ("IDENTIFY", "MPUB")
 LIMITS = {"max_rdy_count": 2500, "msg_timeout": 60_000, "version": "1.3.0"}
 
 

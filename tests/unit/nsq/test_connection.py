@@ -14,7 +14,7 @@ from switch.nsq.errors import (
 )
 from tests.unit.nsq.peer import HEARTBEAT, OK, Line, frame, message, peer, run, until
 
-PUB = protocol.publish("t", b"x")
+MPUB = protocol.publish_many("t", [b"x"])
 SECONDS = 30.0
 
 
@@ -49,7 +49,7 @@ def test_heartbeats_are_answered_also_between_a_question_and_its_answer():
         await line.greet()
         line.say(HEARTBEAT)
         assert await line.command() == (["NOP"], b"")
-        await line.expect("PUB")
+        await line.expect("MPUB")
         line.say(HEARTBEAT[:5])
         await asyncio.sleep(0)
         line.say(HEARTBEAT[5:])
@@ -61,7 +61,7 @@ def test_heartbeats_are_answered_also_between_a_question_and_its_answer():
         async with peer(script) as host:
             connection = Connection(host)
             await connection.open(SECONDS)
-            assert await connection.ask(PUB, SECONDS) == b"OK"
+            assert await connection.ask(MPUB, SECONDS) == b"OK"
             await connection.close()
 
     run(test())
@@ -76,7 +76,7 @@ def test_silence_for_two_heartbeats_is_the_end():
             await ended.wait()
             assert "expected a heartbeat" in str(connection.error)
             with pytest.raises(NsqConnectionError, match="expected a heartbeat"):
-                await connection.ask(PUB, SECONDS)
+                await connection.ask(MPUB, SECONDS)
             await connection.close()
 
     run(test())
@@ -97,7 +97,7 @@ def test_silence_for_two_heartbeats_is_the_end():
 def test_whatever_nsqd_says_it_ends_with_one_error(said, error):
     async def script(line: Line) -> None:
         await line.greet()
-        await line.expect("PUB")
+        await line.expect("MPUB")
         line.say(said)
 
     async def test() -> None:
@@ -106,7 +106,7 @@ def test_whatever_nsqd_says_it_ends_with_one_error(said, error):
             connection = Connection(host, on_end=lambda: ends.append(1))
             await connection.open(SECONDS)
             try:
-                await connection.ask(PUB, SECONDS)
+                await connection.ask(MPUB, SECONDS)
             except NsqError as got:
                 assert isinstance(got, error)  # noqa: PT017
             await until(lambda: connection.has_ended)
@@ -122,7 +122,7 @@ def test_an_error_about_a_message_that_is_gone_ends_nothing(code):
     async def script(line: Line) -> None:
         await line.greet()
         line.say(frame(1, code.encode() + b" FIN 0123456789abcdef failed"))
-        await line.expect("PUB")
+        await line.expect("MPUB")
         line.say(OK)
         await line.until_closed()
 
@@ -130,7 +130,7 @@ def test_an_error_about_a_message_that_is_gone_ends_nothing(code):
         async with peer(script) as host:
             connection = Connection(host)
             await connection.open(SECONDS)
-            assert await connection.ask(PUB, SECONDS) == b"OK"
+            assert await connection.ask(MPUB, SECONDS) == b"OK"
             assert not connection.has_ended
             await connection.close()
 
@@ -143,7 +143,7 @@ def test_an_answer_that_does_not_come_ends_it_for_it_might_come_late():
             connection = Connection(host)
             await connection.open(SECONDS)
             with pytest.raises(NsqConnectionError, match=r"nothing within 0\.05 s"):
-                await connection.ask(PUB, 0.05)
+                await connection.ask(MPUB, 0.05)
             assert connection.has_ended
             await connection.close()
 

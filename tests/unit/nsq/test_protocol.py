@@ -70,7 +70,6 @@ def test_a_message_too_short_to_be_one_is_refused():
 
 
 def test_commands_are_as_nsqd_reads_them():
-    assert protocol.publish("t", b"abc") == b"PUB t\n\0\0\0\3abc"
     assert protocol.publish_many("t", [b"a", b""]) == (
         b"MPUB t\n\0\0\0\x0d\0\0\0\2\0\0\0\1a\0\0\0\0"
     )
