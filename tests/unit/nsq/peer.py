@@ -18,6 +18,18 @@ def message(body: bytes, message_id: bytes = b"0123456789abcdef", tries: int = 1
     return frame(2, struct.pack(">QH", 1, tries) + message_id + body)
 
 
+def bodies_of(body: bytes) -> list[bytes]:
+    """Of an MPUB."""
+    (count,) = struct.unpack_from(">I", body)
+    found, at = [], 4
+    for _ in range(count):
+        (size,) = struct.unpack_from(">I", body, at)
+        found.append(body[at + 4 : at + 4 + size])
+        at += 4 + size
+    assert at == len(body)
+    return found
+
+
 OK = frame(0, b"OK")
 HEARTBEAT = frame(0, b"_heartbeat_")
 

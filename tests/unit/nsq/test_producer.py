@@ -1,7 +1,6 @@
 """Messages to some of several nsqd, of which some are not what they should be."""
 
 import asyncio
-import struct
 
 import pytest
 
@@ -10,21 +9,9 @@ from switch.nsq.errors import NsqConnectionError
 from switch.nsq.producer import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Producer
 from switch.nsq.protocol import Message
 from tests.servers.nsq import Nsqd
-from tests.unit.nsq.peer import OK, Line, frame, peer, run, until
+from tests.unit.nsq.peer import OK, Line, bodies_of, frame, peer, run, until
 
 SECONDS = 30.0
-
-
-def bodies_of(body: bytes) -> list[bytes]:
-    """Of an MPUB."""
-    (count,) = struct.unpack_from(">I", body)
-    found, at = [], 4
-    for _ in range(count):
-        (size,) = struct.unpack_from(">I", body, at)
-        found.append(body[at + 4 : at + 4 + size])
-        at += 4 + size
-    assert at == len(body)
-    return found
 
 
 class Taking:

@@ -10,8 +10,7 @@ from switch.publish.nsq import COUNTS, NsqEngine
 from switch.publish.port import PublishError
 from switch.publish.push import is_pushed
 from switch.publish.settings import NsqSettings
-from tests.unit.nsq.peer import OK, Line, frame, peer, run, until
-from tests.unit.nsq.test_producer import bodies_of
+from tests.unit.nsq.peer import OK, Line, bodies_of, frame, peer, run, until
 from tests.unit.small_bank import full_journal
 
 
