@@ -61,11 +61,14 @@ missing_packages() {
     has_venv "$python" || printf '%s-venv\n' "$name"
 }
 
-# The same for the servers that the tests run against, which Java runs and Maven
-# fetches.
+# The same for the servers that the tests run against: Java runs and Maven fetches one,
+# Go builds another.
 missing_server_packages() {
     command -v java >/dev/null 2>&1 || printf 'default-jre-headless\n'
     command -v mvn >/dev/null 2>&1 || printf 'maven\n'
+    # Where its own installer puts it is not on everybody's PATH.
+    command -v go >/dev/null 2>&1 || [ -x /usr/local/go/bin/go ] \
+        || printf 'golang-go\nca-certificates\n'
 }
 
 # To be called when .venv is ready.

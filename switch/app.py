@@ -264,6 +264,7 @@ class Switch:
             PublisherSettings(
                 data_directory=str(store.directory.path),
                 kafka=config.publish.kafka,
+                nsq=config.publish.nsq,
                 log_level=config.log.level,
                 log_format=config.log.format,
             )

@@ -40,7 +40,7 @@ from msgspec import Meta, Struct
 
 from switch.link._framing import size_max_of
 from switch.link.settings import MAIN, Address, LinkSettings, scheme_of
-from switch.publish.settings import Hosts, KafkaSettings
+from switch.publish.settings import Hosts, KafkaSettings, NsqName, NsqSettings
 
 Seconds = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 
@@ -100,6 +100,7 @@ class PublishSettings(Struct, frozen=True, forbid_unknown_fields=True):
     directory: str = ""
     rotate_bytes: Annotated[int, Meta(ge=4096, le=1 << 40)] = 64 << 20
     kafka: KafkaSettings = KafkaSettings()
+    nsq: NsqSettings = NsqSettings()
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -357,6 +358,8 @@ def _describe(hint: Any) -> str:
         return "HOST:PORT"
     if hint == Hosts:
         return "a list of HOST:PORT"
+    if hint == NsqName:
+        return "up to 64 letters, digits, '.', '_' and '-'"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is Annotated:

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests.servers.kafka import Kafka
+from tests.servers.nsq import Nsqd, Nsqlookupd
 
 # A verdict must not depend on the machine's speed, nor change from run to run without
 # the source changing. `--hypothesis-profile=search` looks for new examples.
@@ -39,4 +40,19 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """A broker for all tests that leave it alone; each has topics of its own, by
     `publish.kafka.topic_prefix`."""
     with Kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nsqlookupd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nsqlookupd]:
+    with Nsqlookupd(tmp_path_factory.mktemp("nsqlookupd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nsqd(
+    tmp_path_factory: pytest.TempPathFactory, nsqlookupd: Nsqlookupd
+) -> Iterator[Nsqd]:
+    """For all tests that leave it alone; each has topics of its own."""
+    with Nsqd(tmp_path_factory.mktemp("nsqd"), nsqlookupd) as server:
         yield server

@@ -3,7 +3,7 @@
 A switch is driven at a steady rate without a Kafka and, in turn, with one. What counts
 is the ratio of the two, of neighbouring drives, and how far the publisher was behind.
 Then a backlog is drained, and the same records are sent by a producer that does nothing
-else.
+else. And pushes are timed, from the answer to a consumer of NSQ.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
 
-from bench.load import machine, running, servers
+from bench.load import machine, pushed, running, servers
 from bench.load.running import say
 from bench.load.servers import BenchError, Cards, Server
 from switch.journal.sqlite import SqliteJournal
@@ -30,6 +30,7 @@ from switch.publish.events import events_of
 from switch.publish.kafka import BATCH_BYTES_MAX, HEADER, encoder_of
 from switch.publish.topics import TOPICS, topic_of
 from tests.servers import kafka as real
+from tests.servers import nsq
 from tests.servers.kafka import Kafka
 
 ACCOUNT_COUNT = 10_000
@@ -42,6 +43,7 @@ BACKLOG_CONNECTIONS, BACKLOG_WINDOW = 4, 256
 QUIET_SECONDS_MAX = 600.0
 LAG = 'switch_publish_lag_seconds{engine="kafka"}'
 BEHIND = 'switch_publish_lag_entries{engine="kafka"}'
+PUSHES_BEHIND = 'switch_publish_lag_entries{engine="nsq"}'
 
 Place = tuple[str, int]
 Record = tuple[bytes | None, bytes, bytes]
@@ -62,6 +64,12 @@ def arguments() -> argparse.Namespace:
         type=int,
         default=1_000_000,
         help="entries that are drained; 0 leaves it out (default 1000000)",
+    )
+    parser.add_argument(
+        "--push-rate",
+        type=float,
+        default=2_000.0,
+        help="of requests while pushes are timed; 0 leaves it out (default 2000/s)",
     )
     return parser.parse_args()
 
@@ -116,10 +124,10 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
-def wait_published(server: Server) -> float:
+def wait_published(server: Server, behind: str = BEHIND) -> float:
     """Until nothing is behind; seconds."""
     began_at = time.monotonic()
-    while metrics(server).get(BEHIND) != 0:
+    while metrics(server).get(behind) != 0:
         if time.monotonic() - began_at > QUIET_SECONDS_MAX:
             raise BenchError("the publisher does not catch up")
         time.sleep(LOOK_SECONDS)
@@ -230,6 +238,21 @@ class Bench:
         finally:
             await producer.stop()
 
+    def pushes(self) -> dict[str, float]:
+        rate = self.options.push_rate
+        found, answers = pushed.ages(
+            *(self.folder, self._data(), self.cards, rate, self.options.seconds),
+            lambda server: wait_published(server, PUSHES_BEHIND),
+        )
+        return {
+            "rate": rate,
+            "pushes": len(found),
+            "answer_p50_ms": answers["p50"],
+            "answer_p99_ms": answers["p99"],
+            "push_p50_ms": quantile(found, 0.5),
+            "push_p99_ms": quantile(found, 0.99),
+        }
+
     def _data(self) -> Path:
         data = self.folder / "data"
         servers.remove(data)
@@ -300,6 +323,7 @@ async def ages(bootstrap: str, prefix: str) -> list[float]:
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     real.get()
+    nsq.get()
     # For the topics of the bare producer.
     more = ["auto.create.topics.enable=true", f"num.partitions={PARTITIONS}"]
     with Kafka(folder / "kafka", properties=more) as broker:
@@ -314,6 +338,8 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 f" lag p99 {pairs[-1]['lag_p99_s']:.3f} s"
             )
         drained = bench.drain(options.backlog) if options.backlog else None
+        # Kafka idles beside it, as it would.
+        timed = bench.pushes() if options.push_rate else None
     medians = {
         name: statistics.median(pair[name] for pair in pairs) for name in pairs[0]
     }
@@ -325,6 +351,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds": options.seconds,
         "steady": medians,
         "drain": drained,
+        "pushes": timed,
     }
 
 
@@ -340,6 +367,10 @@ def print_report(result: dict[str, Any]) -> None:
     if result["drain"] is not None:
         print("\nthe drain of a backlog, and a bare producer of the same records:\n")
         for name, value in result["drain"].items():
+            print(f"{name:28} {value:>12,.3f}")
+    if result["pushes"] is not None:
+        print("\nfrom the decision to a consumer of NSQ, with two nsqd:\n")
+        for name, value in result["pushes"].items():
             print(f"{name:28} {value:>12,.3f}")
 
 

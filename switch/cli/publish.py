@@ -164,4 +164,6 @@ def _open(arguments: argparse.Namespace) -> "Engines":
     from switch.publisher.moves import Engines
 
     config = load_settings(arguments).config
-    return Engines(config.data_directory, names_of(config.publish.kafka))
+    return Engines(
+        config.data_directory, names_of(config.publish.kafka, config.publish.nsq)
+    )

@@ -55,7 +55,7 @@ SIZE_BOUNDS = tuple(float(1 << power) for power in range(17))
 LINK = ("link",)
 # `events` or `read_model`.
 SINK = ("sink",)
-# `kafka`.
+# `kafka` or `nsq`.
 ENGINE = ("engine",)
 # `data` or `events`.
 DIRECTORY = ("directory",)
@@ -122,6 +122,21 @@ METRICS: dict[str, Definition] = {
     ),
     "publish_refused": Definition(
         "counter", "events set aside, for the engine will never take them", ENGINE
+    ),
+    "publish_stale": Definition(
+        "counter", "pushes that were too old when their turn came", ENGINE
+    ),
+    "publish_dropped": Definition(
+        "counter", "pushes not sent, for they were too old", ENGINE
+    ),
+    "publish_copies_owed": Definition(
+        "gauge", "second copies of pushes that a server does not have yet", ENGINE
+    ),
+    "publish_copies_missed": Definition(
+        "counter", "second copies of pushes that were given up", ENGINE
+    ),
+    "publish_servers_down": Definition(
+        "gauge", "servers of an engine that it has no connection to", ENGINE
     ),
     # -- disks
     "disk_free_bytes": Definition(

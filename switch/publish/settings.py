@@ -7,9 +7,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from switch.nsq.protocol import NAME_PATTERN
+
 # HOST:PORT, an IPv6 address in brackets.
 Host = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):[0-9]{1,5}$")]
 Hosts = tuple[Host, ...]
+# Of a topic or a channel of NSQ.
+NsqName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
 class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,3 +38,15 @@ class KafkaSettings(Struct, frozen=True, forbid_unknown_fields=True):
     retention_h: Annotated[int, Meta(ge=1, le=1_000_000)] = 168
     # How long an acknowledgement may take until the brokers count as gone.
     timeout_ms: Annotated[int, Meta(ge=1000, le=600_000)] = 30_000
+
+
+class NsqSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    nsqd: Hosts = ()
+    topic: NsqName = "push-notifications"
+    # To so many different nsqd each, if there are as many.
+    copies: Annotated[int, Meta(ge=1, le=5)] = 2
+    # A push that is older when it is to be sent is stale: see `stale`.
+    stale_seconds: Annotated[int, Meta(ge=1, le=366 * 86_400)] = 60
+    stale: Literal["send", "mark", "drop"] = "mark"
+    # How long an acknowledgement may take until an nsqd counts as gone.
+    timeout_ms: Annotated[int, Meta(ge=100, le=600_000)] = 5_000

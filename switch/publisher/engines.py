@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator
 
-from switch.publish.settings import KafkaSettings
+from switch.publish.settings import KafkaSettings, NsqSettings
 from switch.publisher.forwarder import Plan
 
 # Enough for a record batch of every partition, and not more than a few megabytes.
 KAFKA_ENTRIES_MAX = 8192
 # What comes within it is one round of requests.
 KAFKA_INTERVAL_SECONDS = 0.05
+# A push is to be there at once; what comes while one is on its way is the next batch.
+NSQ_ENTRIES_MAX = 1024
+NSQ_INTERVAL_SECONDS = 0.0
 
 
-def names_of(kafka: KafkaSettings) -> tuple[str, ...]:
-    return ("kafka",) if kafka.bootstrap else ()
+def names_of(kafka: KafkaSettings, nsq: NsqSettings) -> tuple[str, ...]:
+    hosts = {"kafka": kafka.bootstrap, "nsq": nsq.nsqd}
+    return tuple(name for name, given in hosts.items() if given)
 
 
-def plans_of(kafka: KafkaSettings) -> Iterator[Plan]:
+def plans_of(kafka: KafkaSettings, nsq: NsqSettings) -> Iterator[Plan]:
     if kafka.bootstrap:
         from switch.publish.kafka import KafkaEngine
 
@@ -24,4 +28,15 @@ def plans_of(kafka: KafkaSettings) -> Iterator[Plan]:
             lambda: KafkaEngine(kafka),
             entries_max=KAFKA_ENTRIES_MAX,
             interval_seconds=KAFKA_INTERVAL_SECONDS,
+        )
+    if nsq.nsqd:
+        from switch.publish.nsq import NsqEngine
+
+        counts: dict[str, int] = {}
+        yield Plan(
+            "nsq",
+            lambda: NsqEngine(nsq, counts),
+            entries_max=NSQ_ENTRIES_MAX,
+            interval_seconds=NSQ_INTERVAL_SECONDS,
+            counts=counts,
         )

@@ -46,6 +46,8 @@ class Plan(Struct, frozen=True):
     entries_max: int
     # Between the beginnings of batches that are not full.
     interval_seconds: float
+    # What its engines count of their own, one after the other.
+    counts: dict[str, int] = {}
 
 
 class EngineStatus(Struct, frozen=True):
@@ -57,6 +59,8 @@ class EngineStatus(Struct, frozen=True):
     retries: int = 0
     refused: int = 0
     fault: str | None = None
+    # Of the engine's own.
+    counts: dict[str, int] = {}
 
 
 class _Batch(NamedTuple):
@@ -133,23 +137,24 @@ class Forwarder:
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)
 
     async def _forward(self, engine: Engine) -> None:
+        await self._wait_stored()
         self._begin()
         await engine.open()
         self._has_succeeded()
         ahead: _Batch | None = None
         while True:
             began_at = time.monotonic()
-            if self._has_moved():
+            if await self._has_moved():
                 ahead = None
             batch = ahead or await self._read(self._known_position)
             ahead = None
             if batch.position.commit == self._known_position.commit:
-                await self._store()
+                self._store()
                 await self._waker.wait()
                 continue
             ahead = await self._send_and_read_on(engine, batch)
             self._advance(batch)
-            await self._store()
+            self._store()
             if not batch.is_full:
                 rest = began_at + self.plan.interval_seconds - time.monotonic()
                 await self._pause(rest)
@@ -177,8 +182,11 @@ class Forwarder:
         self._position = self._stored = position
         self._set(commit=position.commit, entries=position.entries)
 
-    def _has_moved(self) -> bool:
+    async def _has_moved(self) -> bool:
         """Whether it goes on somewhere else now, as an operator asked."""
+        if not self._files.is_asked_to_move():
+            return False
+        await self._wait_stored()
         moved = self._files.obey()
         if moved is None:
             return False
@@ -250,20 +258,33 @@ class Forwarder:
             published=self.status.published + len(batch.events),
         )
 
-    async def _store(self) -> None:
+    def _store(self) -> None:
+        """Meanwhile it goes on: a sync may wait for those of the journal."""
+        if self._storing is not None:
+            if not self._storing.done():
+                return
+            self._storing.result()
         position, now = self._known_position, time.monotonic()
         if position == self._stored or now - self._stored_at < POSITION_SECONDS:
             return
         self._stored_at = now
-        # Not on the loop: a sync may wait for those of the journal.
         loop = asyncio.get_running_loop()
-        self._storing = loop.run_in_executor(None, self._files.store, position)
-        await asyncio.shield(self._storing)
+        self._storing = loop.run_in_executor(None, self._store_now, position)
+
+    def _store_now(self, position: EnginePosition) -> None:
+        self._files.store(position)
         self._stored = position
 
-    async def _store_at_last(self) -> None:
+    async def _wait_stored(self) -> None:
+        """Nobody else may write the position before."""
         if self._storing is not None:
             await asyncio.wait([self._storing])
+            storing, self._storing = self._storing, None
+            storing.result()
+
+    async def _store_at_last(self) -> None:
+        with suppress(Exception):
+            await self._wait_stored()
         if self._position is not None and self._position != self._stored:
             self._files.store(self._position)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 import uvloop
+from msgspec.structs import replace
 
 from switch.companion.parent import EXIT_JOURNAL, Parent, settings_argument
 from switch.journal.directory import DataDirectory
@@ -17,7 +18,7 @@ from switch.journal.released import Released
 from switch.journal.sqlite import SqliteJournal
 from switch.observe import log
 from switch.publish.positions import PositionFiles
-from switch.publish.settings import KafkaSettings
+from switch.publish.settings import KafkaSettings, NsqSettings
 from switch.publisher.engines import plans_of
 from switch.publisher.forwarder import EngineStatus, Forwarder, Plan
 from switch.publisher.waker import POLL_SECONDS, Waker
@@ -35,6 +36,7 @@ class Status(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     data_directory: str
     kafka: KafkaSettings = KafkaSettings()
+    nsq: NsqSettings = NsqSettings()
     nice: int = NICE_DEFAULT
     log_level: str = "info"
     log_format: log.LogFormat = "auto"
@@ -86,7 +88,12 @@ class Publisher:
             task.result()
 
     def status(self) -> Status:
-        return Status({each.name: each.status for each in self._forwarders})
+        return Status(
+            {
+                each.name: replace(each.status, counts=each.plan.counts)
+                for each in self._forwarders
+            }
+        )
 
     def _heard(self, loop: asyncio.AbstractEventLoop, input_descriptor: int) -> None:
         self._parent.hear()
@@ -121,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parent = Parent(descriptor, sys.stdout.fileno())
 
     async def run() -> None:
-        plans = list(plans_of(settings.kafka))
+        plans = list(plans_of(settings.kafka, settings.nsq))
         await Publisher(settings, plans, parent).run(descriptor)
 
     try:

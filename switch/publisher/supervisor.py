@@ -21,7 +21,7 @@ class PublisherProcess(CompanionProcess[Status]):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, Status())
-        self.engines = names_of(settings.kafka)
+        self.engines = names_of(settings.kafka, settings.nsq)
         self._times = ReleaseTimes(time.monotonic())
         # What was known last: an engine that has failed is where it was.
         self._known = dict.fromkeys(self.engines, _UNKNOWN)
@@ -63,6 +63,8 @@ class PublisherProcess(CompanionProcess[Status]):
             yield Sample("publish_events", said.published, labels)
             yield Sample("publish_retries", said.retries, labels)
             yield Sample("publish_refused", said.refused, labels)
+            for what, count in said.counts.items():
+                yield Sample(f"publish_{what}", count, labels)
             if known.commit >= 0:
                 lag = max(entries - known.entries, 0) if known.commit < head else 0
                 yield Sample("publish_lag_entries", lag, labels)

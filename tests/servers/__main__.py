@@ -4,10 +4,10 @@ import argparse
 import sys
 import time
 
-from tests.servers import kafka
+from tests.servers import kafka, nsq
 from tests.servers.common import ServerError
 
-GETTERS = {"kafka": kafka.get}
+GETTERS = {"kafka": kafka.get, "nsq": nsq.get}
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
             print(f"error: {name}: {error}", file=sys.stderr)
             return 1
         if is_new:
-            print(f"{name}: fetched in {time.monotonic() - began_at:.0f} s")
+            print(f"{name}: had in {time.monotonic() - began_at:.0f} s")
     return 0
 
 

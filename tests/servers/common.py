@@ -11,19 +11,22 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "servers"
 HOST = "127.0.0.1"
+# Below those of clients.
+PORT_MIN, PORT_MAX = 20_000, 32_000
 WAIT_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.02
 FETCHES_MAX = 4
@@ -117,8 +120,13 @@ def run(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> 
 
 
 def free_ports(count: int) -> list[int]:
-    """That were free a moment ago, all different."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    """That were free a moment ago, all different; and none that the kernel gives to
+    whoever connects, which might have it when the server is started again."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        port = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN)
+        with suppress(OSError):
+            sockets.append(socket.create_server((HOST, port)))
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
         each.close()

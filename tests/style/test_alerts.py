@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from switch.config import Config
+from switch.notify.metrics import METRICS as OF_NOTIFY
 from switch.observe.metrics import METRICS, PREFIX, Definition
 from tests.style.sources import ROOT
 
@@ -49,7 +50,7 @@ def _shown() -> dict[str, Definition]:
         "gauge": [""],
         "histogram": ["_bucket", "_sum", "_count"],
     }
-    for name, definition in METRICS.items():
+    for name, definition in (METRICS | OF_NOTIFY).items():
         for ending in endings[definition.kind]:
             shown[PREFIX + name + ending] = definition
     return shown

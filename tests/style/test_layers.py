@@ -40,13 +40,18 @@ _BELOW_APP = {
 ALLOWED: dict[str, set[str]] = {
     "ledger": {"iso8583"},
     "files": set(),
+    # A client of its own, of use to anybody.
+    "nsq": {"observe"},
     **{port: {"iso8583", "ledger", "files", *PORTS} for port in PORTS},
+    "publish": {"iso8583", "ledger", "files", "nsq", *PORTS},
     "observe": set(),
     "clock": {"observe"},
     "shard": {*_BELOW_SHARD, "observe"},
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
     "replay": {"iso8583", "link"},
+    # Beside the switch: it sees NSQ alone.
+    "notify": {"nsq", "observe"},
     # Behind the journal: what reads the released entries. It sees no shard or link.
     "projection": {*_BELOW_SHARD, "observe"},
     "companion": {*_BELOW_SHARD, "observe"},
@@ -64,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"iso8583", "ledger", "link", "publish"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
-    "cli": {*_BELOW_APP, "replay", "app", "files"},
+    "cli": {*_BELOW_APP, "replay", "app", "files", "nsq", "notify"},
     "__main__": {"cli"},
 }
 

@@ -353,3 +353,10 @@ def test_sasl_needs_a_user_and_a_password():
         "publish.kafka.certificate_file": "certificate.pem",
     }
     assert load(flags=flags | more).config.publish.kafka.user == "switch"
+
+
+@pytest.mark.parametrize("name", ["", "no topic", "x" * 65, "ü", "a#b"])
+def test_a_topic_of_nsq_that_is_none_is_refused(name):
+    with pytest.raises(ConfigError, match="expected up to 64 letters"):
+        load(flags={"publish.nsq.topic": name})
+    assert load(flags={"publish.nsq.topic": "a.b-c_1"}).config.publish.nsq.topic

@@ -10,7 +10,7 @@ import pytest
 from switch.ledger import KIND_NAMES
 from switch.publish.events import Event, events_of
 from switch.publish.kafka import encoder_of
-from switch.publish.schemas import kinds_of, path_of, text_of
+from switch.publish.schemas import PUSHES, kinds_of, path_of, text_of
 from switch.publish.topics import TOPIC_OF_KIND, TOPICS, topic_of
 from tests.unit.small_bank import full_journal
 
@@ -26,7 +26,7 @@ def events(tmp_path_factory) -> list[Event]:
     return found
 
 
-@each_topic
+@pytest.mark.parametrize("topic", [*TOPICS, PUSHES])
 def test_the_file_is_what_follows_from_an_event(topic):
     assert path_of(topic).read_bytes() == text_of(topic), (
         "python -m switch.publish.schemas"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from switch.observe.metrics import Histogram
-from switch.publish.settings import KafkaSettings
+from switch.publish.settings import KafkaSettings, NsqSettings
 from switch.publisher import process
 from switch.publisher.forwarder import EngineStatus
 from switch.publisher.process import Settings, Status
@@ -94,3 +94,16 @@ def test_settings_that_are_passed_on_are_read_again():
     settings = Settings("/data", KafkaSettings(bootstrap=("a:1", "[::1]:2")))
     again = msgspec.json.decode(msgspec.json.encode(settings), type=process.Settings)
     assert again == settings
+
+
+def test_what_an_engine_counts_of_its_own_is_told(publisher):
+    counts = {"stale": 3, "servers_down": 1}
+    heard(publisher, EngineStatus(commit=1, entries=1, counts=counts))
+    figures = told(publisher, 1, 1)
+    assert figures["publish_stale kafka"] == 3
+    assert figures["publish_servers_down kafka"] == 1
+
+
+def test_engines_are_those_whose_hosts_are_given():
+    both = Settings("/none", NOBODY, NsqSettings(nsqd=("127.0.0.1:1",)))
+    assert PublisherProcess(both).engines == ("kafka", "nsq")
