@@ -18,6 +18,7 @@ from cpython.bytes cimport (
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
 )
+from cpython.dict cimport PyDict_CheckExact
 from cpython.long cimport PyLong_Check
 from cpython.object cimport Py_EQ, Py_NE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -32,6 +33,7 @@ from iso8583._encode cimport (
     encode_field,
     encode_fields,
     encode_mti,
+    encode_ordinary,
     encode_reply,
     frame_too_long,
 )
@@ -58,10 +60,10 @@ from iso8583._layout cimport (
 from iso8583._path cimport path_text
 from iso8583._read_inside cimport (
     dict_inside,
-    field_text,
     has_at,
     part_of,
     read_at,
+    text_at,
     validate_field,
 )
 from iso8583._wire cimport (
@@ -94,6 +96,10 @@ from iso8583.spec import checked
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t length, Py_UCS4 character_max)
     uint8_t* PyUnicode_1BYTE_DATA(object text)
+
+cdef extern from *:
+    # Room for this many from the start, where Python can.
+    dict __Pyx_PyDict_NewPresized(Py_ssize_t count)
 
 cdef enum:
     APPROVAL_CODE_FIELD = 38
@@ -186,6 +192,11 @@ cdef class Codec:
             raise TypeError(
                 f"expected a Message or a mapping, got {type(message).__name__}"
             )
+        cdef bytes frame = None
+        if PyDict_CheckExact(message):
+            frame = encode_ordinary(self.layout, <dict> message)
+            if frame is not None:
+                return frame
         # A copy, so that no one else can change it under the borrowed values below.
         cdef dict fields = dict(message)
         return encode_fields(
@@ -332,15 +343,17 @@ cdef class Message:
     cdef object at(self, object key, object absent):
         cdef int field
         # Held, in case a codec's own code changes the message meanwhile.
-        cdef bytes frame
+        cdef bytes frame = self.frame
         if not PyLong_Check(key):
             text = path_text(key)
-            frame = self.frame
             return read_at(self.codec.layout, frame, &self.table, text, absent)
         field = key
         if not table_has(&self.table, field):
             return absent
-        return field_text(self.codec.layout, self.frame, &self.table, field)
+        return text_at(
+            self.codec.layout, frame,
+            self.table.starts[table_rank(&self.table, field)], field,
+        )
 
     def __setitem__(self, key, value):
         if PyLong_Check(key):
@@ -419,19 +432,28 @@ cdef class Message:
         With the message header in hex as "header", if the spec has one. With `inside`,
         a field that the spec can look into is a dict of its elements.
         """
-        cdef dict fields = {}
-        if self.table.mti_at:
-            fields["header"] = self.frame[:self.table.mti_at].hex().upper()
+        # Held, in case a codec's own code changes the message meanwhile.
+        cdef bytes frame = self.frame
+        cdef FieldTable table = self.table
+        cdef Layout layout = self.codec.layout
+        cdef dict fields = __Pyx_PyDict_NewPresized(table.count + 2)
+        cdef uint64_t remaining
+        cdef int word, field, rank = 0
+        if table.mti_at:
+            fields["header"] = frame[:table.mti_at].hex().upper()
         fields["mti"] = self.mti
-        for field in self.field_numbers():
-            value = None
-            if inside:
-                value = dict_inside(
-                    self.codec.layout, self.frame, &self.table, field
-                )
-            if value is None:
-                value = field_text(self.codec.layout, self.frame, &self.table, field)
-            fields[field] = value
+        for word in range(BITMAPS_MAX):
+            remaining = table.bitmap[word]
+            while remaining:
+                field = word * 64 + leading_zeros(remaining) + 1
+                remaining ^= field_bit(field)
+                value = None
+                if inside:
+                    value = dict_inside(layout, frame, &table, field)
+                if value is None:
+                    value = text_at(layout, frame, table.starts[rank], field)
+                fields[field] = value
+                rank += 1
         return fields
 
     def validate(self):

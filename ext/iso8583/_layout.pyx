@@ -27,6 +27,7 @@ from iso8583._wire cimport (
     DATA_UNDEFINED,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
+    NOT_ASCII,
     PREFIX_BCD,
     PREFIX_BER,
     PREFIX_BINARY,
@@ -132,6 +133,7 @@ cdef class Layout:
         else:
             plan.data_form = DATA_TEXT
             self.keep_tables(field.encoding, &plan.to_ascii, &plan.from_ascii)
+            plan.is_ascii = reads_and_writes_ascii(plan)
         plan.prefix_size = field.prefix_size
         if not field.prefix_digits:
             plan.prefix_form = PREFIX_NONE
@@ -244,7 +246,8 @@ cdef class Layout:
             return fail(
                 fault, FAULT_MTI_TRUNCATED, 0, at, self.mti_size, size - at
             )
-        read_text(&self.plans[0], frame + at, MTI_DIGITS, digits)
+        if read_text(&self.plans[0], frame + at, MTI_DIGITS, digits) < 0:
+            return fail(fault, FAULT_MTI_DIGITS, 0, at, MTI_DIGITS, 0)
         for index in range(MTI_DIGITS):
             if not c'0' <= digits[index] <= c'9':
                 return fail(fault, FAULT_MTI_DIGITS, 0, at, MTI_DIGITS, 0)
@@ -317,6 +320,19 @@ cdef class Layout:
             )
         write_bitmap(table.bitmap[last], bitmap_size, out + last * bitmap_size)
         return (last + 1) * bitmap_size
+
+
+# Whether its tables change nothing of ASCII and let nothing else in.
+cdef bint reads_and_writes_ascii(const FieldPlan* plan) noexcept:
+    cdef int character
+    for character in range(128):
+        if plan.to_ascii[character] != character:
+            return False
+        if plan.from_ascii != NULL and plan.from_ascii[character] != character:
+            return False
+        if plan.to_ascii[128 + character] != NOT_ASCII:
+            return False
+    return True
 
 
 cdef int walk_fields(

@@ -9,8 +9,8 @@ from iso8583._wire cimport FieldTable
 cdef object open_field(
     Layout layout, bytes frame, const FieldTable* table, int field, View* view
 )
-# A field's value.
-cdef object field_text(Layout layout, bytes frame, const FieldTable* table, int field)
+# The value of a field that begins there.
+cdef object text_at(Layout layout, bytes frame, Py_ssize_t at, int field)
 # The value at a path, a str; `absent` when there is nothing. The caller holds the
 # frame, here and below.
 cdef object read_at(

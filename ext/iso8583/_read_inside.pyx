@@ -183,15 +183,20 @@ cdef bint has_at(
 
 
 cdef object field_text(Layout layout, bytes frame, const FieldTable* table, int field):
+    return text_at(layout, frame, table.starts[table_rank(table, field)], field)
+
+
+cdef object text_at(Layout layout, bytes frame, Py_ssize_t at, int field):
     cdef const FieldPlan* plan = &layout.plans[field]
-    cdef View whole
-    cdef Py_ssize_t at
-    cdef Py_ssize_t count = locate(plan, frame, table, field, &whole, &at)
-    cdef const uint8_t* data = whole.data + at
+    cdef const uint8_t* start = <const uint8_t*> PyBytes_AS_STRING(frame)
+    cdef const uint8_t* data = NULL
+    cdef Py_ssize_t count = read_content(plan, start + at, &data)
     text = PyUnicode_New(text_length(plan, count), 127)
     if read_text(plan, data, count, PyUnicode_1BYTE_DATA(text)) == 0:
         return text
-    return decode_content(plan, layout.encodings[field], field, at, data, count)
+    return decode_content(
+        plan, layout.encodings[field], field, data - start, data, count
+    )
 
 
 # ---- all of it
