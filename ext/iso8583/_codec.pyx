@@ -53,13 +53,12 @@ from iso8583._layout cimport (
     Fault,
     Layout,
     fault_texts,
-    read_content,
     splice_table,
     write_head,
 )
 from iso8583._path cimport path_text
 from iso8583._read_inside cimport (
-    dict_inside,
+    dict_of,
     has_at,
     part_of,
     read_at,
@@ -78,6 +77,7 @@ from iso8583._wire cimport (
     Span,
     field_bit,
     leading_zeros,
+    read_content,
     read_number,
     read_text,
     table_has,
@@ -96,10 +96,6 @@ from iso8583.spec import checked
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t length, Py_UCS4 character_max)
     uint8_t* PyUnicode_1BYTE_DATA(object text)
-
-cdef extern from *:
-    # Room for this many from the start, where Python can.
-    dict __Pyx_PyDict_NewPresized(Py_ssize_t count)
 
 cdef enum:
     APPROVAL_CODE_FIELD = 38
@@ -432,29 +428,9 @@ cdef class Message:
         With the message header in hex as "header", if the spec has one. With `inside`,
         a field that the spec can look into is a dict of its elements.
         """
-        # Held, in case a codec's own code changes the message meanwhile.
-        cdef bytes frame = self.frame
+        # A copy, in case a codec's own code changes the message meanwhile.
         cdef FieldTable table = self.table
-        cdef Layout layout = self.codec.layout
-        cdef dict fields = __Pyx_PyDict_NewPresized(table.count + 2)
-        cdef uint64_t remaining
-        cdef int word, field, rank = 0
-        if table.mti_at:
-            fields["header"] = frame[:table.mti_at].hex().upper()
-        fields["mti"] = self.mti
-        for word in range(BITMAPS_MAX):
-            remaining = table.bitmap[word]
-            while remaining:
-                field = word * 64 + leading_zeros(remaining) + 1
-                remaining ^= field_bit(field)
-                value = None
-                if inside:
-                    value = dict_inside(layout, frame, &table, field)
-                if value is None:
-                    value = text_at(layout, frame, table.starts[rank], field)
-                fields[field] = value
-                rank += 1
-        return fields
+        return dict_of(self.codec.layout, self.frame, &table, self.mti, inside)
 
     def validate(self):
         """Reads everything, inside fields too. Raises the first DecodeError."""

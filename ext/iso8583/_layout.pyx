@@ -403,21 +403,6 @@ cdef Py_ssize_t read_long_prefix(
     return count
 
 
-cdef Py_ssize_t read_content(
-    const FieldPlan* plan, const uint8_t* field, const uint8_t** data
-) noexcept:
-    cdef Py_ssize_t count, more
-    data[0] = field + plan.prefix_size
-    if not plan.prefix_size:
-        return plan.length
-    count = read_prefix(plan, field)
-    if count < 0:
-        more = ber_number_size(field[0])
-        data[0] += more
-        count = read_binary(field + 1, more)
-    return count
-
-
 cdef int fail(
     Fault* fault, FaultKind kind, int field,
     Py_ssize_t offset, Py_ssize_t expected, Py_ssize_t got

@@ -19,9 +19,11 @@ cdef object read_at(
 cdef bint has_at(
     Layout layout, bytes frame, const FieldTable* table, object text
 ) except -1
-# The elements of a field as a dict that encodes back; None when it has no container,
-# or has something else in it.
-cdef dict dict_inside(Layout layout, bytes frame, const FieldTable* table, int field)
+# All of a message as a dict that encodes back; with `inside`, a field is a dict of its
+# elements where it has a container and nothing else in it.
+cdef dict dict_of(
+    Layout layout, bytes frame, const FieldTable* table, object mti, bint inside
+)
 # Raises DecodeError for the first content that cannot be read.
 cdef int validate_field(
     Layout layout, bytes frame, const FieldTable* table, int field

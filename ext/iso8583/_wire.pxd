@@ -222,6 +222,22 @@ cdef inline Py_ssize_t ber_number_size(uint8_t first) noexcept nogil:
     return first & 0x7F if 0x81 <= first < 0x80 + BER_PREFIX_SIZE_MAX else -1
 
 
+# Where the data begins behind a prefix that the walk has passed, and its count.
+cdef inline Py_ssize_t read_content(
+    const FieldPlan* plan, const uint8_t* field, const uint8_t** data
+) noexcept nogil:
+    cdef Py_ssize_t count, more
+    data[0] = field + plan.prefix_size
+    if not plan.prefix_size:
+        return plan.length
+    count = read_prefix(plan, field)
+    if count < 0:
+        more = ber_number_size(field[0])
+        data[0] += more
+        count = read_binary(field + 1, more)
+    return count
+
+
 # The size of the prefix that is written for this count.
 cdef inline Py_ssize_t prefix_size(
     const FieldPlan* plan, Py_ssize_t count
