@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from iso8583._codec import Message
     from iso8583.spec import Sensitive
 
-__all__ = ["Shown", "describe", "mask", "masked", "shown"]
+__all__ = [
+    "Shown",
+    "describe",
+    "mask",
+    "masked",
+    "message_plain",
+    "printable",
+    "shown",
+]
 
 # -- PCI DSS 3.4: the last four digits of a PAN may be shown. Of anything shorter than
 # a PAN can be (ISO/IEC 7812: 8 digits and more), four would be too much.
@@ -108,11 +116,36 @@ def describe(message: Message, *, unmasked: bool = False) -> str:
 
 def _lines(one: Shown, indent: int) -> Iterator[str]:
     head = f"{' ' * indent}{one.key}  {one.name}"
-    value = one.value
-    if not value.isprintable():
-        value = value.encode("unicode_escape").decode("ascii")
+    value = printable(one.value)
     yield f"{head}: {value}" if one.parts is None or value else head
     for part in one.parts or ():
         yield from _lines(part, indent + INDENT)
     if one.fault:
         yield f"{' ' * (indent + INDENT)}!  {one.fault}"
+
+
+def message_plain(message: Message, *, unmasked: bool = False) -> dict[str, object]:
+    """For JSON, as `describe` shows it."""
+    plain: dict[str, object] = {}
+    if message.header is not None:
+        plain["header"] = message.header
+    fields = {one.key: _plain(one) for one in shown(message, unmasked=unmasked)}
+    return plain | {"mti": message.mti, "fields": fields}
+
+
+def _plain(one: Shown) -> dict[str, object]:
+    plain: dict[str, object] = {"name": one.name}
+    if one.value or one.parts is None:
+        plain["value"] = one.value
+    if one.parts is not None:
+        plain["inside"] = [{"key": part.key} | _plain(part) for part in one.parts]
+    if one.fault:
+        plain["error"] = one.fault
+    return plain
+
+
+def printable(value: str) -> str:
+    """What a peer sends does not reach the terminal."""
+    if value.isprintable():
+        return value
+    return value.encode("unicode_escape").decode("ascii")

@@ -50,13 +50,15 @@ class EncodeError(Error):
     """A value that does not fit its field.
 
     `field` is 0 for the MTI, None for the message as a whole, and for the message
-    header a text that names the part: "header destination".
+    header a text that names the part: "header destination". `offset` counts characters
+    of the value, and is None where none of them alone is to blame.
 
     As pyiso8583's: `msg` is the fault, `doc_dec` the document that was to be encoded,
     `doc_enc` what was done of it, `field` the key of the field.
     """
 
     field: int | str | None
+    offset: int | None
     expected: str
     got: str
     msg: str
@@ -64,16 +66,35 @@ class EncodeError(Error):
     doc_enc: Any
 
     @overload
-    def __init__(self, field: int | str | None, expected: str, got: str) -> None: ...
+    def __init__(
+        self,
+        field: int | str | None,
+        expected: str,
+        got: str,
+        offset: int | None = None,
+    ) -> None: ...
     @overload
     def __init__(self, msg: str, doc_dec: Any, doc_enc: Any, field: str) -> None: ...
     def __init__(self, *args: Any, **named: Any) -> None:
         theirs = len(args) + len(named) == ENCODE_ARGUMENTS_OF_PYISO8583
+        # As many as ours with an offset, where theirs has the key of a field.
+        if "offset" in named or not all(isinstance(one, str) for one in args[3:]):
+            theirs = False
         (self._of_document if theirs else self._of_message)(*args, **named)
 
-    def _of_message(self, field: int | str | None, expected: str, got: str) -> None:
-        super().__init__(f"{_place(field)}: expected {expected}, got {got}")
+    def _of_message(
+        self,
+        field: int | str | None,
+        expected: str,
+        got: str,
+        offset: int | None = None,
+    ) -> None:
+        place = _place(field)
+        if offset is not None:
+            place = f"{place} at offset {offset}"
+        super().__init__(f"{place}: expected {expected}, got {got}")
         self.field = field
+        self.offset = offset
         self.expected = expected
         self.got = got
 
@@ -87,7 +108,7 @@ class EncodeError(Error):
     def __reduce__(self) -> tuple[type[EncodeError], tuple[object, ...]]:
         if hasattr(self, "msg"):
             return type(self), (self.msg, self.doc_dec, self.doc_enc, self.field)
-        return type(self), (self.field, self.expected, self.got)
+        return type(self), (self.field, self.expected, self.got, self.offset)
 
 
 class DecodeError(Error):

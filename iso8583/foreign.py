@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from iso8583.errors import SpecError
-from iso8583.spec import LENGTH_MAX, FieldSpec, Sensitive, load_spec
+from iso8583.spec import LENGTH_MAX, FieldSpec, Sensitive, Spec, load_spec
 
-__all__ = ["Faults", "Fields", "masked_kind", "whole_number"]
+__all__ = ["Faults", "Fields", "is_possible", "masked_kind", "whole_number"]
 
 Fields: TypeAlias = dict[int, FieldSpec]
 
@@ -45,6 +45,23 @@ def whole_number(place: str, name: str, text: str | None, least: int = 0) -> int
             return number
     shown = digits[:20]
     raise SpecError(f"{place}: {name}: expected {least}..{LENGTH_MAX}, got {shown!r}")
+
+
+def is_possible(
+    number: int, field: FieldSpec, bitmaps: Literal[2, 3], faults: Faults
+) -> bool:
+    """Whether a spec of so many bitmaps may have this field; a fault if not."""
+    with faults.at(f"field {number}"):
+        Spec(
+            name="",
+            mti="ascii",
+            bitmap="hex",
+            bitmaps=bitmaps,
+            prefix_encoding="ascii",
+            fields={number: field},
+        )
+        return True
+    return False
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ that has the reject parts too. It is told by its header length.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from string import hexdigits
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -230,4 +231,8 @@ def _part_bytes(place: str, value: object) -> bytes:
     try:
         return bytes.fromhex(value)
     except ValueError:
-        raise EncodeError(place, "hex digits", "another character") from None
+        pass
+    for offset, character in enumerate(value):
+        if character not in hexdigits and not character.isspace():
+            raise EncodeError(place, "hex digits", "another character", offset)
+    raise EncodeError(place, "two hex digits a byte", "one")

@@ -7,14 +7,14 @@ is a fault that names the field, the class or attribute, and why; nothing is gue
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from iso8583.errors import SpecError
-from iso8583.foreign import Faults, Fields, masked_kind, whole_number
+from iso8583.foreign import Faults, Fields, is_possible, masked_kind, whole_number
 from iso8583.header import HeaderPart, HeaderSpec
 from iso8583.inside import DEPTH_MAX, BerTlv, Inside, NestedBitmap, Positional
 from iso8583.spec import FieldSpec, Spec
@@ -75,18 +75,19 @@ def read_jpos(name: str, content: bytes, faults: Faults) -> Spec:
     if bitmap is None or _class(bitmap) not in _BITMAPS:
         raise SpecError(f"field 1: expected one of {', '.join(_BITMAPS)}")
     size = whole_number("field 1", "length", bitmap.get("length"))
+    bitmaps: Literal[2, 3] = 3 if size > 16 else 2
     header_size = whole_number("header", "headerLength", root.get("headerLength", "0"))
     fields: Fields = {}
     for number, node in sorted(nodes.items()):
         field = _guarded(node, str(number), masked_kind(number), faults)
-        if field is not None:
+        if field is not None and is_possible(number, field, bitmaps, faults):
             fields[number] = field
     return Spec(
         name=name,
         header=_header(header_size),
         mti=_MTIS[_class(mti)],
         bitmap="hex" if _class(bitmap) == "IFA_BITMAP" else "binary",
-        bitmaps=3 if size > 16 else 2,
+        bitmaps=bitmaps,
         prefix_encoding="ascii",
         fields=fields,
     )

@@ -309,9 +309,9 @@ def load_spec(
 ) -> Spec:
     """A spec that comes with the package, by name, or one of yours, by path.
 
-    A file may be this package's JSON or jPOS packager XML. What a foreign one says
-    that cannot be expressed here raises SpecError; with a list given, it is left out
-    and named there instead.
+    A file may be this package's JSON, jPOS packager XML, or moov's JSON or YAML. What a
+    foreign one says that cannot be expressed here raises SpecError; with a list given,
+    it is left out and named there instead.
     """
     name = os.fspath(name_or_path)
     shipped = resources.files("iso8583") / "specs" / f"{name}.json"
@@ -327,23 +327,14 @@ def load_spec(
     if len(content) > SPEC_FILE_SIZE_MAX:
         raise SpecError(f"{name}: expected at most {SPEC_FILE_SIZE_MAX} bytes")
     try:
-        if content.lstrip(_BEFORE_XML).startswith(b"<"):
-            return _read_xml(path.name, content, left_out)
-        return msgspec.json.decode(content, type=Spec)
+        if path is shipped:
+            return msgspec.json.decode(content, type=Spec)
+        # Who needs only what is shipped reads nothing else.
+        from iso8583.formats import read_foreign, read_own
+
+        return read_foreign(path.name, content, left_out) or read_own(content)
     except (SpecError, msgspec.MsgspecError) as error:
         raise SpecError(f"{name}: {error}") from None
-
-
-# White space and the mark of UTF-8.
-_BEFORE_XML: Final = b" \t\r\n\xef\xbb\xbf"
-
-
-def _read_xml(name: str, content: bytes, left_out: list[str] | None) -> Spec:
-    # Those who have specs of their own only need no XML.
-    from iso8583.foreign import Faults
-    from iso8583.jpos import read_jpos
-
-    return read_jpos(Path(name).stem, content, Faults(left_out))
 
 
 def save_spec(spec: Spec, path: str | os.PathLike[str]) -> None:

@@ -1,4 +1,5 @@
-"""What a link notices of an attack on the one beside it: `scripts/bench attacks`.
+"""What a link notices of an attack on the one beside it, or of an import:
+`scripts/bench attacks`.
 
 A good link is driven alone and, in turn, beside each attack on another link of the same
 switch. What counts is the ratio of the two, of neighbouring drives.
@@ -19,6 +20,9 @@ from bench.load.running import say
 from bench.load.servers import BenchError, Cards, Server
 
 ACCOUNT_COUNT = 1_000
+# Not an attack: accounts are imported over HTTP, more than in the time of a drive.
+IMPORT = "import"
+IMPORTED_COUNT = 400_000
 BALANCE = 10**13
 QUANTILES = ("p50", "p99")
 
@@ -36,27 +40,50 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--attack",
         action="append",
-        choices=sorted(ATTACKS),
+        choices=sorted([*ATTACKS, IMPORT]),
         help="one of the attacks; may be given again (default: all)",
     )
     return parser.parse_args()
 
 
-@contextlib.contextmanager
-def attacked(name: str, port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.load.attacks", name, str(port)]
-    process = subprocess.Popen(command, cwd=servers.ROOT)
-    try:
-        yield
-        if process.poll() is not None:
-            raise BenchError(f"the attack {name} ended by itself")
-    finally:
-        process.kill()
-        process.wait()
+class Beside:
+    """What goes on beside the good link."""
+
+    def __init__(self, folder: Path, server: Server, victim: int) -> None:
+        self.folder = folder
+        self.server = server
+        self.victim = victim
+        self.imports = 0
+
+    def begin(self, name: str) -> subprocess.Popen[bytes]:
+        if name != IMPORT:
+            words = ["-m", "bench.load.attacks", name, str(self.victim)]
+            return subprocess.Popen([sys.executable, *words], cwd=servers.ROOT)
+        self.imports += 1
+        accounts = self.folder / "more.csv"
+        with accounts.open("w") as file:
+            file.write("account,currency,balance,credit_limit\n")
+            file.writelines(
+                f"I{self.imports:03d}{number:09d},EUR,0,0\n"
+                for number in range(IMPORTED_COUNT)
+            )
+        return servers.begin_import(self.folder / "data", self.server, accounts)
+
+    @contextlib.contextmanager
+    def going_on(self, name: str) -> Iterator[None]:
+        process = self.begin(name)
+        try:
+            yield
+            if process.poll() is not None:
+                raise BenchError(f"{name} ended by itself with {process.returncode}")
+        finally:
+            if name != IMPORT:
+                process.kill()
+            process.wait()
 
 
 def measure(
-    options: argparse.Namespace, server: Server, victim: int, cards: Cards
+    options: argparse.Namespace, server: Server, beside_it: Beside, cards: Cards
 ) -> dict[str, list[dict[str, float]]]:
     """For each attack the pairs of figures, of all rounds."""
 
@@ -66,12 +93,12 @@ def measure(
         )
         return {name: report["latency_ms"][name] for name in QUANTILES}
 
-    names = options.attack or list(ATTACKS)
+    names = options.attack or [*ATTACKS, IMPORT]
     pairs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for number in range(1, options.rounds + 1):
         for name in names:
             alone = drive()
-            with attacked(name, victim):
+            with beside_it.going_on(name):
                 beside = drive()
             pair = {f"alone_{key}": value for key, value in alone.items()}
             pair |= {f"beside_{key}": value for key, value in beside.items()}
@@ -110,7 +137,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     servers.import_cards(data, cards)
     victim = servers.free_port()
     with servers.switch_running(data, folder / "log", {"attacked": victim}) as server:
-        pairs = measure(options, server, victim, cards)
+        pairs = measure(options, server, Beside(folder, server, victim), cards)
     return {
         "machine": machine.describe(),
         "file_system": machine.file_system(folder),

@@ -182,6 +182,21 @@ def import_cards(data: Path, cards: Cards) -> None:
     run(*SWITCH, "cards", "import", str(cards.cards), "--data", str(data))
 
 
+def begin_import(data: Path, server: Server, accounts: Path) -> subprocess.Popen[bytes]:
+    """Into the running switch."""
+    token = run(
+        *(*SWITCH, "tokens", "add", f"bench-{time.monotonic_ns()}"),
+        *("--role", "admin", "--data", str(data)),
+    )
+    command = [*SWITCH, "accounts", "import", str(accounts), "--reason", "benchmark"]
+    return subprocess.Popen(
+        [*command, "--http", f"{HOST}:{server.http_port}"],
+        cwd=ROOT,
+        env=os.environ | {"SWITCH_TOKEN": token.strip()},
+        stdout=subprocess.DEVNULL,
+    )
+
+
 def switch_command(ports: dict[str, int], http_port: int, data: Path) -> list[str]:
     """Defaults all through: full durability, read model and publishing on. `ports`
     are of its links."""

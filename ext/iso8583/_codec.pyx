@@ -510,6 +510,9 @@ cdef class Message:
             and memcmp(mine + behind, theirs + behind, size - behind) == 0
         )
 
+    def __sizeof__(self):
+        return object.__sizeof__(self) + self.frame.__sizeof__()
+
     def __repr__(self):
         numbers = ", ".join(map(str, self.field_numbers()))
         return f"<Message {self.mti} of {self.codec.spec.name}: fields {numbers}>"

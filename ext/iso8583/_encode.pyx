@@ -355,9 +355,10 @@ cdef object as_plain(
         try:
             # Not value.encode: a subclass of str could give anything.
             data = str.encode(value, encoding)
-        except UnicodeError:
+        except UnicodeError as error:
             raise EncodeError(
-                field, f"text in {encoding}", "another character"
+                field, f"text in {encoding}", "another character",
+                getattr(error, "start", None),
             ) from None
         # A subclass of str, which need not be laid out as str is.
         return data if plan.data_form == DATA_TEXT else data.decode("ascii")
@@ -404,12 +405,17 @@ cdef Py_ssize_t write_field(
 ) except -1:
     cdef Py_ssize_t count = count_of(plan, value)
     cdef uint8_t* data = out + prefix_size(plan, count)
+    cdef int wrong
     if not PyUnicode_Check(value):
         memcpy(data, PyBytes_AS_STRING(value), count)
-    elif write_text(
-        plan, PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value), data
-    ) < 0:
-        raise EncodeError(field, expected_text(plan), "another character")
+    else:
+        wrong = write_text(
+            plan, PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value), data
+        )
+        if wrong < 0:
+            raise EncodeError(
+                field, expected_text(plan), "another character", -1 - wrong
+            )
     write_prefix(plan, count, out)
     return data - out + data_size(plan, count)
 

@@ -510,7 +510,7 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
         return f"{fault.expected} bytes", f"{fault.got}"
     if fault.kind == FAULT_MTI_DIGITS:
         mti = frame[fault.offset:fault.offset + layout.mti_size]
-        return "4 digits", mti.hex()
+        return "4 digits", first_bytes(mti)
     if fault.kind == FAULT_MTI_VERSION:
         return expected_version(layout), f"{fault.got}"
     if fault.kind == FAULT_BITMAP_HEX:
@@ -521,7 +521,7 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
         return f"a length prefix of {fault.expected} bytes", f"{fault.got}"
     if fault.kind == FAULT_PREFIX_DIGITS:
         prefix = frame[fault.offset:fault.offset + fault.expected]
-        return "a length prefix of digits", prefix.hex()
+        return "a length prefix of digits", first_bytes(prefix)
     if fault.kind == FAULT_PREFIX_BER:
         return "a length of BER-TLV in at most 5 bytes", f"{fault.got:02x}"
     if fault.kind == FAULT_FIELD_OVERLONG:
@@ -530,6 +530,11 @@ cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault):
         return f"{fault.expected} bytes of data", f"{fault.got}"
     assert fault.kind == FAULT_TRAILING
     return "the end of the message", f"{fault.got - fault.offset} more bytes"
+
+
+# In hex. It may be any data, a card number among it: two bytes tell an encoding.
+cdef str first_bytes(bytes data):
+    return data[:2].hex() + ("..." if len(data) > 2 else "")
 
 
 cdef str expected_version(Layout layout):

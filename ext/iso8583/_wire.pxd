@@ -393,7 +393,8 @@ cdef inline uint8_t nibble_value(
     return hex_value(character)
 
 
-# Writes the data of an ASCII text; -1 when a character has no place in the form.
+# Writes the data of an ASCII text; when a character has no place in the form,
+# -1 less its index.
 cdef inline int write_text(
     const FieldPlan* plan, const uint8_t* text, Py_ssize_t length, uint8_t* out
 ) noexcept nogil:
@@ -407,7 +408,12 @@ cdef inline int write_text(
             out[index] = plan.from_ascii[text[index]]
         return 0
     if plan.data_form == DATA_BINARY:
-        return read_hex(text, length >> 1, out)
+        if read_hex(text, length >> 1, out) == 0:
+            return 0
+        # Which one it is matters only now.
+        while place < length and hex_value(text[place]) <= 15:
+            place += 1
+        return -1 - <int> place
     memset(out, 0, (length + 1) >> 1)
     if plan.data_form == DATA_SIGNED:
         if not is_sign(text[0]):
@@ -416,7 +422,7 @@ cdef inline int write_text(
         for index in range(1, length):
             value = text[index] - c'0'
             if value > 9:
-                return -1
+                return -1 - <int> index
             out[(index + 1) >> 1] |= value if (index + 1) & 1 else value << 4
         return 0
     if length & 1:
@@ -429,6 +435,6 @@ cdef inline int write_text(
     for index in range(length):
         value = nibble_value(plan, text[index])
         if value > 15:
-            return -1
+            return -1 - <int> index
         out[(index + place) >> 1] |= value if (index + place) & 1 else value << 4
     return 0

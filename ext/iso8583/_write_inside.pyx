@@ -76,7 +76,9 @@ cdef bytes encode_element(
     try:
         wire = encode_value(&element.plan, element.encoding, value)
     except EncodeError as error:
-        raise EncodeError(place, error.expected, error.got) from None
+        raise EncodeError(
+            place, error.expected, error.got, error.offset
+        ) from None
     wire = wire[element.plain_prefix:]
     if container.kind == BER_TLV:
         return big_endian(key) + ber_length(PyBytes_GET_SIZE(wire)) + wire

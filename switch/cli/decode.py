@@ -109,9 +109,9 @@ class Decoded(NamedTuple):
 
 
 def _codecs(name: str) -> "list[iso8583.Codec]":
-    import iso8583
+    from switch.link.guess import shipped_specs
 
-    names = iso8583.spec_names() if name == AUTO else [name]
+    names = shipped_specs() if name == AUTO else [name]
     return [load_codec(one) for one in names]
 
 
@@ -133,7 +133,8 @@ def _readings(
     arguments: argparse.Namespace, codec: "iso8583.Codec"
 ) -> "tuple[list[Reading], str]":
     """And what to say if it makes no message: the argument may be anything then."""
-    from switch.replay.captures.text import BASE64, HEX, HEX_DIGITS
+    from iso8583.records import HEX_DIGITS
+    from switch.replay.captures.text import BASE64, HEX
     from switch.replay.inputs import readings
 
     given: str = arguments.input
@@ -216,7 +217,7 @@ def _decode(reading: "Reading", best: "Candidate") -> "Iterator[Decoded]":
 def _plain(
     reading: "Reading", guess: "Guess", decoded: list[Decoded], unmasked: bool
 ) -> dict[str, object]:
-    from switch.cli.tree import message_plain
+    from iso8583.describe import message_plain
 
     messages: list[dict[str, object]] = []
     for one in decoded:

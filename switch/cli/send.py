@@ -220,7 +220,7 @@ def _plain(
     answer: "Answer | None",
     differences: list[str],
 ) -> dict[str, object]:
-    from switch.cli.tree import message_plain
+    from iso8583.describe import message_plain
 
     plain: dict[str, object] = {
         "answered": answer is not None,

@@ -58,35 +58,13 @@ def message_nodes(message: "iso8583.Message", *, unmasked: bool = False) -> list
     return nodes
 
 
-def message_plain(
-    message: "iso8583.Message", *, unmasked: bool = False
-) -> dict[str, object]:
-    """For JSON."""
-    from iso8583.describe import shown
-
-    plain: dict[str, object] = {}
-    if message.header is not None:
-        plain["header"] = message.header
-    fields = {one.key: _plain(one) for one in shown(message, unmasked=unmasked)}
-    return plain | {"mti": message.mti, "fields": fields}
-
-
 def _node(one: "Shown") -> Node:
+    from iso8583.describe import printable
+
     nodes = [_node(part) for part in one.parts or ()]
     if one.fault:
         nodes.append(Node("!", "", one.fault))
-    return Node(one.key, one.name, _printable(one.value), tuple(nodes))
-
-
-def _plain(one: "Shown") -> dict[str, object]:
-    plain: dict[str, object] = {"name": one.name}
-    if one.value or one.parts is None:
-        plain["value"] = one.value
-    if one.parts is not None:
-        plain["inside"] = [{"key": part.key} | _plain(part) for part in one.parts]
-    if one.fault:
-        plain["error"] = one.fault
-    return plain
+    return Node(one.key, one.name, printable(one.value), tuple(nodes))
 
 
 def _lines(nodes: "list[Node] | tuple[Node, ...]", indent: int) -> Iterator[str]:
@@ -101,10 +79,3 @@ def _grow(tree: "Tree", nodes: "list[Node] | tuple[Node, ...]") -> None:
     for node in nodes:
         head, colon, value = node.text.partition(": ")
         _grow(tree.add(Text.assemble((head + colon, "cyan"), value)), node.nodes)
-
-
-def _printable(value: str) -> str:
-    """What a peer sends does not reach the terminal."""
-    if value.isprintable():
-        return value
-    return value.encode("unicode_escape").decode("ascii")

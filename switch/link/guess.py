@@ -8,14 +8,14 @@ Rule 2: it says why, and names every other candidate that reads all of it too. A
 Rule 3: no content of a field is in a reason.
 """
 
-import datetime
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 import iso8583
+from iso8583.guess import read
 from switch.link._framing import FRAMING_NAMES, FrameReader, Framing
 from switch.link.errors import FramingError, NoFramesError
 
@@ -27,27 +27,11 @@ MESSAGES_MAX: Final = 50
 # sizes of records in an error
 SIZES_TOLD_MAX: Final = 3
 
-# Points, all out of 100 for each message. Reading to the end outweighs any look.
-WALKED_POINTS: Final = 60.0
-MTI_POINTS: Final = 10.0
-CONTENT_POINTS: Final = 30.0
-
-# -- ISO 8583:1987 table 1, :2003 table 3: versions; 8 and 9 are national and private
-MTI_VERSIONS: Final = "012"
-MTI_CLASSES: Final = "12345678"
-MTI_FUNCTIONS: Final = "01234"
-MTI_ORIGINS: Final = "012345"
-
-# What fields that mean the same in every specification look like.
-DATE_FORMATS: Final = {7: "%m%d%H%M%S", 12: "%H%M%S", 13: "%m%d"}
-CONTENT_LETTERS: Final[dict[str, Callable[[str], bool]]] = {
-    "n": str.isdigit,
-    "a": str.isalpha,
-    "an": str.isalnum,
-    "z": lambda text: all(c in "0123456789=D" for c in text),
-}
-
 MTI_TEXTS: Final = {"bcd": "packed", "ascii": "ASCII"}
+
+# Of these, another one that comes with the codec reads the common fields alike: it is
+# the one that is told, and they are not ambiguous beside it.
+TWINS: Final = {"iso87-ebcdic": "mastercard-cis", "postilion": "iso87-mixed"}
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -105,6 +89,11 @@ def framing_text(framing: Framing | None) -> str:
     return f"{framing.name}, inclusive" if framing.inclusive else framing.name
 
 
+def shipped_specs() -> list[str]:
+    """The names of the specs that come with the codec, in the order to try them."""
+    return sorted(iso8583.spec_names(), key=TWINS.__contains__)
+
+
 def all_framings() -> list[Framing | None]:
     """Messages alone first: a header that isn't there is found out by its length."""
     pairs = itertools.product((False, True), FRAMING_NAMES)
@@ -139,7 +128,11 @@ def guess(
     best, *others = sorted(candidates, key=lambda c: (-c.whole, -c.score))
     return Guess(
         best=best,
-        ambiguous=tuple(other for other in others if best.whole and other.whole),
+        ambiguous=tuple(
+            other
+            for other in others
+            if best.whole and other.whole and TWINS.get(other.spec) != best.spec
+        ),
         next_best=next((other for other in others if not other.whole), None),
     )
 
@@ -167,9 +160,9 @@ def _try(
             fault = fault or f"expected whole {framing_text(framing)} frames"
             count += 1
         for body in bodies[:MESSAGES_MAX]:
-            points, type_read, fault_of_it = _read(codec, body)
-            score += points
-            mti, fault = mti or type_read, fault or fault_of_it
+            one = read(codec, body)
+            score += one.score
+            mti, fault = mti or one.mti, fault or one.fault
             count += 1
     return Candidate(
         codec=codec,
@@ -179,71 +172,6 @@ def _try(
         mti=mti,
         fault=fault,
     )
-
-
-def _read(codec: iso8583.Codec, body: bytes) -> tuple[float, str, str]:
-    """Points, the message type, and where it fails."""
-    message: iso8583.Message | None
-    fault = ""
-    try:
-        message, walked = codec.decode(body), 1.0
-    except iso8583.DecodeError as error:
-        message, fault = error.message, str(error)
-        # a fault late in the message leaves something to say for it
-        walked = 0.5 * min(error.offset, len(body)) / len(body)
-    points = WALKED_POINTS * walked
-    if message is None:
-        return points, "", fault
-    if _looks_like_mti(message.mti):
-        points += MTI_POINTS
-    else:
-        fault = fault or f"message type {message.mti} is not one of ISO 8583"
-    points += CONTENT_POINTS * walked * looks_right(message)
-    return points, message.mti, fault
-
-
-def looks_right(message: iso8583.Message) -> float:
-    """The part of the fields that look like what the specification says of them."""
-    looked = right = 0
-    for number in message:
-        field = message.codec.spec.field(number)
-        looked += 1
-        try:
-            text = message[number]
-        except iso8583.DecodeError:
-            continue
-        right += _looks_like(number, field, text)
-    # a message of no fields says nothing for or against
-    return right / looked if looked else 0.5
-
-
-def _looks_like(number: int, field: iso8583.FieldSpec, text: str) -> bool:
-    if number in DATE_FORMATS and field.content == "n":
-        return _is_date(text, DATE_FORMATS[number])
-    if field.encoding == "binary":
-        return True
-    if not text.isascii() or not text.isprintable():
-        return False
-    # what is padded is so on the right, with blanks
-    bare = text.rstrip(" ")
-    look = CONTENT_LETTERS.get(field.content)
-    return look is None or not bare or look(bare)
-
-
-def _is_date(text: str, layout: str) -> bool:
-    if not text.isdigit() or len(text) != sum(2 for c in layout if c == "%"):
-        return False
-    try:
-        # a leap year, for field 7 has none of its own
-        datetime.datetime.strptime(f"2000{text}", f"%Y{layout}")  # noqa: DTZ007
-    except ValueError:
-        return False
-    return True
-
-
-def _looks_like_mti(mti: str) -> bool:
-    places = (MTI_VERSIONS, MTI_CLASSES, MTI_FUNCTIONS, MTI_ORIGINS)
-    return all(digit in place for digit, place in zip(mti, places, strict=True))
 
 
 def _framing_reason(candidate: Candidate) -> str:

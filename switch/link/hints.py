@@ -14,7 +14,14 @@ from typing import Final
 import iso8583
 from switch.link._framing import Framing
 from switch.link.errors import NoFramesError
-from switch.link.guess import Candidate, all_framings, cut, framing_text, guess
+from switch.link.guess import (
+    Candidate,
+    all_framings,
+    cut,
+    framing_text,
+    guess,
+    shipped_specs,
+)
 
 # an id and two addresses
 TPDU_SIZE: Final = 5
@@ -85,6 +92,4 @@ class Hints:
 
 @functools.cache
 def _shipped_codecs() -> tuple[iso8583.Codec, ...]:
-    return tuple(
-        iso8583.Codec(iso8583.load_spec(name)) for name in iso8583.spec_names()
-    )
+    return tuple(iso8583.Codec(iso8583.load_spec(name)) for name in shipped_specs())

@@ -107,7 +107,12 @@ def inside(data: bytes) -> None:
     assert codec.decode(bytes(message)) == message
     with suppress(iso8583.Error):
         written = codec.message(message.to_dict(inside=True))
-        assert written.to_dict(inside=True) == message.to_dict(inside=True)
+        # The header says how long it is, and bytes between elements are not written.
+        assert all(
+            written.to_dict(inside=True)[key] == value
+            for key, value in message.to_dict(inside=True).items()
+            if key != "header"
+        )
 
 
 def any_value(source: Source) -> Any:
@@ -169,7 +174,8 @@ def documents(data: bytes) -> None:
     frame = source.rest()
     try:
         document, _ = iso8583.decode(frame, spec)
-    except (iso8583.Error, TypeError, ValueError, AttributeError):
+    # A spec may have no field for a bit, as it has none above 128.
+    except (iso8583.Error, LookupError, TypeError, ValueError, AttributeError):
         return
     with suppress(iso8583.Error):
         written, _ = iso8583.encode(document, spec)

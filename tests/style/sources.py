@@ -9,7 +9,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 
 # Made by tools, or kept for a machine.
-_SKIPPED = {"build", "dist", "results", "__pycache__"}
+_SKIPPED = {"build", "dist", "found", "results", "__pycache__"}
 _TEXT_SUFFIXES = {
     *(".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".sh", ".md", ".toml", ".in"),
     *(".json", ".csv", ".hex", ".txt", ""),

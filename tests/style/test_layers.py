@@ -209,7 +209,9 @@ def test_the_ledger_is_pure():
 
 
 def test_third_party_imports_of_the_codec():
-    """Other services embed it: it costs them msgspec, and XML only who loads it."""
+    """Other services embed it: it costs them msgspec, and XML and YAML only
+    who loads such a file."""
+    optional = {("jpos", "defusedxml"), ("formats", "yaml")}
     allowed = {*sys.stdlib_module_names, "iso8583", "msgspec", "cpython", "libc"}
     _report(
         [
@@ -217,7 +219,7 @@ def test_third_party_imports_of_the_codec():
             for path in files(".py", ".pyx", ".pxd", under=("iso8583", "ext"))
             if place(module_of(path)) == "iso8583"
             for number, module in imports(path)
-            if (path.stem, module.partition(".")[0]) != ("jpos", "defusedxml")
+            if (path.stem, module.partition(".")[0]) not in optional
             if module.split(".")[0] not in allowed | {"cython"}
         ]
     )

@@ -3,45 +3,16 @@
 Only the place of a fault is told: a line may hold a card number.
 """
 
-import base64
-import binascii
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final
 
+from iso8583.records import content_of, decode_base64, decode_hex
 from switch.replay.captures.chunks import CaptureFormat, Chunk, ReadOptions, Shape
 from switch.replay.errors import CaptureError
 
-HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
-BASE64_DIGITS: Final = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-)
 # a line may be a frame of 64 KiB in hex, and blanks between its bytes
 LINE_SIZE_MAX: Final = 1 << 18
-
-
-def decode_hex(text: str) -> bytes:
-    """The bytes; ValueError says what is wrong, and not what was there."""
-    _require(text, HEX_DIGITS, "hex digits")
-    if len(text) % 2:
-        raise ValueError(f"expected an even number of hex digits, got {len(text)}")
-    return bytes.fromhex(text)
-
-
-def decode_base64(text: str) -> bytes:
-    _require(text, BASE64_DIGITS, "base64")
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ValueError(
-            f"expected base64 in whole groups of 4 characters, got {len(text)}"
-        ) from None
-
-
-def _require(text: str, digits: frozenset[str], what: str) -> None:
-    for position, character in enumerate(text, start=1):
-        if character not in digits:
-            raise ValueError(f"expected {what}, got another character at {position}")
 
 
 def parse_lines(
@@ -57,11 +28,6 @@ def parse_lines(
         except ValueError as error:
             raise CaptureError(f"{name}: line {number}: {error}") from None
         yield Chunk(f"line {number}", data)
-
-
-def content_of(line: str) -> str:
-    """Without comment and blanks."""
-    return "".join(line.partition("#")[0].split())
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[str]:

@@ -330,17 +330,17 @@ def test_subclasses_of_str_are_text(codec):
         (
             PACKED,
             {11: "12345x"},
-            "field 11: expected hex digits, got another character",
+            "field 11 at offset 5: expected hex digits, got another character",
         ),
-        (PACKED, {11: "12345é"}, "field 11: expected text in ascii, got another char"),
+        (PACKED, {11: "12345é"}, "field 11 at offset 5: expected text in ascii, got"),
         (
             PACKED,
             {11: "12345="},
-            "field 11: expected hex digits, got another character",
+            "field 11 at offset 5: expected hex digits, got another character",
         ),
         (MIXED, {52: "123"}, "field 52: expected an even number of digits, got 3"),
         (MIXED, {52: "1234"}, "field 52: expected 8 bytes, got 2"),
-        (ASCII, {43: "é" * 40}, "field 43: expected text in ascii, got another char"),
+        (ASCII, {43: "é" * 40}, "field 43 at offset 0: expected text in ascii, got"),
         (ASCII, {1: "0"}, "bitmap: expected a field of the spec, got an undefined"),
         (ASCII, {65: "0"}, "field 65: expected a field of the spec, got an undefined"),
         (ASCII, {129: "0"}, "field 129: expected a field of the spec, got an undefine"),
@@ -373,7 +373,7 @@ def test_encode_refuses_what_is_no_message(message):
 FAULTS = [
     (ASCII, b"", 0, 0, "4 bytes", "0"),
     (ASCII, b"080", 0, 0, "4 bytes", "3"),
-    (ASCII, b"08A0" + b"0" * 16, 0, 0, "4 digits", "30384130"),
+    (ASCII, b"08A0" + b"0" * 16, 0, 0, "4 digits", "3038..."),
     (PACKED, bytes.fromhex("08A0 0000000000000000"), 0, 0, "4 digits", "08a0"),
     (ASCII, b"08008220", 1, 4, "16 bytes", "4"),
     (MIXED, b"0800\x82", 1, 4, "8 bytes", "1"),
@@ -555,4 +555,8 @@ def test_a_message_made_around_the_constructor_is_harmless():
 
 
 def test_the_size_of_a_message_is_known():
-    assert sys.getsizeof(ASCII.message(ECHO)) <= 488
+    message = ASCII.message(ECHO)
+    assert 0 < sys.getsizeof(message) - sys.getsizeof(message.encode()) <= 488
+    before = sys.getsizeof(message)
+    message[2] = "9999990000000014"
+    assert sys.getsizeof(message) == before + len("169999990000000014")

@@ -8,6 +8,8 @@ import iso8583
 
 ERRORS = [
     iso8583.EncodeError(11, "6 digits", "5"),
+    iso8583.EncodeError("55.9F26", "hex digits", "another character", 3),
+    iso8583.EncodeError(field=52, expected="hex digits", got="another", offset=3),
     iso8583.EncodeError(None, "at most 65535 bytes", "65536"),
     iso8583.DecodeError(2, 20, "at most 19 digits", "20"),
     iso8583.DecodeError(
@@ -34,9 +36,11 @@ def test_a_copy_says_the_same(error):
 )
 def test_errors_name_the_place(field, place):
     assert str(iso8583.EncodeError(field, "x", "y")) == f"{place}: expected x, got y"
-    assert str(iso8583.DecodeError(field, 7, "x", "y")) == (
-        f"{place} at offset 7: expected x, got y"
-    )
+    for error in (
+        iso8583.DecodeError(field, 7, "x", "y"),
+        iso8583.EncodeError(field, "x", "y", 7),
+    ):
+        assert str(error) == f"{place} at offset 7: expected x, got y"
 
 
 def test_one_base_for_all():

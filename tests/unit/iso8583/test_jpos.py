@@ -88,6 +88,16 @@ def test_what_cannot_be_expressed_is_left_out_where_a_list_is_given(tmp_path):
     assert left_out == ["field 5: class IFA_NONESUCH: no counterpart here"]
 
 
+def test_a_field_that_no_spec_may_have_is_left_out_too(tmp_path):
+    left_out: list[str] = []
+    fields = FIELD.format(5, 200, "IFA_LLNUM") + FIELD.format(65, 1, "IFA_NUMERIC")
+    spec = load(tmp_path, fields + FIELD.format(129, 1, "IFA_NUMERIC"), left_out)
+    assert sorted(spec.fields) == [65]
+    assert len(left_out) == 2
+    assert left_out[0].startswith("field 5: expected a length of at most 99")
+    assert left_out[1] == "field 129: expected field numbers in 2..128, got 129"
+
+
 @pytest.mark.parametrize(
     "head",
     [

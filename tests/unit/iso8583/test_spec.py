@@ -19,12 +19,16 @@ PAN = {"name": "PAN", "content": "n", "length": 19, "prefix_digits": 2}
 
 def test_shipped_specs():
     assert iso8583.spec_names() == [
+        "iso2003-ascii",
+        "iso2003-binary",
         "iso87-ascii",
         "iso87-binary",
+        "iso87-ebcdic",
         "iso87-mixed",
         "iso93-ascii",
         "iso93-binary",
         "mastercard-cis",
+        "postilion",
         "visa-base1",
     ]
     for name in iso8583.spec_names():
@@ -131,7 +135,7 @@ def test_a_file_too_large(tmp_path):
 
 
 def test_a_name_that_is_not_there():
-    with pytest.raises(iso8583.SpecError, match="expected one of iso87-ascii, "):
+    with pytest.raises(iso8583.SpecError, match="expected one of iso2003-ascii, "):
         iso8583.load_spec("iso87-asci")
 
 

@@ -166,25 +166,33 @@ def test_content_in_another_form_is_an_error_when_it_is_read(
 @pytest.mark.parametrize(
     ("axes", "value", "text"),
     [
-        ({**WIDE, "encoding": "utf-8"}, "日" * 7, "expected at most 20 bytes, got 21"),
-        ({**WIDE, "encoding": "shift_jis"}, "é", "expected text in shift_jis, got ano"),
+        (
+            {**WIDE, "encoding": "utf-8"},
+            "日" * 7,
+            ": expected at most 20 bytes, got 21",
+        ),
+        (
+            {**WIDE, "encoding": "shift_jis"},
+            "é",
+            " at offset 0: expected text in shift_jis",
+        ),
         (
             {**WIDE, "encoding": "utf-8"},
             "\ud800",
-            "expected text in utf-8, got another",
+            " at offset 0: expected text in utf-8, got another",
         ),
-        (SIGNED, "E00001234", "expected C or D and digits, got another character"),
-        (SIGNED, "c00001234", "expected C or D and digits, got another character"),
-        (SIGNED, "C0000123A", "expected C or D and digits, got another character"),
-        (SIGNED, "000001234", "expected C or D and digits, got another character"),
-        (SIGNED, "C0001234", "expected 9 characters, got 8"),
-        (SIGNED, b"C\0\0\1\2", "expected str, got bytes"),
+        (SIGNED, "E00001234", " at offset 0: expected C or D and digits, got another"),
+        (SIGNED, "c00001234", " at offset 0: expected C or D and digits, got another"),
+        (SIGNED, "C0000123A", " at offset 8: expected C or D and digits, got another"),
+        (SIGNED, "000001234", " at offset 0: expected C or D and digits, got another"),
+        (SIGNED, "C0001234", ": expected 9 characters, got 8"),
+        (SIGNED, b"C\0\0\1\2", ": expected str, got bytes"),
     ],
 )
 def test_what_cannot_be_written(axes, value, text):
     with pytest.raises(iso8583.EncodeError) as caught:
         codec_of(**axes).encode({"mti": "0100", 43: value})
-    assert str(caught.value).startswith(f"field 43: {text}")
+    assert str(caught.value).startswith(f"field 43{text}")
 
 
 PAN = {"name": "PAN", "content": "n", "length": 19, "prefix_digits": 2}
@@ -411,6 +419,14 @@ ANSWER: dict[int | str, str] = {
     39: "000",
 }
 
+ANSWER_OF_2003 = ANSWER | {
+    "mti": "2110",
+    4: "9782000000001500",
+    11: "000000000017",
+    12: "20261124120000",
+    39: "0000",
+}
+
 
 @pytest.mark.parametrize(
     ("name", "fields", "data"),
@@ -438,6 +454,44 @@ ANSWER: dict[int | str, str] = {
             + bytes.fromhex("44 0000000000001500"),
         ),
         (
+            "iso2003-ascii",
+            ANSWER_OF_2003,
+            b"2110" + b"3030000002000000" + b"000000" + b"9782000000001500"
+            b"00000000001720261124120000" + b"0000",
+        ),
+        (
+            "iso2003-binary",
+            ANSWER_OF_2003,
+            bytes.fromhex("2110 3030000002000000 000000 9782000000001500")
+            + bytes.fromhex("000000000017 20261124120000 0000"),
+        ),
+        (
+            "iso2003-binary",
+            {"mti": "2520", 97: "D97820000000000001500"},
+            bytes.fromhex("2520 8000000000000000 0000000080000000")
+            + bytes.fromhex("44 97820000000000001500"),
+        ),
+        (
+            "iso87-ebcdic",
+            {"mti": "0110", 11: "000017", 39: "A1", 52: "0123456789ABCDEF"},
+            bytes.fromhex("F0F1F1F0 0020000002001000 F0F0F0F0F1F7 C1F1")
+            + bytes.fromhex("0123456789ABCDEF"),
+        ),
+        (
+            "postilion",
+            {
+                "mti": "0800",
+                127: "7000000000000000" + b"02AB".hex() + "52" * 48 + b"22".hex() * 11,
+            },
+            b"0800"
+            + bytes.fromhex("8000000000000000 0000000000000002")
+            + b"000082"
+            + bytes.fromhex("7000000000000000")
+            + b"02AB"
+            + b"R" * 48
+            + b"2" * 22,
+        ),
+        (
             "visa-base1",
             {"mti": "0100", 136: "0123456789ABCDEF"},
             bytes.fromhex("16 01 02 0038 000000 000000 00 0000 000000 00 000000 00")
@@ -453,10 +507,16 @@ def test_a_shipped_spec_as_by_hand(name, fields, data):
     assert {key: message[key] for key in message} | {"mti": message.mti} == fields
 
 
-@pytest.mark.parametrize("name", ["iso93-ascii", "iso93-binary"])
-def test_a_spec_of_1993_refuses_other_versions(name):
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("iso93-ascii", 1), ("iso93-binary", 1),
+        ("iso2003-ascii", 2), ("iso2003-binary", 2),
+    ],
+)  # fmt: skip
+def test_a_spec_of_a_later_version_refuses_other_versions(name, version):
     codec = iso8583.Codec(iso8583.load_spec(name))
-    with pytest.raises(iso8583.EncodeError, match="expected version 1, got 0"):
+    with pytest.raises(iso8583.EncodeError, match=f"expected version {version}, got 0"):
         codec.encode({"mti": "0100"})
 
 
