@@ -18,6 +18,7 @@ from cpython.bytes cimport (
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
 )
+from cpython.dict cimport PyDict_CheckExact
 from cpython.long cimport PyLong_Check
 from cpython.object cimport Py_EQ, Py_NE
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -32,6 +33,7 @@ from iso8583._encode cimport (
     encode_field,
     encode_fields,
     encode_mti,
+    encode_ordinary,
     encode_reply,
     frame_too_long,
 )
@@ -51,17 +53,16 @@ from iso8583._layout cimport (
     Fault,
     Layout,
     fault_texts,
-    read_content,
     splice_table,
     write_head,
 )
 from iso8583._path cimport path_text
 from iso8583._read_inside cimport (
-    dict_inside,
-    field_text,
+    dict_of,
     has_at,
     part_of,
     read_at,
+    text_at,
     validate_field,
 )
 from iso8583._wire cimport (
@@ -76,6 +77,7 @@ from iso8583._wire cimport (
     Span,
     field_bit,
     leading_zeros,
+    read_content,
     read_number,
     read_text,
     table_has,
@@ -186,6 +188,11 @@ cdef class Codec:
             raise TypeError(
                 f"expected a Message or a mapping, got {type(message).__name__}"
             )
+        cdef bytes frame = None
+        if PyDict_CheckExact(message):
+            frame = encode_ordinary(self.layout, <dict> message)
+            if frame is not None:
+                return frame
         # A copy, so that no one else can change it under the borrowed values below.
         cdef dict fields = dict(message)
         return encode_fields(
@@ -332,15 +339,17 @@ cdef class Message:
     cdef object at(self, object key, object absent):
         cdef int field
         # Held, in case a codec's own code changes the message meanwhile.
-        cdef bytes frame
+        cdef bytes frame = self.frame
         if not PyLong_Check(key):
             text = path_text(key)
-            frame = self.frame
             return read_at(self.codec.layout, frame, &self.table, text, absent)
         field = key
         if not table_has(&self.table, field):
             return absent
-        return field_text(self.codec.layout, self.frame, &self.table, field)
+        return text_at(
+            self.codec.layout, frame,
+            self.table.starts[table_rank(&self.table, field)], field,
+        )
 
     def __setitem__(self, key, value):
         if PyLong_Check(key):
@@ -419,20 +428,9 @@ cdef class Message:
         With the message header in hex as "header", if the spec has one. With `inside`,
         a field that the spec can look into is a dict of its elements.
         """
-        cdef dict fields = {}
-        if self.table.mti_at:
-            fields["header"] = self.frame[:self.table.mti_at].hex().upper()
-        fields["mti"] = self.mti
-        for field in self.field_numbers():
-            value = None
-            if inside:
-                value = dict_inside(
-                    self.codec.layout, self.frame, &self.table, field
-                )
-            if value is None:
-                value = field_text(self.codec.layout, self.frame, &self.table, field)
-            fields[field] = value
-        return fields
+        # A copy, in case a codec's own code changes the message meanwhile.
+        cdef FieldTable table = self.table
+        return dict_of(self.codec.layout, self.frame, &table, self.mti, inside)
 
     def validate(self):
         """Reads everything, inside fields too. Raises the first DecodeError."""

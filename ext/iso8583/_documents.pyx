@@ -28,7 +28,7 @@ from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from iso8583._hex cimport read_hex, write_hex
+from iso8583._hex cimport write_hex
 from iso8583._specdict cimport (
     DOCUMENT_FIELD_MAX,
     HEADER,
@@ -96,7 +96,6 @@ cdef struct Reader:
 # One part of it, found but not yet read.
 cdef struct Part:
     FieldPlan plan
-    bint is_ascii
     const uint8_t* prefix
     Py_ssize_t count
 
@@ -180,7 +179,6 @@ cdef inline bint find_part(
 ) noexcept:
     cdef Py_ssize_t size
     part.plan = entry.plan
-    part.is_ascii = entry.is_ascii
     part.prefix = reader.data + reader.at
     part.count = part.plan.length
     if part.plan.prefix_size:
@@ -244,7 +242,7 @@ cdef inline bint read_part(
     cdef Py_ssize_t size = data_size(plan, part.count)
     cdef const uint8_t* data = part.prefix + plan.prefix_size
     cdef object text = PyUnicode_New(text_length(plan, part.count), 127)
-    if not read_data(part, data, PyUnicode_1BYTE_DATA(text)):
+    if read_text(plan, data, part.count, PyUnicode_1BYTE_DATA(text)) < 0:
         return False
     cdef dict entry = PyDict_New()
     if plan.prefix_size:
@@ -261,22 +259,6 @@ cdef inline bint read_part(
     PyDict_SetItem(decoded, key, text)
     PyDict_SetItem(encoded, key, entry)
     return True
-
-
-cdef inline bint read_data(
-    const Part* part, const uint8_t* data, uint8_t* out
-) noexcept:
-    cdef Py_ssize_t index
-    cdef uint8_t seen = 0
-    if part.is_ascii:
-        for index in range(part.count):
-            seen |= data[index]
-        memcpy(out, data, part.count)
-        return seen < 0x80
-    if part.plan.data_form == DATA_BINARY:
-        write_hex(data, part.count, out)
-        return True
-    return read_text(&part.plan, data, part.count, out) == 0
 
 
 # It continues the secondary one, under the same key.
@@ -483,6 +465,7 @@ cdef inline bint write_part(
     cdef const FieldEntry* entry = entry_of(plans, spec, number)
     cdef object value = <object> writer.values[number]
     cdef const FieldPlan* plan
+    cdef Py_ssize_t length = PyUnicode_GET_LENGTH(value)
     cdef Py_ssize_t count, size, prefix_size
     cdef uint8_t* prefix = writer.out
     cdef uint8_t* data
@@ -490,7 +473,7 @@ cdef inline bint write_part(
         return False
     plan = &entry.plan
     prefix_size = plan.prefix_size
-    count = text_count(plan, PyUnicode_GET_LENGTH(value))
+    count = text_count(plan, length)
     if prefix_size == 0:
         if count != plan.length:
             return False
@@ -502,25 +485,13 @@ cdef inline bint write_part(
     if count & 1 and plan.data_form == DATA_BCD and plan.pad_nibble > 15:
         return False
     data = prefix + prefix_size
-    if not write_data(entry, value, count, data):
+    if write_text(plan, PyUnicode_1BYTE_DATA(value), length, data) < 0:
         return False
     size = data_size(plan, count)
     # From here on objects are made, and the plan may be another one.
     writer.out = data + size
     put_entry(number, prefix, prefix_size, data, size, encoded)
     return True
-
-
-cdef inline bint write_data(
-    const FieldEntry* entry, object value, Py_ssize_t count, uint8_t* out
-) noexcept:
-    cdef const uint8_t* text = PyUnicode_1BYTE_DATA(value)
-    if entry.is_ascii:
-        memcpy(out, text, count)
-        return True
-    if entry.plan.data_form == DATA_BINARY:
-        return read_hex(text, count, out) == 0
-    return write_text(&entry.plan, text, PyUnicode_GET_LENGTH(value), out) == 0
 
 
 cdef inline int put_entry(

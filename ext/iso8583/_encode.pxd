@@ -12,6 +12,9 @@ cdef bytes encode_field(Layout layout, int field, object value)
 # One value by a plan that is no field's, prefix included; errors say field 0.
 cdef bytes encode_value(const FieldPlan* plan, object encoding, object value)
 # A whole message. The dict must be the caller's own: values are replaced in it.
+# Of a dict in which nothing is out of the ordinary: neither keys nor values that are
+# made into others, no header, no length that is wrong. None for any other.
+cdef bytes encode_ordinary(Layout layout, dict message)
 cdef bytes encode_fields(Layout layout, object header, object mti, dict fields)
 # A reply to the frame: its own bytes for the fields to copy, and the dict's values,
 # which are replaced in it.

@@ -13,11 +13,15 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
 )
 from cpython.dict cimport PyDict_Next
-from cpython.long cimport PyLong_AsLong, PyLong_Check
+from cpython.long cimport PyLong_AsLong, PyLong_Check, PyLong_CheckExact
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_Check, PyUnicode_GET_LENGTH
+from cpython.unicode cimport (
+    PyUnicode_Check,
+    PyUnicode_CheckExact,
+    PyUnicode_GET_LENGTH,
+)
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from iso8583._layout cimport (
     MTI_DIGITS,
@@ -52,6 +56,9 @@ from iso8583.errors import EncodeError
 cdef extern from "Python.h":
     uint8_t* PyUnicode_1BYTE_DATA(object text)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
+    long PyLong_AsLongAndOverflow(object number, int* overflow) noexcept
+
+cdef str MTI = "mti"
 
 
 cdef object frame_too_long(Py_ssize_t size):
@@ -59,18 +66,24 @@ cdef object frame_too_long(Py_ssize_t size):
 
 
 cdef bytes encode_mti(Layout layout, object mti):
-    cdef bytes text = b""
-    if PyUnicode_Check(mti):
-        # Not mti.encode: a subclass of str could give anything.
-        text = str.encode(mti, "ascii", "replace")
-    if PyBytes_GET_SIZE(text) != MTI_DIGITS or not text.isdigit():
-        raise EncodeError(0, "a str of 4 digits", type(mti).__name__)
-    if not layout.versions >> (PyBytes_AS_STRING(text)[0] - c'0') & 1:
-        raise EncodeError(0, expected_version(layout), f"{mti[0]}")
+    cdef str text = ""
+    cdef const uint8_t* digits
     cdef uint8_t wire[MTI_DIGITS]
-    write_text(
-        &layout.plans[0], <const uint8_t*> PyBytes_AS_STRING(text), MTI_DIGITS, wire
-    )
+    cdef int index, count = 0
+    if is_ascii_text(mti):
+        text = mti
+    elif PyUnicode_Check(mti):
+        # Not mti.encode: a subclass of str could give anything.
+        text = str.encode(mti, "ascii", "replace").decode("ascii")
+    digits = PyUnicode_1BYTE_DATA(text)
+    if PyUnicode_GET_LENGTH(text) == MTI_DIGITS:
+        for index in range(MTI_DIGITS):
+            count += c'0' <= digits[index] <= c'9'
+    if count != MTI_DIGITS:
+        raise EncodeError(0, "a str of 4 digits", type(mti).__name__)
+    if not layout.versions >> (digits[0] - c'0') & 1:
+        raise EncodeError(0, expected_version(layout), f"{mti[0]}")
+    write_text(&layout.plans[0], digits, MTI_DIGITS, wire)
     return PyBytes_FromStringAndSize(<const char*> wire, layout.mti_size)
 
 
@@ -97,18 +110,37 @@ cdef bytes encode_fields(Layout layout, object header, object mti, dict fields):
     cdef bytes header_wire = encode_header(layout, header)
     cdef bytes mti_wire = encode_mti(layout, mti)
     cdef Py_ssize_t size = collect(layout, fields, values, &table)
-    table.mti_at = <uint16_t> PyBytes_GET_SIZE(header_wire)
-    size += layout.fields_at(&table)
+    return assemble(layout, header_wire, mti_wire, values, &table, size)
+
+
+cdef bytes encode_ordinary(Layout layout, dict message):
+    cdef PyObject* values[FIELD_NUMBER_MAX + 1]
+    cdef FieldTable table
+    cdef Py_ssize_t size = collect_ordinary(layout, message, values, &table)
+    if size < 0:
+        return None
+    cdef bytes mti_wire = encode_mti(layout, <object> values[0])
+    return assemble(layout, layout.header_default, mti_wire, values, &table, size)
+
+
+# The fields are of this size together, and their values are held, or nothing runs that
+# could let go of them.
+cdef bytes assemble(
+    Layout layout, bytes header, bytes mti, PyObject** values, FieldTable* table,
+    Py_ssize_t size
+):
+    table.mti_at = <uint16_t> PyBytes_GET_SIZE(header)
+    size += layout.fields_at(table)
     if size > FRAME_SIZE_MAX:
         raise frame_too_long(size)
     cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
     cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
-    memcpy(out, PyBytes_AS_STRING(header_wire), table.mti_at)
+    memcpy(out, PyBytes_AS_STRING(header), table.mti_at)
     layout.write_lengths(out, table.mti_at, size)
     out += table.mti_at
-    memcpy(out, PyBytes_AS_STRING(mti_wire), layout.mti_size)
+    memcpy(out, PyBytes_AS_STRING(mti), layout.mti_size)
     out += layout.mti_size
-    out += layout.write_bitmaps(&table, out)
+    out += layout.write_bitmaps(table, out)
     cdef uint64_t remaining
     cdef int word, field
     for word in range(BITMAPS_MAX):
@@ -196,6 +228,66 @@ cdef Py_ssize_t collect(
     return size
 
 
+# The same for a dict in which nothing is out of the ordinary, its MTI as value 0; -1
+# for any other. Makes no object and runs nobody else's code.
+cdef Py_ssize_t collect_ordinary(
+    Layout layout, dict message, PyObject** values, FieldTable* table
+) noexcept:
+    cdef PyObject* key
+    cdef PyObject* value
+    cdef const FieldPlan* plan
+    cdef Py_ssize_t position = 0, size = 0, wanted
+    cdef int field
+    table.bitmap[0] = table.bitmap[1] = table.bitmap[2] = 0
+    values[0] = NULL
+    while PyDict_Next(message, &position, &key, &value):
+        field = ordinary_number(<object> key)
+        if field < 0 or (field and table_has(table, field)):
+            return -1
+        values[field] = value
+        if field == 0:
+            if not is_ascii_text(<object> value):
+                return -1
+            continue
+        if not defines(layout, field):
+            return -1
+        plan = &layout.plans[field]
+        if not is_plain(plan, <object> value):
+            return -1
+        wanted = size_of(plan, <object> value)
+        if wanted < 0:
+            return -1
+        size += wanted
+        table.bitmap[(field - 1) >> 6] |= field_bit(field)
+    return -1 if values[0] == NULL else size
+
+
+# A field's number, as an int or in digits; 0 for the MTI; -1 for any other key.
+cdef inline int ordinary_number(object key) noexcept:
+    cdef const uint8_t* text
+    cdef Py_ssize_t length, index
+    cdef int number = 0
+    cdef long given
+    if PyLong_CheckExact(key):
+        given = PyLong_AsLongAndOverflow(key, &number)
+        return <int> given if 0 < given <= FIELD_NUMBER_MAX else -1
+    if key is MTI:
+        return 0
+    if not is_ascii_text(key):
+        return -1
+    text = PyUnicode_1BYTE_DATA(key)
+    length = PyUnicode_GET_LENGTH(key)
+    if length == 3 and memcmp(text, b"mti", 3) == 0:
+        return 0
+    if not 1 <= length <= 3:
+        return -1
+    for index in range(length):
+        if not c'0' <= text[index] <= c'9':
+            return -1
+        number = number * 10 + (text[index] - c'0')
+    return number if number else -1
+
+
 cdef int field_number(object key) except -1:
     cdef long number = -1
     if PyLong_Check(key):
@@ -242,14 +334,23 @@ cdef object plain_value(Layout layout, int field, object value):
     return as_plain(&layout.plans[field], layout.encodings[field], field, value)
 
 
+# Nothing derived from str, which need not be laid out as str is.
+cdef inline bint is_ascii_text(object value) noexcept:
+    return PyUnicode_CheckExact(value) and PyUnicode_IS_COMPACT_ASCII(value)
+
+
+cdef inline bint is_plain(const FieldPlan* plan, object value) noexcept:
+    if is_ascii_text(value):
+        return plan.data_form != DATA_TEXT or plan.from_ascii != NULL
+    return PyBytes_CheckExact(value) and plan.counts_per_byte == 1
+
+
 cdef object as_plain(
     const FieldPlan* plan, object encoding, int field, object value
 ):
+    if is_plain(plan, value):
+        return value
     if PyUnicode_Check(value):
-        if PyUnicode_IS_COMPACT_ASCII(value) and (
-            plan.data_form != DATA_TEXT or plan.from_ascii != NULL
-        ):
-            return value
         encoding = encoding or "ascii"
         try:
             # Not value.encode: a subclass of str could give anything.
@@ -261,48 +362,56 @@ cdef object as_plain(
             ) from None
         # A subclass of str, which need not be laid out as str is.
         return data if plan.data_form == DATA_TEXT else data.decode("ascii")
-    if PyBytes_CheckExact(value) and plan.counts_per_byte == 1:
-        return value
     raise EncodeError(
         field, "str" if plan.counts_per_byte == 2 else "str or bytes",
         type(value).__name__,
     )
 
 
-# The field's size on the wire, prefix included; checks the value's length.
+# What the prefix of a plain value counts; -1 when half a byte would be left over.
+cdef inline Py_ssize_t count_of(const FieldPlan* plan, object value) noexcept:
+    if PyUnicode_Check(value):
+        return text_count(plan, PyUnicode_GET_LENGTH(value))
+    return PyBytes_GET_SIZE(value)
+
+
+# The field's size on the wire, prefix included; -1 when its length is none for it.
+cdef inline Py_ssize_t size_of(const FieldPlan* plan, object value) noexcept:
+    cdef Py_ssize_t count = count_of(plan, value)
+    if count < 0 or count > plan.length:
+        return -1
+    if plan.prefix_size == 0 and count != plan.length:
+        return -1
+    return prefix_size(plan, count) + data_size(plan, count)
+
+
 cdef Py_ssize_t wire_size(
     const FieldPlan* plan, int field, object value
 ) except -1:
-    cdef Py_ssize_t count
-    if PyUnicode_Check(value):
-        count = text_count(plan, PyUnicode_GET_LENGTH(value))
-    else:
-        count = PyBytes_GET_SIZE(value)
-    if count < 0:
-        raise EncodeError(
-            field, "an even number of digits", f"{PyUnicode_GET_LENGTH(value)}"
-        )
-    if count > plan.length or (plan.prefix_size == 0 and count != plan.length):
+    cdef Py_ssize_t size = size_of(plan, value)
+    if size < 0:
+        count = count_of(plan, value)
+        if count < 0:
+            raise EncodeError(
+                field, "an even number of digits", f"{PyUnicode_GET_LENGTH(value)}"
+            )
         raise EncodeError(field, expected_length(plan), f"{count}")
-    return prefix_size(plan, count) + data_size(plan, count)
+    return size
 
 
 # Returns the size written: wire_size has said that there is room.
 cdef Py_ssize_t write_field(
     const FieldPlan* plan, int field, object value, uint8_t* out
 ) except -1:
-    cdef Py_ssize_t count, length = 0
-    cdef int wrong
-    if PyUnicode_Check(value):
-        length = PyUnicode_GET_LENGTH(value)
-        count = text_count(plan, length)
-    else:
-        count = PyBytes_GET_SIZE(value)
+    cdef Py_ssize_t count = count_of(plan, value)
     cdef uint8_t* data = out + prefix_size(plan, count)
+    cdef int wrong
     if not PyUnicode_Check(value):
         memcpy(data, PyBytes_AS_STRING(value), count)
     else:
-        wrong = write_text(plan, PyUnicode_1BYTE_DATA(value), length, data)
+        wrong = write_text(
+            plan, PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value), data
+        )
         if wrong < 0:
             raise EncodeError(
                 field, expected_text(plan), "another character", -1 - wrong

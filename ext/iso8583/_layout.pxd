@@ -107,10 +107,6 @@ cdef class Layout:
 cdef tuple fault_texts(Layout layout, bytes frame, const Fault* fault)
 # What an MTI of this spec begins with, for people.
 cdef str expected_version(Layout layout)
-# Where the data begins behind a prefix that the walk has passed, and its count.
-cdef Py_ssize_t read_content(
-    const FieldPlan* plan, const uint8_t* field, const uint8_t** data
-) noexcept
 # "at most 19 digits"
 cdef str expected_length(const FieldPlan* plan)
 # Header, MTI and bitmaps of a frame of this size, from those of another.

@@ -27,6 +27,7 @@ from iso8583._wire cimport (
     DATA_UNDEFINED,
     FIELD_NUMBER_MAX,
     FRAME_SIZE_MAX,
+    NOT_ASCII,
     PREFIX_BCD,
     PREFIX_BER,
     PREFIX_BINARY,
@@ -133,6 +134,7 @@ cdef class Layout:
         else:
             plan.data_form = DATA_TEXT
             self.keep_tables(field.encoding, &plan.to_ascii, &plan.from_ascii)
+            plan.is_ascii = reads_and_writes_ascii(plan)
         plan.prefix_size = field.prefix_size
         if not field.prefix_digits:
             plan.prefix_form = PREFIX_NONE
@@ -245,7 +247,8 @@ cdef class Layout:
             return fail(
                 fault, FAULT_MTI_TRUNCATED, 0, at, self.mti_size, size - at
             )
-        read_text(&self.plans[0], frame + at, MTI_DIGITS, digits)
+        if read_text(&self.plans[0], frame + at, MTI_DIGITS, digits) < 0:
+            return fail(fault, FAULT_MTI_DIGITS, 0, at, MTI_DIGITS, 0)
         for index in range(MTI_DIGITS):
             if not c'0' <= digits[index] <= c'9':
                 return fail(fault, FAULT_MTI_DIGITS, 0, at, MTI_DIGITS, 0)
@@ -320,6 +323,19 @@ cdef class Layout:
         return (last + 1) * bitmap_size
 
 
+# Whether its tables change nothing of ASCII and let nothing else in.
+cdef bint reads_and_writes_ascii(const FieldPlan* plan) noexcept:
+    cdef int character
+    for character in range(128):
+        if plan.to_ascii[character] != character:
+            return False
+        if plan.from_ascii != NULL and plan.from_ascii[character] != character:
+            return False
+        if plan.to_ascii[128 + character] != NOT_ASCII:
+            return False
+    return True
+
+
 cdef int walk_fields(
     const FieldPlan* plans, const uint8_t* frame, Py_ssize_t size,
     const uint64_t* bitmap, FieldTable* table, Fault* fault
@@ -385,21 +401,6 @@ cdef Py_ssize_t read_long_prefix(
     if count > plan.length:
         return fail(fault, FAULT_FIELD_OVERLONG, field, start, plan.length, count)
     at[0] = start + more
-    return count
-
-
-cdef Py_ssize_t read_content(
-    const FieldPlan* plan, const uint8_t* field, const uint8_t** data
-) noexcept:
-    cdef Py_ssize_t count, more
-    data[0] = field + plan.prefix_size
-    if not plan.prefix_size:
-        return plan.length
-    count = read_prefix(plan, field)
-    if count < 0:
-        more = ber_number_size(field[0])
-        data[0] += more
-        count = read_binary(field + 1, more)
     return count
 
 

@@ -9,8 +9,8 @@ from iso8583._wire cimport FieldTable
 cdef object open_field(
     Layout layout, bytes frame, const FieldTable* table, int field, View* view
 )
-# A field's value.
-cdef object field_text(Layout layout, bytes frame, const FieldTable* table, int field)
+# The value of a field that begins there.
+cdef object text_at(Layout layout, bytes frame, Py_ssize_t at, int field)
 # The value at a path, a str; `absent` when there is nothing. The caller holds the
 # frame, here and below.
 cdef object read_at(
@@ -24,9 +24,11 @@ cdef bint has_at(
 cdef object in_field(
     Layout layout, bytes frame, const FieldTable* table, object text
 )
-# The elements of a field as a dict that encodes back; None when it has no container,
-# or has something else in it.
-cdef dict dict_inside(Layout layout, bytes frame, const FieldTable* table, int field)
+# All of a message as a dict that encodes back; with `inside`, a field is a dict of its
+# elements where it has a container and nothing else in it.
+cdef dict dict_of(
+    Layout layout, bytes frame, const FieldTable* table, object mti, bint inside
+)
 # Raises DecodeError for the first content that cannot be read.
 cdef int validate_field(
     Layout layout, bytes frame, const FieldTable* table, int field

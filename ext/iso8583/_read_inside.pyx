@@ -8,7 +8,7 @@ frame's own field is the outermost level: its table has said where its data is.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cimport cython
 
@@ -25,14 +25,18 @@ from iso8583._inside cimport (
     decode_content,
     offset_in_frame,
 )
-from iso8583._layout cimport Layout, read_content
+from iso8583._layout cimport Layout
 from iso8583._path cimport DEPTH_MAX, Path, parse_path, place_of
 from iso8583._wire cimport (
+    BITMAPS_MAX,
     DATA_BCD,
     DATA_BINARY,
     FieldPlan,
     FieldTable,
+    field_bit,
     first_nibble,
+    leading_zeros,
+    read_content,
     read_text,
     table_has,
     table_rank,
@@ -45,6 +49,10 @@ from iso8583.errors import DecodeError
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t length, Py_UCS4 character_max)
     uint8_t* PyUnicode_1BYTE_DATA(object text)
+
+cdef extern from *:
+    # Room for this many from the start, where Python can.
+    dict __Pyx_PyDict_NewPresized(Py_ssize_t count)
 
 cdef enum:
     # Text up to here is checked without an object made of it.
@@ -201,15 +209,44 @@ cdef object in_field(
 
 
 cdef object field_text(Layout layout, bytes frame, const FieldTable* table, int field):
+    return text_at(layout, frame, table.starts[table_rank(table, field)], field)
+
+
+cdef dict dict_of(
+    Layout layout, bytes frame, const FieldTable* table, object mti, bint inside
+):
+    cdef dict fields = __Pyx_PyDict_NewPresized(table.count + 2)
+    cdef uint64_t remaining
+    cdef int word, field, rank = 0
+    if table.mti_at:
+        fields["header"] = frame[:table.mti_at].hex().upper()
+    fields["mti"] = mti
+    for word in range(BITMAPS_MAX):
+        remaining = table.bitmap[word]
+        while remaining:
+            field = word * 64 + leading_zeros(remaining) + 1
+            remaining ^= field_bit(field)
+            value = None
+            if inside:
+                value = dict_inside(layout, frame, table, field)
+            if value is None:
+                value = text_at(layout, frame, table.starts[rank], field)
+            fields[field] = value
+            rank += 1
+    return fields
+
+
+cdef object text_at(Layout layout, bytes frame, Py_ssize_t at, int field):
     cdef const FieldPlan* plan = &layout.plans[field]
-    cdef View whole
-    cdef Py_ssize_t at
-    cdef Py_ssize_t count = locate(plan, frame, table, field, &whole, &at)
-    cdef const uint8_t* data = whole.data + at
+    cdef const uint8_t* start = <const uint8_t*> PyBytes_AS_STRING(frame)
+    cdef const uint8_t* data = NULL
+    cdef Py_ssize_t count = read_content(plan, start + at, &data)
     text = PyUnicode_New(text_length(plan, count), 127)
     if read_text(plan, data, count, PyUnicode_1BYTE_DATA(text)) == 0:
         return text
-    return decode_content(plan, layout.encodings[field], field, at, data, count)
+    return decode_content(
+        plan, layout.encodings[field], field, data - start, data, count
+    )
 
 
 # ---- all of it

@@ -44,8 +44,6 @@ cdef struct FieldEntry:
     FieldPlan plan
     # The most that a length prefix can say of what is written.
     uint32_t count_max
-    # Text that is the same on the wire.
-    bint is_ascii
     # For the plain code to read: something about it is out of the ordinary.
     bint is_irregular
     # A header that the spec says is not there.

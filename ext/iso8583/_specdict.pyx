@@ -199,7 +199,7 @@ cdef bint compile_entry(FieldEntry* entry, int number, dict properties) except -
         if not find_tables(encoding, &plan.to_ascii, &plan.from_ascii):
             return False
         # All of it: some encodings write a few characters with a byte of their own.
-        entry.is_ascii = memcmp(plan.from_ascii, <const char*> ASCII, 128) == 0
+        plan.is_ascii = memcmp(plan.from_ascii, <const char*> ASCII, 128) == 0
     if number in (PRIMARY, SECONDARY, TYPE):
         # Their lengths are the standard's, whatever the spec says.
         plan.length = 4 if number == TYPE else 16

@@ -16,7 +16,9 @@
 # Callers have checked that the buffers hold what the plan says: nothing here does.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+
+from iso8583._hex cimport read_hex, write_hex
 
 
 cdef extern from *:
@@ -84,6 +86,8 @@ cdef struct FieldPlan:
     uint8_t counts_per_byte
     uint8_t pads_left
     uint8_t pad_nibble
+    # Text that is ASCII on the wire: it is copied, not looked up.
+    uint8_t is_ascii
 
 # The message header before the MTI. Of a part that is not there, the size is 0.
 cdef struct HeaderPlan:
@@ -218,6 +222,22 @@ cdef inline Py_ssize_t ber_number_size(uint8_t first) noexcept nogil:
     return first & 0x7F if 0x81 <= first < 0x80 + BER_PREFIX_SIZE_MAX else -1
 
 
+# Where the data begins behind a prefix that the walk has passed, and its count.
+cdef inline Py_ssize_t read_content(
+    const FieldPlan* plan, const uint8_t* field, const uint8_t** data
+) noexcept nogil:
+    cdef Py_ssize_t count, more
+    data[0] = field + plan.prefix_size
+    if not plan.prefix_size:
+        return plan.length
+    count = read_prefix(plan, field)
+    if count < 0:
+        more = ber_number_size(field[0])
+        data[0] += more
+        count = read_binary(field + 1, more)
+    return count
+
+
 # The size of the prefix that is written for this count.
 cdef inline Py_ssize_t prefix_size(
     const FieldPlan* plan, Py_ssize_t count
@@ -291,13 +311,32 @@ cdef inline bint is_sign(uint8_t character) noexcept nogil:
     return character == c'C' or character == c'D'
 
 
+cdef inline bint all_ascii(const uint8_t* data, Py_ssize_t size) noexcept nogil:
+    cdef uint64_t seen = 0, word
+    cdef Py_ssize_t index
+    if size < 8:
+        for index in range(size):
+            seen |= data[index]
+        return seen < 0x80
+    for index in range(0, size - 8, 8):
+        memcpy(&word, data + index, 8)
+        seen |= word
+    # The last ones overlap those before.
+    memcpy(&word, data + size - 8, 8)
+    return (seen | word) & 0x8080808080808080ULL == 0
+
+
 # Writes the field as ASCII text; -1 when it has no such form.
 cdef inline int read_text(
     const FieldPlan* plan, const uint8_t* data, Py_ssize_t count, uint8_t* out
 ) noexcept nogil:
     cdef Py_ssize_t index, skipped
     cdef uint8_t character, nibble, seen = 0
-    cdef const char* hex_digits = b"0123456789ABCDEF"
+    if plan.is_ascii:
+        if not all_ascii(data, count):
+            return -1
+        memcpy(out, data, count)
+        return 0
     if plan.data_form == DATA_TEXT:
         for index in range(count):
             character = plan.to_ascii[data[index]]
@@ -318,9 +357,7 @@ cdef inline int read_text(
             seen |= nibble + 6
             out[index] = c'0' + nibble
         return 0 if is_sign(out[0]) and not seen & 0x10 else -1
-    for index in range(count):
-        out[2 * index] = hex_digits[data[index] >> 4]
-        out[2 * index + 1] = hex_digits[data[index] & 0x0F]
+    write_hex(data, count, out)
     return 0
 
 
@@ -363,10 +400,20 @@ cdef inline int write_text(
 ) noexcept nogil:
     cdef Py_ssize_t index, place = 0
     cdef uint8_t value
+    if plan.is_ascii:
+        memcpy(out, text, length)
+        return 0
     if plan.data_form == DATA_TEXT:
         for index in range(length):
             out[index] = plan.from_ascii[text[index]]
         return 0
+    if plan.data_form == DATA_BINARY:
+        if read_hex(text, length >> 1, out) == 0:
+            return 0
+        # Which one it is matters only now.
+        while place < length and hex_value(text[place]) <= 15:
+            place += 1
+        return -1 - <int> place
     memset(out, 0, (length + 1) >> 1)
     if plan.data_form == DATA_SIGNED:
         if not is_sign(text[0]):
@@ -379,17 +426,14 @@ cdef inline int write_text(
             out[(index + 1) >> 1] |= value if (index + 1) & 1 else value << 4
         return 0
     if length & 1:
-        # Only BCD has odd lengths: its pad goes first or last.
+        # The pad goes first or last.
         if plan.pads_left:
             place = 1
             out[0] = plan.pad_nibble << 4
         else:
             out[length >> 1] = plan.pad_nibble
     for index in range(length):
-        if plan.data_form == DATA_BCD:
-            value = nibble_value(plan, text[index])
-        else:
-            value = hex_value(text[index])
+        value = nibble_value(plan, text[index])
         if value > 15:
             return -1 - <int> index
         out[(index + place) >> 1] |= value if (index + place) & 1 else value << 4
