@@ -15,6 +15,7 @@ def main() -> int:
     command = [sys.executable, "-m", "mypy.stubtest", "--concise"]
     # Every Cython class has a layout of its own, and nobody mixes two of them.
     command += ["--ignore-disjoint-bases"]
+    command += ["--mypy-config-file", "pyproject.toml"]
     command += ["--allowlist", str(ALLOWED), "--ignore-unused-allowlist"]
     return subprocess.run([*command, *native_modules()], cwd=ROOT).returncode
 
