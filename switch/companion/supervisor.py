@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -33,7 +34,7 @@ LINE_BYTES_MAX = 64 * 1024
 StatusT = TypeVar("StatusT", bound=msgspec.Struct)
 
 
-class CompanionProcess(Generic[StatusT]):
+class CompanionProcess(ABC, Generic[StatusT]):
     """`status` is what it said last; `restarts` counts unexpected ends."""
 
     # The package that is run, `switch.NAME`.
@@ -53,9 +54,9 @@ class CompanionProcess(Generic[StatusT]):
         self._stopping = asyncio.Event()
         self._logger = logging.getLogger(f"switch.{self.name}")
 
+    @abstractmethod
     def heard(self, status: StatusT) -> None:
         """It said something new; `status` is that already."""
-        raise NotImplementedError
 
     @property
     def pid(self) -> int | None:

@@ -11,11 +11,9 @@ import random
 import signal
 import ssl
 import subprocess
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -35,6 +33,17 @@ from tests.end_to_end.harness import (
     wait_until,
 )
 from tests.end_to_end.kafka_topics import check, journal_events, records
+from tests.end_to_end.publishing import (
+    ACCOUNTS,
+    BALANCE,
+    VICTIMS,
+    Load,
+    harm,
+    make_daemon,
+    said_json,
+    set_aside,
+    trade,
+)
 from tests.servers.certificates import Authority
 from tests.servers.common import free_ports
 from tests.servers.kafka import Kafka
@@ -44,8 +53,6 @@ pytestmark = pytest.mark.timeout(600)
 
 SEED = int(os.environ.get("CARDSWITCH_TEST_SEED", "1"))
 SEEDS = range(SEED, SEED + 3)
-ACCOUNTS = 12
-BALANCE = 10**9
 KILLS = 6
 LAG = 'switch_publish_lag_entries{engine="kafka"}'
 FAULTY = 'switch_publish_faulty{engine="kafka"}'
@@ -60,12 +67,6 @@ def options(bootstrap: str, prefix: str = "", **more: object) -> list[str]:
     return [*words, "--set", "link.answer_deadline_ms=60000"]
 
 
-def make_daemon(folder: Path, *words: str) -> Daemon:
-    daemon = Daemon(folder, *words)
-    daemon.pans = make_bank(daemon.data, ACCOUNTS, BALANCE)
-    return daemon
-
-
 def has_published_all(daemon: Daemon) -> bool:
     metrics = daemon.metrics()
     return metrics.get(LAG) == 0 and metrics[FAULTY] == 0
@@ -73,48 +74,6 @@ def has_published_all(daemon: Daemon) -> bool:
 
 def wait_published(daemon: Daemon) -> None:
     wait_until(lambda: has_published_all(daemon), f"all in Kafka: {daemon.log_tail()}")
-
-
-def trade(daemon: Daemon, count: int, first: int = 1) -> None:
-    with Client(daemon.port) as client:
-        for number in range(first, first + count):
-            pan = daemon.pans[number % ACCOUNTS]
-            mti = ("0100", "0200")[number % 2]
-            answer = client.ask(request(mti, number, pan, number % 7 + 1))
-            assert answer[39] == "00"
-
-
-class Load(threading.Thread):
-    """Purchases on whatever daemon there is, until it is told to end."""
-
-    def __init__(self, port: Callable[[], int], pans: list[str], seed: int) -> None:
-        super().__init__()
-        self.answered = 0
-        self._port, self._pans = port, pans
-        self._random = random.Random(seed)
-        self._ending = threading.Event()
-
-    def run(self) -> None:
-        stan = 0
-        while not self._ending.is_set():
-            try:
-                with Client(self._port()) as client:
-                    while not self._ending.is_set():
-                        stan += 1
-                        pan = self._random.choice(self._pans)
-                        mti = self._random.choice(("0100", "0200"))
-                        client.ask(request(mti, stan % 999_999 + 1, pan, 1))
-                        self.answered += 1
-            except (OSError, AssertionError):
-                self._ending.wait(0.02)
-
-    def wait_for(self, more: int) -> None:
-        goal = self.answered + more
-        wait_until(lambda: self.answered >= goal or not self.is_alive(), "answers")
-
-    def end(self) -> None:
-        self._ending.set()
-        self.join()
 
 
 def test_everything_arrives_in_order_with_key_id_and_fields(kafka, tmp_path):
@@ -190,34 +149,14 @@ def test_kills_under_load_lose_nothing_and_keep_the_order(seed, tmp_path):
             try:
                 for _ in range(KILLS):
                     load.wait_for(chance.randrange(20, 200))
-                    victim = chance.choice(("switch", "publisher", "kafka", "hang"))
-                    kill(victim, daemon, kafka, load, chance)
+                    victim = chance.choice(VICTIMS)
+                    harm(victim, daemon, kafka, load, chance.randrange(50))
             finally:
                 load.end()
             wait_published(daemon)
             assert daemon.stop() == 0
             assert verify(daemon.data)["ok"]
             check(records(kafka.bootstrap), journal_events(daemon.data))
-
-
-def kill(
-    victim: str, daemon: Daemon, kafka: Kafka, load: Load, chance: random.Random
-) -> None:
-    """And starts it again, after some answers meanwhile if there are any."""
-    if victim == "switch":
-        daemon.kill()
-        daemon.start()
-    elif victim == "publisher":
-        for pid in daemon.publishers():
-            os.kill(pid, signal.SIGKILL)
-    elif victim == "kafka":
-        kafka.kill()
-        load.wait_for(chance.randrange(50))
-        kafka.start()
-    else:
-        kafka.pause()
-        load.wait_for(chance.randrange(50))
-        kafka.resume()
 
 
 def test_without_kafka_it_serves_says_so_and_catches_up(tmp_path):
@@ -320,11 +259,6 @@ async def create(bootstrap: str, topic: NewTopic) -> None:
     await admin.start()
     await admin.create_topics([topic])
     await admin.close()
-
-
-def set_aside(data: Path, engine: str) -> list[dict[str, Any]]:
-    path = data / "publish" / f"{engine}.refused"
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -443,12 +377,6 @@ def test_the_configuration_file_that_consumers_lean_on(tmp_path):
 
 
 # -- what operators and consumers have ---------------------------------------------
-
-
-def said_json(*words: str | Path) -> Any:
-    done = run_switch(*words)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def where(daemon: Daemon) -> tuple[str, ...]:

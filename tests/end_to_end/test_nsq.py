@@ -6,7 +6,6 @@ CARDSWITCH_TEST_SEED says when what is killed.
 import json
 import os
 import random
-import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,7 +18,6 @@ from switch.publish.schemas import PUSHES, path_of
 from tests.end_to_end.harness import (
     Client,
     Daemon,
-    make_bank,
     pan_of,
     request,
     run_switch,
@@ -27,7 +25,16 @@ from tests.end_to_end.harness import (
 )
 from tests.end_to_end.kafka_topics import journal_events
 from tests.end_to_end.nsq_topics import Collector, check, wanted_pushes
-from tests.end_to_end.test_kafka import Load, said_json, set_aside, trade
+from tests.end_to_end.publishing import (
+    ACCOUNTS,
+    VICTIMS,
+    Load,
+    harm,
+    make_daemon,
+    said_json,
+    set_aside,
+    trade,
+)
 from tests.servers.nsq import Nsqd
 
 # Servers that are killed are waited for, one after the other.
@@ -35,8 +42,6 @@ pytestmark = pytest.mark.timeout(600)
 
 SEED = int(os.environ.get("CARDSWITCH_TEST_SEED", "1"))
 SEEDS = range(SEED, SEED + 2)
-ACCOUNTS = 12
-BALANCE = 10**9
 KILLS = 4
 LAG = 'switch_publish_lag_entries{engine="nsq"}'
 FAULTY = 'switch_publish_faulty{engine="nsq"}'
@@ -53,12 +58,6 @@ def options(*servers: Nsqd, **more: object) -> list[str]:
         words += ["--set", f"publish.nsq.{name}={value}"]
     # A machine that stands still for a while shall not take approvals back.
     return [*words, "--set", "link.answer_deadline_ms=60000"]
-
-
-def make_daemon(folder: Path, *words: str) -> Daemon:
-    daemon = Daemon(folder, *words)
-    daemon.pans = make_bank(daemon.data, ACCOUNTS, BALANCE)
-    return daemon
 
 
 def is_complete(daemon: Daemon) -> bool:
@@ -138,8 +137,9 @@ def test_with_one_nsqd_killed_at_a_time_everything_is_told(seed, pair, tmp_path)
         try:
             for _ in range(KILLS):
                 load.wait_for(chance.randrange(20, 200))
-                victim = chance.choice(("switch", "publisher", "hang", "nsqd", "nsqd"))
-                kill(victim, daemon, pair[chance.randrange(2)], load, chance)
+                victim = chance.choice((*VICTIMS, "server"))
+                server = pair[chance.randrange(2)]
+                harm(victim, daemon, server, load, chance.randrange(200))
                 # Both have what is to be told, and consumers have had time for it.
                 wait_until(lambda: daemon.metrics().get(DOWN) == 0, "both nsqd")
                 answered = wanted_pushes(journal_events(daemon.data))
@@ -152,26 +152,6 @@ def test_with_one_nsqd_killed_at_a_time_everything_is_told(seed, pair, tmp_path)
         collector.wait_for(set(wanted_pushes(events)))
         assert daemon.stop() == 0
         check(collector.pushes, events)
-
-
-def kill(
-    victim: str, daemon: Daemon, nsqd: Nsqd, load: Load, chance: random.Random
-) -> None:
-    """And starts it again, after some answers meanwhile if there are any."""
-    if victim == "switch":
-        daemon.kill()
-        daemon.start()
-    elif victim == "publisher":
-        for pid in daemon.publishers():
-            os.kill(pid, signal.SIGKILL)
-    elif victim == "hang":
-        nsqd.pause()
-        load.wait_for(chance.randrange(200))
-        nsqd.resume()
-    else:
-        nsqd.kill()
-        load.wait_for(chance.randrange(200))
-        nsqd.start()
 
 
 def test_without_nsqd_it_serves_says_so_and_catches_up(tmp_path):

@@ -21,14 +21,15 @@ cdef enum:
     BLOCK_SIZE = 128
     HASH_SIZE = 16
     ROUNDS = 12
+    PERMUTATIONS = 10
 
-# RFC 7693, 2.6 and 2.7; the last two rounds begin the permutations again.
+# RFC 7693, 2.6 and 2.7; the last two rounds take the first permutations again.
 cdef uint64_t INITIAL[8]
 INITIAL[:] = [
     0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
     0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179,
 ]
-cdef uint8_t ORDER[ROUNDS][16]
+cdef uint8_t ORDER[PERMUTATIONS][16]
 for _round, _order in enumerate((
     (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
     (14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3),
@@ -40,8 +41,6 @@ for _round, _order in enumerate((
     (13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10),
     (6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5),
     (10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0),
-    (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-    (14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3),
 )):
     for _place, _word in enumerate(_order):
         ORDER[_round][_place] = _word
@@ -81,7 +80,7 @@ cdef void _compress(
     if is_last:
         v[14] = ~v[14]
     for i in range(ROUNDS):
-        order = ORDER[i]
+        order = ORDER[i % PERMUTATIONS]
         _mix(v, 0, 4, 8, 12, m[order[0]], m[order[1]])
         _mix(v, 1, 5, 9, 13, m[order[2]], m[order[3]])
         _mix(v, 2, 6, 10, 14, m[order[4]], m[order[5]])
