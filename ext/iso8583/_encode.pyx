@@ -289,9 +289,11 @@ cdef bint write_draft(Layout layout, dict message, Draft* draft) noexcept:
     cdef const FieldPlan* plans = layout.plans
     cdef FieldTable* table = &draft.table
     cdef Py_ssize_t position = 0, at = 0, size
-    cdef int field, last = 1
-    cdef bint has_mti = False, is_ordered = True
+    cdef uint64_t bit
+    cdef int field, word, last = 1
+    cdef bint has_mti = False
     table.bitmap[0] = table.bitmap[1] = table.bitmap[2] = 0
+    draft.is_ordered = True
     while PyDict_Next(message, &position, &key, &value):
         field = ordinary_number(<object> key)
         if field == 0:
@@ -299,21 +301,25 @@ cdef bint write_draft(Layout layout, dict message, Draft* draft) noexcept:
             if not has_mti:
                 return False
             continue
-        if field < 2 or table_has(table, field):
+        if field < 2:
+            return False
+        word = (field - 1) >> 6
+        bit = field_bit(field)
+        if table.bitmap[word] & bit:
             return False
         size = write_ordinary(
             &plans[field], <object> value, draft.data + at, DRAFT_SIZE_MAX - at
         )
         if size < 0:
             return False
-        table.bitmap[(field - 1) >> 6] |= field_bit(field)
-        is_ordered &= field > last
+        table.bitmap[word] |= bit
+        if field < last:
+            draft.is_ordered = False
         last = field
         draft.starts[field] = <uint16_t> at
         draft.sizes[field] = <uint16_t> size
         at += size
     draft.size = at
-    draft.is_ordered = is_ordered
     return has_mti
 
 

@@ -272,7 +272,7 @@ cdef inline Py_ssize_t prefix_size(
 cdef inline void write_prefix(
     const FieldPlan* plan, Py_ssize_t count, uint8_t* out
 ) noexcept nogil:
-    # Unsigned, which C divides as Python does.
+    # Unsigned, for which the division of C is Python's.
     cdef uint32_t left = <uint32_t> count
     cdef Py_ssize_t index
     if plan.prefix_form == PREFIX_BER and count > 0x7F:
@@ -282,11 +282,11 @@ cdef inline void write_prefix(
         return
     for index in range(plan.prefix_size - 1, -1, -1):
         if plan.prefix_form == PREFIX_TEXT:
-            out[index] = plan.prefix_from_ascii[c'0' + left % 10]
-            left //= 10
+            out[index] = plan.prefix_from_ascii[c'0' + left % 10U]
+            left //= 10U
         elif plan.prefix_form == PREFIX_BCD:
-            out[index] = <uint8_t> (left // 10 % 10 << 4 | left % 10)
-            left //= 100
+            out[index] = <uint8_t> (left // 10U % 10U << 4 | left % 10U)
+            left //= 100U
         else:
             out[index] = <uint8_t> (left & 0xFF)
             left >>= 8

@@ -115,7 +115,7 @@ def test_a_reply_takes_them():
 
 
 def test_a_message_is_made_of_them():
-    elements = {tag: "xyz" for tag in ("0001", "0002", "0003")}
+    elements = dict.fromkeys(("0001", "0002", "0003"), "xyz")
     fields = {"mti": "1240", "11": "000017", "pds": elements}
     message = SHORT.message(fields)
     assert message.to_dict() == {
