@@ -144,7 +144,7 @@ def any_key(source: Source) -> Any:
     return source.pick(["55.9F26", "60.1", (60, "9F26"), "tags.9F26", "tags", "x", -1])
 
 
-def written(codec: iso8583.Codec, fields: Mapping[Any, Any]) -> bytes | str:
+def outcome_of(codec: iso8583.Codec, fields: Mapping[Any, Any]) -> bytes | str:
     """The frame, or why there is none."""
     try:
         return codec.encode(fields)
@@ -162,9 +162,9 @@ def encode(data: bytes) -> None:
         fields["header"] = any_value(source)
     while not source.is_empty:
         fields[any_key(source)] = any_value(source)
-    frame = written(codec, fields)
+    frame = outcome_of(codec, fields)
     # Only a dict is written in one pass.
-    assert written(codec, MappingProxyType(fields)) == frame
+    assert outcome_of(codec, MappingProxyType(fields)) == frame
     if isinstance(frame, str):
         return
     message = codec.decode(frame)
