@@ -377,7 +377,7 @@ cdef inline int ordinary_number(object key) noexcept:
         if not c'0' <= text[index] <= c'9':
             return -1
         number = number * 10 + (text[index] - c'0')
-    return number if number else -1
+    return number if 0 < number <= FIELD_NUMBER_MAX else -1
 
 
 cdef int field_number(object key) except -1:
