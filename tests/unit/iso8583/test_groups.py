@@ -1,6 +1,8 @@
 """Elements that go on from one field to the next, read and written by one name: as
 Mastercard's clearing files have private data subelements in 48, 62 and 123 to 125."""
 
+from typing import Any
+
 import pytest
 
 import iso8583
@@ -116,7 +118,7 @@ def test_a_reply_takes_them():
 
 def test_a_message_is_made_of_them():
     elements = dict.fromkeys(("0001", "0002", "0003"), "xyz")
-    fields = {"mti": "1240", "11": "000017", "pds": elements}
+    fields: dict[str, Any] = {"mti": "1240", "11": "000017", "pds": elements}
     message = SHORT.message(fields)
     assert message.to_dict() == {
         "mti": "1240",
