@@ -85,7 +85,7 @@ from iso8583._wire cimport (
     text_length,
     write_text,
 )
-from iso8583._write_inside cimport DELETED, changed
+from iso8583._write_inside cimport DELETED, changed, elements_of
 
 from collections.abc import Mapping
 
@@ -175,29 +175,32 @@ cdef class Codec:
     cpdef bytes encode(self, message):
         """The bytes of a message, or of {"mti": "0100", 2: "...", ...}.
 
-        Field numbers may also be strings ("2"). A value is the field's text (hex for
-        a binary field), or the bytes of its data as they go on the wire. "header" is
-        the message header, whole or by the names of its parts.
+        Field numbers may also be strings ("2"), or paths. A value is the field's text
+        (hex for a binary field), or the bytes of its data as they go on the wire; of a
+        group, a dict of its elements. "header" is the message header, whole or by the
+        names of its parts.
         """
-        if isinstance(message, Message):
-            if (<Message> message).codec is self:
-                return (<Message> message).encode()
-            check_whole(<Message> message)
-            message = self.fields_of(<Message> message)
-        elif not isinstance(message, (dict, Mapping)):
-            raise TypeError(
-                f"expected a Message or a mapping, got {type(message).__name__}"
-            )
-        cdef bytes frame = None
+        cdef bytes frame
         if PyDict_CheckExact(message):
             frame = encode_ordinary(self.layout, <dict> message)
             if frame is not None:
                 return frame
+        elif isinstance(message, Message):
+            if (<Message> message).codec is self:
+                return (<Message> message).encode()
+            check_whole(<Message> message)
+            return self.encode(self.fields_of(<Message> message))
+        elif not isinstance(message, (dict, Mapping)):
+            raise TypeError(
+                f"expected a Message or a mapping, got {type(message).__name__}"
+            )
         # A copy, so that no one else can change it under the borrowed values below.
         cdef dict fields = dict(message)
-        return encode_fields(
+        cdef dict elements = elements_of(self.layout, fields)
+        frame = encode_fields(
             self.layout, fields.pop("header", None), fields.pop("mti", None), fields
         )
+        return self.with_elements(frame, elements).frame if elements else frame
 
     def reply(self, Message request not None, *, mti=None, copy=(), set=None):
         """A message that answers `request`, which is of this codec.
@@ -210,19 +213,18 @@ cdef class Codec:
             raise ValueError("expected a request of the same codec")
         if request.is_rejected():
             raise ValueError("expected a request, got a rejected message")
-        cdef dict fields = {}, paths = {}
-        for key, value in dict(set or {}).items():
-            if isinstance(key, tuple) or (isinstance(key, str) and "." in key):
-                paths[key] = value
-            else:
-                fields[key] = value
-        cdef Message reply = self.decode_frame(encode_reply(
+        cdef dict fields = dict(set or {})
+        cdef dict elements = elements_of(self.layout, fields)
+        return self.with_elements(encode_reply(
             self.layout, request.frame, &request.table,
             response_mti(request.mti) if mti is None else mti, copy, fields,
-        ))
-        for key, value in paths.items():
-            reply[key] = value
-        return reply
+        ), elements)
+
+    cdef Message with_elements(self, bytes frame, dict elements):
+        cdef Message message = self.decode_frame(frame)
+        for path, value in elements.items():
+            message[path] = value
+        return message
 
     # A header means something to its own scheme only.
     cdef dict fields_of(self, Message message):

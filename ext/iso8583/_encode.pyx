@@ -2,8 +2,10 @@
 # cython: nonecheck=True, auto_pickle=False, autotestdict=False
 """Values to the bytes of a field, and of a whole message.
 
-Two passes: the first checks every length and so knows the exact size, the second
-writes. Nothing is grown, copied, or written without room for it.
+Of a dict in which nothing is out of the ordinary, each value is checked and written as
+it comes, into a draft; the frame is made of that. Of anything else, and to say what is
+wrong, there are two passes: the first checks every length and so knows the exact size,
+the second writes. Nothing is grown, or written without room for it.
 """
 
 from cpython.bytes cimport (
@@ -38,6 +40,7 @@ from iso8583._wire cimport (
     FRAME_SIZE_MAX,
     FieldPlan,
     FieldTable,
+    copy_bytes,
     data_size,
     field_bit,
     leading_zeros,
@@ -56,9 +59,28 @@ from iso8583.errors import EncodeError
 cdef extern from "Python.h":
     uint8_t* PyUnicode_1BYTE_DATA(object text)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
-    long PyLong_AsLongAndOverflow(object number, int* overflow) noexcept
+
+cdef extern from *:
+    # Of an int that has one digit of Python's, as every field's number has.
+    bint __Pyx_PyLong_IsCompact(object number)
+    Py_ssize_t __Pyx_PyLong_CompactValue(object number)
+
+cdef enum:
+    # Of all fields of a message that is written in one pass: it is on the stack.
+    DRAFT_SIZE_MAX = 8192
 
 cdef str MTI = "mti"
+
+# The fields of a message behind one another as they came, and where each is.
+cdef struct Draft:
+    FieldTable table
+    Py_ssize_t size
+    # They came in the order in which they are in the frame.
+    bint is_ordered
+    uint16_t starts[FIELD_NUMBER_MAX + 1]
+    uint16_t sizes[FIELD_NUMBER_MAX + 1]
+    uint8_t mti[MTI_DIGITS]
+    uint8_t data[DRAFT_SIZE_MAX]
 
 
 cdef object frame_too_long(Py_ssize_t size):
@@ -69,22 +91,27 @@ cdef bytes encode_mti(Layout layout, object mti):
     cdef str text = ""
     cdef const uint8_t* digits
     cdef uint8_t wire[MTI_DIGITS]
-    cdef int index, count = 0
     if is_ascii_text(mti):
         text = mti
     elif PyUnicode_Check(mti):
         # Not mti.encode: a subclass of str could give anything.
         text = str.encode(mti, "ascii", "replace").decode("ascii")
-    digits = PyUnicode_1BYTE_DATA(text)
-    if PyUnicode_GET_LENGTH(text) == MTI_DIGITS:
-        for index in range(MTI_DIGITS):
-            count += c'0' <= digits[index] <= c'9'
-    if count != MTI_DIGITS:
+    if not has_mti_digits(text):
         raise EncodeError(0, "a str of 4 digits", type(mti).__name__)
+    digits = PyUnicode_1BYTE_DATA(text)
     if not layout.versions >> (digits[0] - c'0') & 1:
         raise EncodeError(0, expected_version(layout), f"{mti[0]}")
     write_text(&layout.plans[0], digits, MTI_DIGITS, wire)
     return PyBytes_FromStringAndSize(<const char*> wire, layout.mti_size)
+
+
+cdef bint has_mti_digits(str text) noexcept:
+    cdef const uint8_t* digits = PyUnicode_1BYTE_DATA(text)
+    cdef int index, count = 0
+    if PyUnicode_GET_LENGTH(text) == MTI_DIGITS:
+        for index in range(MTI_DIGITS):
+            count += c'0' <= digits[index] <= c'9'
+    return count == MTI_DIGITS
 
 
 cdef bytes encode_header(Layout layout, object header):
@@ -114,13 +141,47 @@ cdef bytes encode_fields(Layout layout, object header, object mti, dict fields):
 
 
 cdef bytes encode_ordinary(Layout layout, dict message):
-    cdef PyObject* values[FIELD_NUMBER_MAX + 1]
-    cdef FieldTable table
-    cdef Py_ssize_t size = collect_ordinary(layout, message, values, &table)
-    if size < 0:
+    cdef Draft draft
+    cdef uint8_t* out
+    cdef uint64_t remaining
+    cdef int word, field
+    if not write_draft(layout, message, &draft):
         return None
-    cdef bytes mti_wire = encode_mti(layout, <object> values[0])
-    return assemble(layout, layout.header_default, mti_wire, values, &table, size)
+    cdef bytes frame = begin_frame(
+        layout, layout.header_default, draft.mti, &draft.table, draft.size, &out
+    )
+    if draft.is_ordered:
+        memcpy(out, draft.data, draft.size)
+        return frame
+    for word in range(BITMAPS_MAX):
+        remaining = draft.table.bitmap[word]
+        while remaining:
+            field = word * 64 + leading_zeros(remaining) + 1
+            remaining ^= field_bit(field)
+            memcpy(out, draft.data + draft.starts[field], draft.sizes[field])
+            out += draft.sizes[field]
+    return frame
+
+
+# A frame for fields of this size together, all written but them: `body` is their place.
+cdef bytes begin_frame(
+    Layout layout, bytes header, const uint8_t* mti, FieldTable* table, Py_ssize_t size,
+    uint8_t** body
+):
+    table.mti_at = <uint16_t> PyBytes_GET_SIZE(header)
+    size += layout.fields_at(table)
+    if size > FRAME_SIZE_MAX:
+        raise frame_too_long(size)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
+    if table.mti_at:
+        memcpy(out, PyBytes_AS_STRING(header), table.mti_at)
+        layout.write_lengths(out, table.mti_at, size)
+        out += table.mti_at
+    copy_bytes(out, mti, layout.mti_size)
+    out += layout.mti_size
+    body[0] = out + layout.write_bitmaps(table, out)
+    return frame
 
 
 # The fields are of this size together, and their values are held, or nothing runs that
@@ -129,18 +190,10 @@ cdef bytes assemble(
     Layout layout, bytes header, bytes mti, PyObject** values, FieldTable* table,
     Py_ssize_t size
 ):
-    table.mti_at = <uint16_t> PyBytes_GET_SIZE(header)
-    size += layout.fields_at(table)
-    if size > FRAME_SIZE_MAX:
-        raise frame_too_long(size)
-    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
-    cdef uint8_t* out = <uint8_t*> PyBytes_AS_STRING(frame)
-    memcpy(out, PyBytes_AS_STRING(header), table.mti_at)
-    layout.write_lengths(out, table.mti_at, size)
-    out += table.mti_at
-    memcpy(out, PyBytes_AS_STRING(mti), layout.mti_size)
-    out += layout.mti_size
-    out += layout.write_bitmaps(table, out)
+    cdef uint8_t* out
+    cdef bytes frame = begin_frame(
+        layout, header, <const uint8_t*> PyBytes_AS_STRING(mti), table, size, &out
+    )
     cdef uint64_t remaining
     cdef int word, field
     for word in range(BITMAPS_MAX):
@@ -228,48 +281,87 @@ cdef Py_ssize_t collect(
     return size
 
 
-# The same for a dict in which nothing is out of the ordinary, its MTI as value 0; -1
-# for any other. Makes no object and runs nobody else's code.
-cdef Py_ssize_t collect_ordinary(
-    Layout layout, dict message, PyObject** values, FieldTable* table
-) noexcept:
+# A dict in which nothing is out of the ordinary; False for any other. Makes no object
+# and runs nobody else's code.
+cdef bint write_draft(Layout layout, dict message, Draft* draft) noexcept:
     cdef PyObject* key
     cdef PyObject* value
-    cdef const FieldPlan* plan
-    cdef Py_ssize_t position = 0, size = 0, wanted
-    cdef int field
+    cdef const FieldPlan* plans = layout.plans
+    cdef FieldTable* table = &draft.table
+    cdef Py_ssize_t position = 0, at = 0, size
+    cdef uint64_t bit
+    cdef int field, word, last = 1
+    cdef bint has_mti = False
     table.bitmap[0] = table.bitmap[1] = table.bitmap[2] = 0
-    values[0] = NULL
+    draft.is_ordered = True
     while PyDict_Next(message, &position, &key, &value):
         field = ordinary_number(<object> key)
-        if field < 0 or (field and table_has(table, field)):
-            return -1
-        values[field] = value
         if field == 0:
-            if not is_ascii_text(<object> value):
-                return -1
+            has_mti = write_ordinary_mti(layout, <object> value, draft.mti)
+            if not has_mti:
+                return False
             continue
-        if not defines(layout, field):
+        if field < 2:
+            return False
+        word = (field - 1) >> 6
+        bit = field_bit(field)
+        if table.bitmap[word] & bit:
+            return False
+        size = write_ordinary(
+            &plans[field], <object> value, draft.data + at, DRAFT_SIZE_MAX - at
+        )
+        if size < 0:
+            return False
+        table.bitmap[word] |= bit
+        if field < last:
+            draft.is_ordered = False
+        last = field
+        draft.starts[field] = <uint16_t> at
+        draft.sizes[field] = <uint16_t> size
+        at += size
+    draft.size = at
+    return has_mti
+
+
+cdef bint write_ordinary_mti(Layout layout, object mti, uint8_t* out) noexcept:
+    if not is_ascii_text(mti) or not has_mti_digits(<str> mti):
+        return False
+    cdef const uint8_t* digits = PyUnicode_1BYTE_DATA(mti)
+    if not layout.versions >> (digits[0] - c'0') & 1:
+        return False
+    write_text(&layout.plans[0], digits, MTI_DIGITS, out)
+    return True
+
+
+# Returns the size of the field, prefix included; -1 for what is out of the ordinary,
+# wrong, or has no room.
+cdef inline Py_ssize_t write_ordinary(
+    const FieldPlan* plan, object value, uint8_t* out, Py_ssize_t room
+) noexcept:
+    cdef Py_ssize_t count, size
+    if plan.is_ascii and is_ascii_text(value):
+        count = PyUnicode_GET_LENGTH(value)
+        size = size_for(plan, count)
+        if not 0 <= size <= room:
             return -1
-        plan = &layout.plans[field]
-        if not is_plain(plan, <object> value):
-            return -1
-        wanted = size_of(plan, <object> value)
-        if wanted < 0:
-            return -1
-        size += wanted
-        table.bitmap[(field - 1) >> 6] |= field_bit(field)
-    return -1 if values[0] == NULL else size
+        write_prefix(plan, count, out)
+        copy_bytes(out + size - count, PyUnicode_1BYTE_DATA(value), count)
+        return size
+    if plan.data_form == DATA_UNDEFINED or not is_plain(plan, value):
+        return -1
+    size = size_of(plan, value)
+    if size > room or size < 0 or put_value(plan, value, out) < 0:
+        return -1
+    return size
 
 
 # A field's number, as an int or in digits; 0 for the MTI; -1 for any other key.
 cdef inline int ordinary_number(object key) noexcept:
     cdef const uint8_t* text
-    cdef Py_ssize_t length, index
+    cdef Py_ssize_t length, index, given
     cdef int number = 0
-    cdef long given
-    if PyLong_CheckExact(key):
-        given = PyLong_AsLongAndOverflow(key, &number)
+    if PyLong_CheckExact(key) and __Pyx_PyLong_IsCompact(key):
+        given = __Pyx_PyLong_CompactValue(key)
         return <int> given if 0 < given <= FIELD_NUMBER_MAX else -1
     if key is MTI:
         return 0
@@ -285,7 +377,7 @@ cdef inline int ordinary_number(object key) noexcept:
         if not c'0' <= text[index] <= c'9':
             return -1
         number = number * 10 + (text[index] - c'0')
-    return number if number else -1
+    return number if 0 < number <= FIELD_NUMBER_MAX else -1
 
 
 cdef int field_number(object key) except -1:
@@ -377,7 +469,10 @@ cdef inline Py_ssize_t count_of(const FieldPlan* plan, object value) noexcept:
 
 # The field's size on the wire, prefix included; -1 when its length is none for it.
 cdef inline Py_ssize_t size_of(const FieldPlan* plan, object value) noexcept:
-    cdef Py_ssize_t count = count_of(plan, value)
+    return size_for(plan, count_of(plan, value))
+
+
+cdef inline Py_ssize_t size_for(const FieldPlan* plan, Py_ssize_t count) noexcept:
     if count < 0 or count > plan.length:
         return -1
     if plan.prefix_size == 0 and count != plan.length:
@@ -403,21 +498,25 @@ cdef Py_ssize_t wire_size(
 cdef Py_ssize_t write_field(
     const FieldPlan* plan, int field, object value, uint8_t* out
 ) except -1:
+    cdef int wrong = put_value(plan, value, out)
+    if wrong < 0:
+        raise EncodeError(
+            field, expected_text(plan), "another character", -1 - wrong
+        )
+    return size_of(plan, value)
+
+
+# Prefix and data of a plain value; when a character has no place, -1 less its index.
+cdef int put_value(const FieldPlan* plan, object value, uint8_t* out) noexcept:
     cdef Py_ssize_t count = count_of(plan, value)
     cdef uint8_t* data = out + prefix_size(plan, count)
-    cdef int wrong
-    if not PyUnicode_Check(value):
-        memcpy(data, PyBytes_AS_STRING(value), count)
-    else:
-        wrong = write_text(
+    write_prefix(plan, count, out)
+    if PyUnicode_Check(value):
+        return write_text(
             plan, PyUnicode_1BYTE_DATA(value), PyUnicode_GET_LENGTH(value), data
         )
-        if wrong < 0:
-            raise EncodeError(
-                field, expected_text(plan), "another character", -1 - wrong
-            )
-    write_prefix(plan, count, out)
-    return data - out + data_size(plan, count)
+    memcpy(data, PyBytes_AS_STRING(value), count)
+    return 0
 
 
 cdef str expected_text(const FieldPlan* plan):

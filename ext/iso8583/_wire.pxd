@@ -119,6 +119,28 @@ cdef struct FieldTable:
     uint16_t starts[FIELD_NUMBER_MAX + 1]
 
 
+# ---- bytes
+
+# memcpy for what is mostly short: a call takes longer than it does.
+cdef inline void copy_bytes(
+    uint8_t* out, const uint8_t* data, Py_ssize_t size
+) noexcept nogil:
+    if size > 16:
+        memcpy(out, data, size)
+    elif size >= 8:
+        # The last ones overlap those before, here and below.
+        memcpy(out, data, 8)
+        memcpy(out + size - 8, data + size - 8, 8)
+    elif size >= 4:
+        memcpy(out, data, 4)
+        memcpy(out + size - 4, data + size - 4, 4)
+    elif size >= 2:
+        memcpy(out, data, 2)
+        memcpy(out + size - 2, data + size - 2, 2)
+    elif size == 1:
+        out[0] = data[0]
+
+
 # ---- bitmap
 
 cdef inline uint64_t field_bit(int field) noexcept nogil:
@@ -250,22 +272,24 @@ cdef inline Py_ssize_t prefix_size(
 cdef inline void write_prefix(
     const FieldPlan* plan, Py_ssize_t count, uint8_t* out
 ) noexcept nogil:
+    # Unsigned, for which the division of C is Python's.
+    cdef uint32_t left = <uint32_t> count
     cdef Py_ssize_t index
     if plan.prefix_form == PREFIX_BER and count > 0x7F:
         index = prefix_size(plan, count) - 1
         out[0] = <uint8_t> (0x80 | index)
-        write_binary(<uint32_t> count, index, out + 1)
+        write_binary(left, index, out + 1)
         return
     for index in range(plan.prefix_size - 1, -1, -1):
         if plan.prefix_form == PREFIX_TEXT:
-            out[index] = plan.prefix_from_ascii[c'0' + count % 10]
-            count //= 10
+            out[index] = plan.prefix_from_ascii[c'0' + left % 10U]
+            left //= 10U
         elif plan.prefix_form == PREFIX_BCD:
-            out[index] = <uint8_t> (count // 10 % 10 << 4 | count % 10)
-            count //= 100
+            out[index] = <uint8_t> (left // 10U % 10U << 4 | left % 10U)
+            left //= 100U
         else:
-            out[index] = <uint8_t> (count & 0xFF)
-            count >>= 8
+            out[index] = <uint8_t> (left & 0xFF)
+            left >>= 8
 
 
 # ---- count, size, length
@@ -335,7 +359,7 @@ cdef inline int read_text(
     if plan.is_ascii:
         if not all_ascii(data, count):
             return -1
-        memcpy(out, data, count)
+        copy_bytes(out, data, count)
         return 0
     if plan.data_form == DATA_TEXT:
         for index in range(count):
@@ -401,7 +425,7 @@ cdef inline int write_text(
     cdef Py_ssize_t index, place = 0
     cdef uint8_t value
     if plan.is_ascii:
-        memcpy(out, text, length)
+        copy_bytes(out, text, length)
         return 0
     if plan.data_form == DATA_TEXT:
         for index in range(length):

@@ -12,3 +12,6 @@ cdef object DELETED
 cdef tuple changed(
     Layout layout, bytes frame, const FieldTable* table, object text, object value
 )
+# Takes from the dict what is no field of its own, by path: paths, and the elements of
+# groups.
+cdef dict elements_of(Layout layout, dict fields)

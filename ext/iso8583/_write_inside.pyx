@@ -243,6 +243,19 @@ cdef tuple changed(
     return changed_at(layout, frame, table, paths[len(paths) - 1], value)
 
 
+cdef dict elements_of(Layout layout, dict fields):
+    cdef dict elements = {}
+    for key in list(fields):
+        if isinstance(key, tuple) or (isinstance(key, str) and STEP in key):
+            elements[key] = fields.pop(key)
+        elif layout.groups is not None and key in layout.groups and isinstance(
+            fields[key], Mapping
+        ):
+            for step, value in fields.pop(key).items():
+                elements[f"{key}{STEP}{step}"] = value
+    return elements
+
+
 # Those of the fields in which nothing follows: the last that is there, and the rest.
 cdef object behind(tuple fields, const FieldTable* table):
     cdef Py_ssize_t first = 0, index

@@ -28,6 +28,7 @@ AUTO: Final = "auto"
 NONE: Final = "none"
 FORMS: Final = ("hex", "base64", "binary", "pcap", "pcapng", "jpos")
 WARNING: Final = "warning: card data in clear; keep it off disks, logs and tickets"
+HINT: Final = " (--spec NAME with --framing NAME shows what was read)"
 
 
 def add(subparsers: Subparsers) -> None:
@@ -89,6 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"switch: {WARNING}", file=sys.stderr)
     guessed = len(codecs) > 1 or len(framings) > 1
     decoded = list(_decode(reading, guess.best))
+    guessed = guessed and any(one.message is not None for one in decoded)
+    if not (guess.is_told or arguments.unmasked):
+        # read as what it is not, a card number may be anything's value
+        decoded = [one._replace(message=None) if one.fault else one for one in decoded]
     if arguments.json:
         print_json(_plain(reading, guess, decoded, arguments.unmasked))
     else:
@@ -96,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     faults = [f"{one.place}: {one.fault}" for one in decoded if one.fault]
     if faults:
         sys.stdout.flush()
-        raise exits.CommandError("; ".join(faults))
+        raise exits.CommandError("; ".join(faults) + ("" if guess.is_told else HINT))
     return exits.OK
 
 
@@ -249,9 +254,9 @@ def _print(
 ) -> None:
     from switch.cli.tree import print_message
 
-    shown = [one for one in decoded if one.message is not None]
-    if guess is not None and shown:
+    if guess is not None:
         print(f"{reading.form}; {guess.why()}")
+    shown = [one for one in decoded if one.message is not None]
     for one in shown:
         assert one.message is not None
         title = one.place if len(shown) > 1 else ""

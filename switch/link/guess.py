@@ -61,6 +61,8 @@ class Guess(msgspec.Struct, frozen=True):
     ambiguous: tuple[Candidate, ...]
     #: the best of all others
     next_best: Candidate | None
+    #: nothing else was to be tried: what there is was told, not guessed
+    is_told: bool
 
     def why(self) -> str:
         """One line for people."""
@@ -125,6 +127,7 @@ def guess(
             if best.whole and other.whole and TWINS.get(other.spec) != best.spec
         ),
         next_best=next((other for other in others if not other.whole), None),
+        is_told=not others,
     )
 
 

@@ -4,9 +4,12 @@ Each has its own claims on top. A claim that does not hold is an AssertionError;
 fault of the native code is the sanitizers' to tell.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 import iso8583
 from switch.link._framing import FRAMING_NAMES, FrameReader, Framing
@@ -28,6 +31,9 @@ CONTAINERS: Final = [
         (inside_specs.DATASETS, "b"),
     )
 ]
+GROUPED: Final = iso8583.Codec(
+    msgspec.structs.replace(CONTAINERS[0].spec, groups={"tags": (60,)})
+)
 TPDU_SIZE: Final = 5
 
 
@@ -129,18 +135,37 @@ def any_value(source: Source) -> Any:
     return source.pick([None, 1, "", "0" * 65_535, "ü", b"\xff" * 999])
 
 
+def any_key(source: Source) -> Any:
+    number = source.number(255)
+    if number <= 194:
+        return number
+    if number < 225:
+        return str(source.number(194))
+    return source.pick(["55.9F26", "60.1", (60, "9F26"), "tags.9F26", "tags", "x", -1])
+
+
+def outcome_of(codec: iso8583.Codec, fields: Mapping[Any, Any]) -> bytes | str:
+    """The frame, or why there is none."""
+    try:
+        return codec.encode(fields)
+    except iso8583.EncodeError as error:
+        return str(error)
+
+
 def encode(data: bytes) -> None:
-    """Any dict is written or refused; what is written is read as one message."""
+    """Any dict is written or refused, and whatever else holds the same alike; what is
+    written is read as one message."""
     source = Source(data)
-    codec = source.pick([*CODECS, *CONTAINERS])
+    codec = source.pick([*CODECS, *CONTAINERS, GROUPED])
     fields: dict[Any, Any] = {"mti": source.pick(["0100", "1200", "0800", "2100"])}
     if source.byte() & 1:
         fields["header"] = any_value(source)
     while not source.is_empty:
-        fields[source.number(194)] = any_value(source)
-    try:
-        frame = codec.encode(fields)
-    except iso8583.EncodeError:
+        fields[any_key(source)] = any_value(source)
+    frame = outcome_of(codec, fields)
+    # Only a dict is written in one pass.
+    assert outcome_of(codec, MappingProxyType(fields)) == frame
+    if isinstance(frame, str):
         return
     message = codec.decode(frame)
     assert codec.encode(message) == frame

@@ -6,6 +6,7 @@ reads as it was given.
 """
 
 from contextlib import suppress
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,9 @@ def test_what_is_encoded_is_decoded(codec_and_fields):
     assert content(message) == fields
     assert list(message) == sorted(fields.keys() - {"mti"})
     assert codec.encode(message) == data
+    # Only a dict is written in one pass, and only in order without a second copy.
+    assert codec.encode(MappingProxyType(fields)) == data
+    assert codec.encode(dict(reversed(fields.items()))) == data
 
 
 @given(st.data())
@@ -43,6 +47,7 @@ def test_what_is_encoded_is_decoded_by_any_spec(data):
     fields = data.draw(messages(codec))
     encoded = codec.encode(fields)
     assert content(codec.decode(encoded)) == fields
+    assert codec.encode(MappingProxyType(fields)) == encoded
     for size in range(len(encoded)):
         with pytest.raises(iso8583.DecodeError):
             codec.decode(encoded[:size])

@@ -188,6 +188,48 @@ def test_decode_shows_what_came_before_a_fault(run):
     assert "line 1: field 90 at offset" in errors
 
 
+def test_nothing_of_a_broken_message_is_shown_by_a_guess(run, tmp_path):
+    # By a spec of packed digits the card number of an ASCII message is a time.
+    card, digits = "9999990000000014", "393939"
+    whole, other = (
+        iso8583.Codec(iso8583.load_spec(name)).encode(
+            {"mti": "0100", 2: card, 3: "000000", 11: "000017"}
+        )
+        for name in ("iso87-binary", "iso87-ascii")
+    )
+    file = tmp_path / "messages.hex"
+    file.write_text(f"{whole.hex()}\n{whole.hex()}\n{other.hex()}\n")
+    exit_code, output, errors = run("decode", file)
+    assert exit_code == exits.USAGE
+    assert output.startswith("hex; framing none: ")
+    assert output.count("\nMTI 0100") == 2
+    assert digits not in output + errors
+    assert "line 3: field " in errors
+    assert errors.endswith("(--spec NAME with --framing NAME shows what was read)\n")
+    _, output, errors = run("decode", file, "--json")
+    *_, last = json.loads(output)["messages"]
+    assert sorted(last) == ["error", "place"]
+    assert "MTI 3031" in run("decode", file, "--spec", "iso87-binary")[1]
+    _, output, errors = run("decode", file, "--unmasked")
+    assert f"Time, local transaction: {digits}" in output
+    assert "card data in clear" in errors
+
+
+def test_a_message_that_two_framings_fit_is_no_less_guessed(run):
+    line = Path(CAPTURE).read_text().splitlines()[-1]
+    size = len(line) // 2 - 2 - 10
+    cut = f"{size:04x}{line[4:-20]}"
+    exit_code, output, errors = run("decode", "--spec", "mastercard-cis", cut)
+    assert exit_code == exits.USAGE
+    assert "\nMTI" not in output
+    assert "with --framing NAME" in errors
+    told = ["--spec", "mastercard-cis", "--framing", "binary2"]
+    _, output, errors = run("decode", *told, cut)
+    assert output.startswith("MTI 0420\n")
+    assert "line 1: field 90 at offset" in errors
+    assert "--framing" not in errors
+
+
 def test_a_card_in_mistyped_hex_is_not_repeated(run):
     exit_code, _, errors = run("decode", "--spec", "mastercard-cis", TRACK + "G")
     assert exit_code == exits.USAGE

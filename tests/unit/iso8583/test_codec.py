@@ -270,6 +270,57 @@ def test_field_numbers_may_be_strings():
     assert ASCII.encode(fields) == ASCII.encode(ECHO)
 
 
+@pytest.mark.parametrize("codec", [ASCII, MIXED, PACKED, EBCDIC])
+def test_fields_may_come_in_any_order(codec):
+    values: dict[int | str, str] = {"mti": "0200"}
+    for number in (2, 4, 41, 60, 90):
+        values[number] = "1" * codec.spec.field(number).length
+    values[55] = "9F2701809F3602021D"
+    data = codec.encode({key: values[key] for key in ("mti", 2, 4, 41, 55, 60, 90)})
+    for order in ((90, 2, 55, 41, "mti", 60, 4), (2, 4, 41, 55, 90, 60, "mti")):
+        assert codec.encode({key: values[key] for key in order}) == data
+    assert codec.decode(data).to_dict() == values
+
+
+@pytest.mark.parametrize("length", [8191, 8192, 8193, 20_000])
+def test_a_long_message_is_written_as_a_short_one(length):
+    codec = iso8583.Codec(
+        iso8583.Spec(
+            name="long",
+            mti="ascii",
+            bitmap="binary",
+            prefix_encoding="ascii",
+            encodings={"ans": "ascii"},
+            fields={
+                number: iso8583.FieldSpec(name="long", content="ans", length=size)
+                for number, size in ((2, length - 3), (3, 2), (4, 1))
+            },
+        )
+    )
+    fields = {"mti": "0100", 2: "a" * (length - 3), 3: "bc", 4: "d"}
+    data = codec.encode(fields)
+    assert data[12:] == b"a" * (length - 3) + b"bcd"
+    assert codec.encode(dict(reversed(fields.items()))) == data
+
+
+@pytest.mark.parametrize("size", [1, 17, 127, 128, 129, 255])
+def test_only_hex_digits_are_hex_digits(size):
+    good = "0123456789abcdefABCDEF"
+    text = (good * 24)[: 2 * size]
+    wanted = bytes.fromhex(text)
+    assert MIXED.encode({"mti": "0200", 55: text}).endswith(wanted)
+    for place in {0, 1, size, 2 * size - 1}:
+        for character in map(chr, range(128)):
+            fields = {"mti": "0200", 55: text[:place] + character + text[place + 1 :]}
+            if character in good:
+                assert MIXED.message(fields)[55] == fields[55].upper()
+                continue
+            with pytest.raises(iso8583.EncodeError) as caught:
+                MIXED.encode(fields)
+            assert caught.value.expected == "hex digits"
+            assert caught.value.offset == place
+
+
 def test_values_may_be_the_bytes_on_the_wire():
     fields: dict[int | str, str | bytes] = {
         "mti": "0100",

@@ -1,6 +1,8 @@
 """Elements that go on from one field to the next, read and written by one name: as
 Mastercard's clearing files have private data subelements in 48, 62 and 123 to 125."""
 
+from typing import Any
+
 import pytest
 
 import iso8583
@@ -112,6 +114,44 @@ def test_a_reply_takes_them():
     request = CODEC.message({"mti": "0100", 48: "0023003CT6"})
     reply = CODEC.reply(request, copy=(48,), set={"pds.0025": "R"})
     assert reply[48] == "0023003CT60025001R"
+
+
+def test_a_message_is_made_of_them():
+    elements = dict.fromkeys(("0001", "0002", "0003"), "xyz")
+    fields: dict[str, Any] = {"mti": "1240", "11": "000017", "pds": elements}
+    message = SHORT.message(fields)
+    assert message.to_dict() == {
+        "mti": "1240",
+        11: "000017",
+        48: "0001003xyz0002003xyz",
+        62: "0003003xyz",
+    }
+    assert {tag: message["pds", tag] for tag in elements} == elements
+    assert SHORT.message(message.to_dict(inside=True)) == message
+    # the caller's own dicts stay as they are
+    assert fields == {"mti": "1240", "11": "000017", "pds": elements}
+    # and so where fields and elements of them are given one by one
+    assert SHORT.encode(
+        {"mti": "1240", 48: {"0001": "xyz"}, "48.0002": "xyz", "pds.0003": "xyz"}
+    ) == SHORT.encode({"mti": "1240", "pds": elements})
+    reply = SHORT.reply(message, copy=(48,), set={"pds": {"0146": {"1": "ab"}}})
+    assert (reply[48], reply[62]) == (message[48], "0146002ab")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"pds": "0001003xyz"}, "message: expected field numbers up to 192"),
+        ({"fds": {"0001": "a"}}, "message: expected field numbers up to 192"),
+        ({"pds": {"x": "a"}}, "field 48: expected the id of an element, got another"),
+        ({"pds": {"0001": "é"}}, "field 48.0001 at offset 0: expected text in ascii"),
+        ({"48.1.2": "a"}, "field 48: expected the id of an element, got another"),
+    ],
+)
+def test_elements_that_cannot_be(fields, text):
+    with pytest.raises(iso8583.EncodeError) as caught:
+        CODEC.encode({"mti": "1240", **fields})
+    assert str(caught.value).startswith(text)
 
 
 @pytest.mark.parametrize(
