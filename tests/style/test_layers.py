@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "link": {*_BELOW_SHARD, "observe", "backoff", "shard", "flow"},
     "replay": {"iso8583", "link"},
     # Beside the switch: it sees NSQ alone.
-    "notify": {"nsq", "observe", "backoff"},
+    "notify": {"nsq", "observe", "backoff", "files"},
     # Behind the journal: what reads the released entries. It sees no shard or link.
     "projection": {*_BELOW_SHARD, "observe"},
     "companion": {*_BELOW_SHARD, "observe", "backoff"},
