@@ -1,4 +1,4 @@
-"""Which pushes were dealt with: the last of them, over a restart too if there is a file.
+"""Which pushes were dealt with: the last of them, over a restart too with a file.
 
     16-3          a line for each, in their order
 

@@ -324,7 +324,7 @@ class KafkaEngine:
 
 
 class _Lane:
-    """The way to one partition: one record batch at a time, first come, first served."""
+    """The way to one partition: one record batch at a time, in their order."""
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic

@@ -91,8 +91,8 @@ def never_seen(_commit: int) -> tuple[float, float]:
 class Ages:
     """Which pushes are too old, and what becomes of them; `counts` says of how many.
 
-    How old one is says its `at`, as far as `released` lets it be true: a wall clock that
-    was set, or is not the one that the switch goes by, makes nothing old or new.
+    How old one is says its `at`, as far as `released` lets it be true: a wall clock
+    that was set, or is not the one that the switch goes by, makes nothing old or new.
     """
 
     def __init__(

@@ -173,9 +173,7 @@ def test_the_publisher_and_the_nsqd_with_the_only_copy_are_killed_and_all_is_tol
         one.kill()
         one.start()
         other.start()
-        with Collector(
-            "push-notifications", [one.address, other.address]
-        ) as collector:
+        with Collector("push-notifications", [one.address, other.address]) as collector:
             wait_complete(daemon)
             events = journal_events(daemon.data)
             behind = {

@@ -119,5 +119,5 @@ class Producer:
             answer.set_exception(error)
 
 
-class Failing(KafkaError):  # type: ignore[misc]
+class FaultError(KafkaError):  # type: ignore[misc]
     """Whatever goes wrong with a broker."""

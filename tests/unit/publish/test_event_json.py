@@ -83,6 +83,7 @@ def test_every_byte_that_a_text_may_have():
         size = HEADER.size + BODY.size + 2 * len(text)
         data = HEADER.pack(3, 1, size, 0) + body + 2 * text
         (entry,) = decode_entries(data, 1)
+        assert isinstance(entry, Transaction)
         check(entry, 0, 1)
 
 

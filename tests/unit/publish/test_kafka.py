@@ -10,7 +10,7 @@ from switch.publish.events import events_of
 from switch.publish.kafka import KafkaEngine
 from switch.publish.port import PublishError
 from tests.unit.nsq.peer import run, until
-from tests.unit.publish.broker import SETTINGS, Broker, Failing
+from tests.unit.publish.broker import SETTINGS, Broker, FaultError
 from tests.unit.small_bank import full_journal
 
 
@@ -93,7 +93,7 @@ def test_when_the_first_of_two_batches_fails_nothing_of_the_second_follows(
             if failed:
                 return None
             failed.append(ids)
-            return Failing("gone")
+            return FaultError("gone")
 
         broker.answer = answer
         sends = [

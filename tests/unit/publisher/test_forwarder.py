@@ -36,9 +36,7 @@ def quick(monkeypatch):
 class Lab:
     """A bank's publisher: its engines share what they took, as a server would."""
 
-    def __init__(
-        self, bank: Bank, entries_max: int = 50, batches_max: int = 1
-    ) -> None:
+    def __init__(self, bank: Bank, entries_max: int = 50, batches_max: int = 1) -> None:
         self.bank = bank
         self.taken: list[Event] = []
         self.engines: list[MemoryEngine] = []

@@ -14,7 +14,7 @@ from switch.publisher import forwarder, places
 from switch.publisher.forwarder import Forwarder, Plan
 from switch.publisher.waker import Waker
 from tests.unit.follower.running import Bank, until_it_is_so
-from tests.unit.publish.broker import SETTINGS, Broker, Failing
+from tests.unit.publish.broker import SETTINGS, Broker, FaultError
 
 FAULTS = 8
 
@@ -37,7 +37,7 @@ def test_nothing_is_lost_and_each_account_stays_in_order(seed, tmp_path, monkeyp
         nonlocal faults
         if faults < FAULTS and chance.random() < 0.2:
             faults += 1
-            return Failing("gone")
+            return FaultError("gone")
         return None
 
     broker.answer = answer
