@@ -12,7 +12,7 @@ cdef str currency_of(int number)
 
 # RFC 3339 of milliseconds since 1970; entries come in order, so the text of a second is
 # made once.
-cdef class Times:
+cdef class _Times:
     cdef int64_t second
     cdef uint8_t text[TIME_SIZE]
     # The text is there until the next one is made.
@@ -21,7 +21,7 @@ cdef class Times:
 
 
 # The same for field 7, which tells no year; messages of one second share it.
-cdef class TransmittedTimes:
+cdef class _TransmittedTimes:
     cdef uint64_t field_7
     cdef int64_t second
     cdef str text

@@ -37,7 +37,7 @@ cdef dict KIND_NAMES = entries.KIND_NAMES
 cdef tuple LETTERS = tuple([currencies.letters_of(number) for number in range(1000)])
 
 
-cdef class Times:
+cdef class _Times:
     def __cinit__(self):
         self.second = -1
         self.text[:] = b" " * SECOND_SIZE + b".000Z"
@@ -60,7 +60,7 @@ cdef class Times:
         return text_of(self.made(at_ms), TIME_SIZE)
 
 
-cdef class TransmittedTimes:
+cdef class _TransmittedTimes:
     def __cinit__(self):
         self.second = -1
 
@@ -68,15 +68,15 @@ cdef class TransmittedTimes:
         cdef int64_t second = at_ms // MS_PER_S
         if field_7 != self.field_7 or second != self.second:
             found = times.transmitted_at(digits_of(field_7, 10), second * MS_PER_S)
-            self.text = None if found is None else Times().of(found)
+            self.text = None if found is None else _Times().of(found)
             self.field_7 = field_7
             self.second = second
         return self.text
 
 
-cdef Times _times = Times()
-cdef Times _expiry_times = Times()
-cdef TransmittedTimes _transmitted_times = TransmittedTimes()
+cdef _Times _times = _Times()
+cdef _Times _expiry_times = _Times()
+cdef _TransmittedTimes _transmitted_times = _TransmittedTimes()
 
 
 cdef str currency_of(int number):

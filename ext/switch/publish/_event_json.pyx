@@ -16,7 +16,7 @@ from switch.ledger._entry cimport (
     WITHDRAWN, Transaction, TransactionBody,
 )
 from switch.publish._event_fields cimport (
-    TIME_SIZE, Times, TransmittedTimes, currency_of,
+    TIME_SIZE, _Times, _TransmittedTimes, currency_of,
 )
 
 from switch.ledger import _entry as entries
@@ -39,9 +39,9 @@ cdef list APPROVALS = [
     for name in [entries.KIND_NAMES.get(kind) for kind in range(WITHDRAWN + 1)]
 ]
 
-cdef Times _times = Times()
-cdef Times _expiry_times = Times()
-cdef TransmittedTimes _transmitted_times = TransmittedTimes()
+cdef _Times _times = _Times()
+cdef _Times _expiry_times = _Times()
+cdef _TransmittedTimes _transmitted_times = _TransmittedTimes()
 
 
 cdef inline uint8_t* _put(uint8_t* at, const char* text) noexcept:
