@@ -1,8 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The event of a transaction as JSON, straight from its entry.
 
-A backlog is drained as fast as this is. It is byte for byte what msgspec makes of
-`switch.publish.events.Event`, in the same order and with the same left out.
+Making an `Event` first costs three times as much, and draining a backlog is hardly
+anything else. It is byte for byte what msgspec makes of `switch.publish.events.Event`,
+in the same order and with the same left out, which tests/unit/publish/test_event_json.py
+holds together.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
