@@ -49,6 +49,13 @@ def add(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="where pushes go that are not taken (default %(default)s)",
     )
+    parser.add_argument(
+        "--remember",
+        type=Path,
+        metavar="FILE",
+        help="which pushes were dealt with, so that a repeat is known after a restart "
+        "too; of this process alone",
+    )
     _add_source(parser)
     _add_bounds(parser)
     parser.add_argument(
@@ -126,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     from prometheus_client import start_http_server
 
     from switch.notify.metrics import Metrics
+    from switch.notify.remembered import RememberedError
     from switch.notify.run import Wanted, notify
     from switch.nsq.consumer import Subscription
     from switch.observe import log
@@ -152,6 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
         url=arguments.to,
         secret=_secret(arguments.secret_file),
         dead_letters=arguments.dead_letters,
+        remembered=arguments.remember,
         attempts_max=arguments.attempts,
         timeout_seconds=arguments.timeout,
         retry_seconds_min=min(arguments.retry_min, arguments.retry_max),
@@ -161,7 +170,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.metrics is not None:
         where = arguments.metrics
         start_http_server(where.port, where.host, metrics.registry)
-    told = uvloop.run(notify(wanted, metrics))
+    try:
+        told = uvloop.run(notify(wanted, metrics))
+    except RememberedError as error:
+        raise exits.CommandError(str(error)) from error
     return exits.INTERRUPTED if told == signal.SIGINT else exits.TERMINATED
 
 

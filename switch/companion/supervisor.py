@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 import switch
+from switch.backoff import Backoff
 from switch.companion.lag import ReleaseTimes
 from switch.observe.log import event
 
@@ -118,7 +119,7 @@ class CompanionProcess(ABC, Generic[StatusT]):
             os.write(process.stdin.fileno(), data)
 
     async def _supervise(self) -> None:
-        wait_seconds = RESTART_SECONDS_MIN
+        backoff = Backoff(RESTART_SECONDS_MIN, RESTART_SECONDS_MAX)
         while not self._is_stopping:
             started_at = time.monotonic()
             try:
@@ -131,7 +132,8 @@ class CompanionProcess(ABC, Generic[StatusT]):
                 break
             self.restarts += 1
             if time.monotonic() - started_at > STEADY_SECONDS:
-                wait_seconds = RESTART_SECONDS_MIN
+                backoff.reset()
+            wait_seconds = backoff.seconds()
             self._log(
                 logging.WARNING,
                 "ended, will be started again",
@@ -140,7 +142,6 @@ class CompanionProcess(ABC, Generic[StatusT]):
             )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait_seconds)
-            wait_seconds = min(wait_seconds * 2, RESTART_SECONDS_MAX)
 
     async def _run_once(self) -> int:
         process = _spawn(self.name, self.settings)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from switch.backoff import Backoff
 from switch.companion.reading import Reading
 from switch.journal.port import Commit, Journal, JournalError
 from switch.observe.log import event
@@ -58,7 +59,7 @@ class Consumer:
         self._reading = Reading(journal)
         # When the next batch may begin, and when a failed sink is tried again.
         self._due_at = 0.0
-        self._retry_seconds = RETRY_SECONDS_MIN
+        self._backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
 
     def step(self, head: int, *, at_once: bool = False) -> bool:
         """Whether there is more to do now. A journal that fails ends the process:
@@ -106,22 +107,22 @@ class Consumer:
 
     def _succeeded(self) -> None:
         self.fault = None
-        self._retry_seconds = RETRY_SECONDS_MIN
+        self._backoff.reset()
 
     def _failed(self, error: Exception) -> None:
         self.fault = f"{type(error).__name__}: {error}"
+        seconds = self._backoff.seconds()
         event(
             _logger,
             logging.ERROR,
             "cannot go on, will try again",
             what=self.name,
             reason=self.fault,
-            seconds=self._retry_seconds,
+            seconds=seconds,
         )
         with suppress(Exception):
             self.close()
         self._sink = None
         self._reading.restart()
         self.position = -1
-        self._due_at = self._clock() + self._retry_seconds
-        self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)
+        self._due_at = self._clock() + seconds

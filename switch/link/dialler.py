@@ -13,6 +13,7 @@ import logging
 import random
 from typing import cast
 
+from switch.backoff import delay
 from switch.link._connection import Connection
 from switch.link.link import Link
 from switch.link.settings import LinkSettings
@@ -20,8 +21,6 @@ from switch.observe.log import event
 
 # Of a delay: the part that chance may take away.
 JITTER = 0.5
-# Doublings; the shortest delay there is reaches the longest in fewer.
-DOUBLINGS_MAX = 27
 MS_PER_S = 1000
 
 _log = logging.getLogger("switch.link")
@@ -29,8 +28,8 @@ _log = logging.getLogger("switch.link")
 
 def redial_delay_s(settings: LinkSettings, failures: int, chance: float) -> float:
     """How long to wait after so many failures in a row; `chance` is from 0 to 1."""
-    delay_ms = settings.redial_min_ms << min(failures, DOUBLINGS_MAX)
-    return min(delay_ms, settings.redial_max_ms) * (1 - JITTER * chance) / MS_PER_S
+    delay_ms = delay(failures, settings.redial_min_ms, settings.redial_max_ms)
+    return delay_ms * (1 - JITTER * chance) / MS_PER_S
 
 
 class LinkDialler(Link):

@@ -2,8 +2,7 @@
 
 Rule 1: pushes with the same id are one: while one is being delivered, the other waits
         for how that goes, and comes no sooner again than that; when it was delivered,
-        or put aside, the other is passed over. The last REMEMBERED_MAX ids are known;
-        of those before a start, none.
+        or put aside, the other is passed over. The last REMEMBERED_MAX ids are known.
 Rule 2: what was not taken comes again from NSQ, later each time, and meanwhile keeps
         nobody waiting. After so many times it is put aside, in a file, with the reason.
 Rule 3: what is put aside is durable before NSQ forgets it.
@@ -16,16 +15,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from switch.backoff import delay
+from switch.notify.remembered import Remembered
 from switch.notify.webhook import NotTakenError
-from switch.nsq.backoff import delay
 from switch.nsq.consumer import Requeue
 from switch.nsq.protocol import Message
-
-T = TypeVar("T")
 
 REMEMBERED_MAX: Final = 100_000
 RETRY_SECONDS_MIN: Final = 1.0
@@ -107,6 +105,7 @@ class Deliveries:
         retry_seconds_min: float = RETRY_SECONDS_MIN,
         retry_seconds_max: float = RETRY_SECONDS_MAX,
         remembered_max: int = REMEMBERED_MAX,
+        done: Remembered | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._webhook = webhook
@@ -116,7 +115,7 @@ class Deliveries:
         self._retry_seconds = retry_seconds_min, retry_seconds_max
         self._remembered_max = remembered_max
         self._clock = clock
-        self._done: OrderedDict[str, None] = OrderedDict()
+        self._done = Remembered(remembered_max) if done is None else done
         # Of what is not done: how it goes, and who delivers it at this moment.
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._delivering: dict[str, asyncio.Event] = {}
@@ -155,20 +154,20 @@ class Deliveries:
             if tries < self._attempts_max:
                 seconds = delay(tries - 1, *self._retry_seconds)
                 due = _Begun(tries, self._clock() + seconds)
-                self._remember(self._begun, push.id, due)
+                self._has_begun(push.id, due)
                 raise Requeue(seconds) from None
             self._dead_letters.add(message.body, str(error), tries)
             self._counts.put_aside()
         else:
             self._counts.delivered(_age(push))
         self._begun.pop(push.id, None)
-        self._remember(self._done, push.id, None)
+        self._done.add(push.id)
 
-    def _remember(self, where: "OrderedDict[str, T]", key: str, value: T) -> None:
-        where[key] = value
-        where.move_to_end(key)
-        if len(where) > self._remembered_max:
-            where.popitem(last=False)
+    def _has_begun(self, push_id: str, begun: _Begun) -> None:
+        self._begun[push_id] = begun
+        self._begun.move_to_end(push_id)
+        if len(self._begun) > self._remembered_max:
+            self._begun.popitem(last=False)
 
 
 def _age(push: _Push) -> float | None:

@@ -9,8 +9,9 @@ from typing import Final
 import aiohttp
 from msgspec import Struct
 
-from switch.notify.deliveries import DeadLetters, Deliveries
+from switch.notify.deliveries import REMEMBERED_MAX, DeadLetters, Deliveries
 from switch.notify.metrics import Metrics
+from switch.notify.remembered import Remembered
 from switch.notify.webhook import Webhook
 from switch.nsq.consumer import Consumer, Subscription
 
@@ -24,6 +25,8 @@ class Wanted(Struct, frozen=True):
     url: str
     secret: bytes
     dead_letters: Path
+    # None: what was dealt with is forgotten at the end.
+    remembered: Path | None
     attempts_max: int
     timeout_seconds: float
     retry_seconds_min: float
@@ -32,6 +35,7 @@ class Wanted(Struct, frozen=True):
 
 async def notify(wanted: Wanted, metrics: Metrics) -> int:
     """Until SIGTERM or SIGINT, which it returns; what was begun then is finished."""
+    done = Remembered(REMEMBERED_MAX, wanted.remembered)
     dead_letters = DeadLetters(wanted.dead_letters)
     ending = asyncio.Event()
     told: list[int] = []
@@ -55,11 +59,13 @@ async def notify(wanted: Wanted, metrics: Metrics) -> int:
                 attempts_max=wanted.attempts_max,
                 retry_seconds_min=wanted.retry_seconds_min,
                 retry_seconds_max=wanted.retry_seconds_max,
+                done=done,
             )
             consumer = Consumer(wanted.subscription, deliveries.handle)
             await _run(consumer, metrics, ending)
     finally:
         dead_letters.close()
+        done.close()
     return told[0]
 
 

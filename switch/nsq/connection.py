@@ -4,6 +4,8 @@ Rule 1: what nsqd answers, it answers in order: the first that waits gets it.
 Rule 2: nsqd is heard from within two heartbeats, or it counts as gone. It thinks the
         same of us, and each of its heartbeats is answered.
 Rule 3: it ends once, with one error, which everybody who waits gets, and `on_end`.
+Rule 4: what came before the end is heard before the end. nsqd says why it closes, and
+        closes with bytes of ours unread, so that its reason and a reset come together.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -27,7 +29,8 @@ from switch.nsq.protocol import Frame, Frames, FrameType, Message, message_of
 
 USER_AGENT: Final = "cardswitch"
 HEARTBEAT_SECONDS: Final = 5.0
-READ_BYTES_MAX: Final = 1 << 16
+# What was written last may take so long to leave when we close.
+CLOSE_SECONDS_MAX: Final = 1.0
 # Said of a message that has timed out, or was dealt with: it is there again, or gone.
 _HARMLESS: Final = ("E_FIN_FAILED", "E_REQ_FAILED", "E_TOUCH_FAILED")
 
@@ -58,8 +61,10 @@ class Connection:
         self._on_message = on_message
         self._on_end = on_end
         self._waiting: deque[asyncio.Future[bytes]] = deque()
-        self._task: asyncio.Task[None] | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._frames = Frames()
+        self._stream: _Stream | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
 
     async def open(self, seconds: float) -> None:
         """Within that time, or it raises NsqError and is closed."""
@@ -83,15 +88,17 @@ class Connection:
 
     async def _open(self) -> None:
         address, _, port = self.host.rpartition(":")
-        reader, self._writer = await asyncio.open_connection(
-            address.strip("[]"), int(port)
+        loop = asyncio.get_running_loop()
+        _, stream = await loop.create_connection(
+            lambda: _Stream(self._hear, self._lost), address.strip("[]"), int(port)
         )
-        name = self._writer.get_extra_info
-        if name("sockname") == name("peername"):
+        self._stream = stream
+        if stream.is_with_itself:
             # Nobody listens there, and the kernel gave us that very port.
             raise OSError("nobody but itself")
-        self._writer.write(protocol.MAGIC)
-        self._task = asyncio.create_task(self._read(reader))
+        self._heard_at = loop.time()
+        self._watch_silence()
+        stream.write(protocol.MAGIC)
         answer = await self._ask(protocol.identify(self._about()))
         if answer != protocol.OK:
             try:
@@ -118,8 +125,8 @@ class Connection:
 
     def send(self, command: bytes) -> None:
         """What nsqd does not answer. After the end it goes nowhere."""
-        if self._writer is not None and not self.has_ended:
-            self._writer.write(command)
+        if self._stream is not None and not self.has_ended:
+            self._stream.write(command)
 
     async def ask(self, command: bytes, seconds: float) -> bytes:
         """Whoever gives up waiting ends the connection: what is answered later would
@@ -132,62 +139,71 @@ class Connection:
                 f"expected nsqd at {self.host} to answer, got nothing within "
                 f"{seconds:g} s"
             )
-            self._end(error)
+            self._fail(error)
             raise error from None
         except asyncio.CancelledError:
-            self._end(NsqConnectionError(f"gave up on nsqd at {self.host}"))
+            self._fail(NsqConnectionError(f"gave up on nsqd at {self.host}"))
             raise
 
     async def _ask(self, command: bytes) -> bytes:
         if self.error is not None:
             raise self.error
-        assert self._writer is not None
+        assert self._stream is not None
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
-        self._writer.write(command)
-        await self._drain()
-        return await answer
-
-    async def _drain(self) -> None:
-        assert self._writer is not None
-        with suppress(OSError):  # whose reason the reader tells
-            await self._writer.drain()
+        self._stream.write(command)
+        try:
+            await self._stream.drained.wait()
+            return await answer
+        finally:
+            answer.cancel()  # nobody waits for it any more
 
     async def close(self) -> None:
+        """What was written last leaves before, if it can."""
+        stream = self._stream
+        if stream is not None and not self.has_ended:
+            stream.close()
         self._end(NsqConnectionError(f"closed the connection to nsqd at {self.host}"))
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        self._task = None
+        if stream is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                    await stream.closed.wait()
+            stream.abort()
 
     # -- what comes
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        frames = Frames()
-        silence_seconds_max = 2 * self._heartbeat_seconds
+    def _hear(self, data: bytes) -> None:
+        if self.has_ended:
+            return
+        self._heard_at = asyncio.get_running_loop().time()
         try:
-            while True:
-                async with asyncio.timeout(silence_seconds_max):
-                    data = await reader.read(READ_BYTES_MAX)
-                if not data:
-                    raise NsqConnectionError(
-                        f"expected nsqd at {self.host} to stay, got the end of its "
-                        "connection"
-                    )
-                for frame in frames.feed(data):
-                    self._take(frame)
-        except TimeoutError:
-            self._end(
-                NsqConnectionError(
-                    f"expected a heartbeat of nsqd at {self.host}, got nothing within "
-                    f"{silence_seconds_max:g} s"
-                )
-            )
-        except OSError as error:
-            self._end(NsqConnectionError(f"nsqd at {self.host}: {error}"))
+            for frame in self._frames.feed(data):
+                self._take(frame)
         except NsqError as error:
-            self._end(error)
+            self._fail(error)
+
+    def _lost(self, error: Exception | None) -> None:
+        got = str(error or "the end of its connection")
+        self._fail(
+            NsqConnectionError(f"expected nsqd at {self.host} to stay, got {got}")
+        )
+
+    def _watch_silence(self) -> None:
+        """Looks again when it might be too long."""
+        if self.has_ended:
+            return
+        loop = asyncio.get_running_loop()
+        seconds_max = 2 * self._heartbeat_seconds
+        if loop.time() < self._heard_at + seconds_max:
+            due_at = self._heard_at + seconds_max
+            self._silence = loop.call_at(due_at, self._watch_silence)
+            return
+        self._fail(
+            NsqConnectionError(
+                f"expected a heartbeat of nsqd at {self.host}, got nothing within "
+                f"{seconds_max:g} s"
+            )
+        )
 
     def _take(self, frame: Frame) -> None:
         if frame.type == FrameType.MESSAGE:
@@ -221,6 +237,12 @@ class Connection:
             "one"
         )
 
+    def _fail(self, error: NsqError) -> None:
+        """What is not sent yet is of no use to anybody."""
+        self._end(error)
+        if self._stream is not None:
+            self._stream.abort()
+
     def _end(self, error: NsqError) -> None:
         if self.error is not None:
             return
@@ -229,7 +251,61 @@ class Connection:
             if not each.done():
                 each.set_exception(error)
         self._waiting.clear()
-        if self._writer is not None:
-            self._writer.close()
+        if self._silence is not None:
+            self._silence.cancel()
         if self._on_end is not None:
             self._on_end()
+
+
+class _Stream(asyncio.Protocol):
+    """The socket: bytes as they come, in their order, and then its end."""
+
+    def __init__(
+        self,
+        on_data: Callable[[bytes], None],
+        on_end: Callable[[Exception | None], None],
+    ) -> None:
+        self.closed = asyncio.Event()
+        # Whether there is room for more.
+        self.drained = asyncio.Event()
+        self.drained.set()
+        self._on_data = on_data
+        self._on_end = on_end
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def is_with_itself(self) -> bool:
+        assert self._transport is not None
+        name = self._transport.get_extra_info
+        return bool(name("sockname") == name("peername"))
+
+    def write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def close(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
+
+    def abort(self) -> None:
+        assert self._transport is not None
+        self._transport.abort()
+
+    # -- called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._on_data(data)
+
+    def pause_writing(self) -> None:
+        self.drained.clear()
+
+    def resume_writing(self) -> None:
+        self.drained.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed.set()
+        self.drained.set()
+        self._on_end(error)

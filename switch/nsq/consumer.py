@@ -19,8 +19,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from switch.backoff import Backoff, delay
 from switch.nsq import protocol
-from switch.nsq.backoff import Backoff, delay
 from switch.nsq.connection import HEARTBEAT_SECONDS, Connection
 from switch.nsq.errors import NsqError, NsqProtocolError
 from switch.nsq.lookup import hosts_of
@@ -30,6 +30,7 @@ from switch.observe.log import event
 ANSWER_SECONDS: Final = 5.0
 RETRY_SECONDS_MIN: Final = 0.05
 RETRY_SECONDS_MAX: Final = 2.0
+RETRY_JITTER: Final = 0.5
 MS_PER_SECOND: Final = 1000
 
 Handler = Callable[[Message], Awaitable[None]]
@@ -171,7 +172,7 @@ class _Lane:
             connection.send(protocol.ready(min(count, connection.limits.max_rdy_count)))
 
     async def _run(self) -> None:
-        backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
+        backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX, jitter=RETRY_JITTER)
         is_told = False
         is_wanted = True
         while is_wanted:

@@ -9,7 +9,8 @@ NsqError
 from typing import Final
 
 # What it finds wrong with a message itself, whoever sends it and when.
-REFUSALS: Final = ("E_BAD_MESSAGE", "E_BAD_BODY")
+BODY_REFUSED: Final = "E_BAD_BODY"
+REFUSALS: Final = ("E_BAD_MESSAGE", BODY_REFUSED)
 
 
 class NsqError(Exception):

@@ -5,8 +5,11 @@ Rule 1: `publish` returns when every message is acknowledged by one nsqd at leas
         time; then any part may have been taken.
 Rule 2: a copy that an nsqd does not take goes to another one that has none; if there
         is no such one, it is owed, and sent when the nsqd is back. What is owed is
-        bounded: the oldest are given up, and counted.
+        bounded, in bytes and in time: the oldest are given up, and counted. Until then
+        `settled` stays before it, for whoever can hand it in again.
 Rule 3: an nsqd that is gone is connected to again, for ever.
+Rule 4: what an nsqd refuses, or ends its connection over again and again, is sent in
+        halves, until it is taken, or is one message: that is refused, and told.
 """
 
 import asyncio
@@ -15,10 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from switch.backoff import Backoff
 from switch.nsq import protocol
-from switch.nsq.backoff import Backoff
 from switch.nsq.connection import Connection
 from switch.nsq.errors import (
+    BODY_REFUSED,
     REFUSALS,
     NsqAnswerError,
     NsqConnectionError,
@@ -29,20 +33,34 @@ from switch.nsq.errors import (
 # nsqd takes five mebibytes by default.
 BATCH_BYTES_MAX: Final = 512 * 1024
 BATCH_MESSAGES_MAX: Final = 1000
-# What a single nsqd is owed at most.
+# What a single nsqd is owed at most, and for how long: an hour's outage is made up for.
 OWED_BYTES_MAX: Final = 64 * 1024 * 1024
+OWED_SECONDS_MAX: Final = 3600.0
+# What a part takes of memory beside its messages.
+PART_BYTES: Final = 2048
 # How long the other copies are waited for when one is there.
 COPIES_SECONDS: Final = 0.05
 RETRY_SECONDS_MIN: Final = 0.05
 RETRY_SECONDS_MAX: Final = 1.0
+RETRY_JITTER: Final = 0.5
+# nsqd says what it refuses, and closes; a reset may be all that is left of it. What was
+# cut off so often is taken for refused.
+CUT_OFF_MAX: Final = 2
+# It is not when it is one message of so few bytes: they are with nsqd at once, and what
+# it says is heard. And parts are made no smaller before they are sent.
+SMALL_BYTES: Final = 4096
 
 
 class _Batch:
     """Some messages that were handed in together. `first` is done when each is taken,
     or refused, by somebody; `all` when no copy is missing."""
 
-    def __init__(self, topic: str, bodies: Sequence[bytes], copies: int) -> None:
+    def __init__(
+        self, number: int, topic: str, bodies: Sequence[bytes], copies: int
+    ) -> None:
         loop = asyncio.get_running_loop()
+        self.number = number
+        self.began_at = loop.time()
         self.topic = topic
         self.bodies = bodies
         self.first: asyncio.Future[None] = loop.create_future()
@@ -74,6 +92,8 @@ class _Part:
         self.begin = begin
         self.end = end
         self.size = sum(map(len, self.bodies))
+        # How often the connection ended while it was on its way.
+        self.cut_offs = 0
 
     @property
     def count(self) -> int:
@@ -99,26 +119,41 @@ class _Lane:
         self.is_up = False
         self.error: NsqError | None = None
         self.parts: deque[_Part] = deque()
+        # Messages, and bytes of memory, of these.
+        self.count = 0
         self.size = 0
+        # What it takes at once, as far as it has shown.
+        self.bytes_max = BATCH_BYTES_MAX
         self.changed = asyncio.Event()
 
     def add(self, parts: Sequence[_Part]) -> None:
         self.parts += parts
         for part in parts:
             part.batch.hosts.add(self.host)
-        self.size += sum(part.size for part in parts)
+            self._weigh(part, 1)
         self.changed.set()
 
     def remove(self, part: _Part) -> None:
         # It may have been given up while it was on its way.
         if part in self.parts:
             self.parts.remove(part)
-            self.size -= part.size
+            self._weigh(part, -1)
+
+    def halve(self, part: _Part) -> None:
+        """Its halves take its place."""
+        self.remove(part)
+        for half in reversed(part.halves()):
+            self.parts.appendleft(half)
+            self._weigh(half, 1)
+
+    def _weigh(self, part: _Part, sign: int) -> None:
+        self.count += sign * part.count
+        self.size += sign * (part.size + PART_BYTES)
 
 
 class Producer:
     """`missed` counts the copies that were given up; `on_change` is called when an nsqd
-    is there, and when it is gone."""
+    is there, and when it is gone, or has all that it is to have."""
 
     def __init__(
         self,
@@ -127,6 +162,7 @@ class Producer:
         copies: int = 1,
         timeout_seconds: float = 5.0,
         owed_bytes_max: int = OWED_BYTES_MAX,
+        owed_seconds_max: float = OWED_SECONDS_MAX,
         on_change: Callable[[], None] | None = None,
     ) -> None:
         assert hosts
@@ -134,11 +170,14 @@ class Producer:
         self.missed = 0
         self._timeout_seconds = timeout_seconds
         self._owed_bytes_max = owed_bytes_max
+        self._owed_seconds_max = owed_seconds_max
         self._lanes = [_Lane(host) for host in hosts]
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._on_change = on_change
-        self._turn = 0
+        # Handed in so far; and of these, in their order, what is not settled.
+        self._count = 0
+        self._unsettled: dict[int, _Batch] = {}
 
     @property
     def hosts_down(self) -> int:
@@ -147,7 +186,13 @@ class Producer:
     @property
     def owed(self) -> int:
         """Messages that are to go to an nsqd yet."""
-        return sum(part.count for lane in self._lanes for part in lane.parts)
+        return sum(lane.count for lane in self._lanes)
+
+    @property
+    def settled(self) -> int:
+        """How many times `publish` was called, from the first time on, of which no copy
+        is owed any more: it was taken, or refused, or given up."""
+        return next(iter(self._unsettled), self._count + 1) - 1
 
     async def open(self) -> None:
         """When one nsqd is there; raises NsqConnectionError when none is in time."""
@@ -172,13 +217,16 @@ class Producer:
 
     async def publish(self, topic: str, bodies: Sequence[bytes]) -> dict[int, str]:
         """Which of them are refused, by number, and why."""
+        self._count += 1
         if not bodies:
             return {}
-        batch = _Batch(topic, bodies, self.copies)
-        lanes = self._next_lanes()
-        for lane in lanes:
+        batch = _Batch(self._count, topic, bodies, self.copies)
+        self._unsettled[batch.number] = batch
+        batch.all.add_done_callback(lambda _: self._settle(batch))
+        for lane in self._next_lanes():
             lane.add(list(_parts(batch)))
-            self._give_up(lane, batch)
+        for lane in self._lanes:
+            self._give_up(lane)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await asyncio.shield(batch.first)
@@ -186,6 +234,7 @@ class Producer:
             for lane in self._lanes:
                 for part in [each for each in lane.parts if each.batch is batch]:
                     lane.remove(part)
+            self._settle(batch)  # whoever asked knows, and may ask again
             raise self._nobody("to take messages") from None
         with suppress(TimeoutError):
             async with asyncio.timeout(COPIES_SECONDS):
@@ -194,14 +243,21 @@ class Producer:
 
     def _next_lanes(self) -> list[_Lane]:
         """One after the other in turn, those that are there before the others."""
-        self._turn += 1
-        turn = self._turn % len(self._lanes)
+        turn = self._count % len(self._lanes)
         lanes = self._lanes[turn:] + self._lanes[:turn]
         return sorted(lanes, key=lambda lane: not lane.is_up)[: self.copies]
 
-    def _give_up(self, lane: _Lane, newest: _Batch) -> None:
-        while lane.size > self._owed_bytes_max and lane.parts[0].batch is not newest:
+    def _settle(self, batch: _Batch) -> None:
+        self._unsettled.pop(batch.number, None)
+
+    def _give_up(self, lane: _Lane) -> None:
+        """The oldest, as far as it is owed too much, or for too long; not what nobody
+        has taken yet."""
+        began_at_min = asyncio.get_running_loop().time() - self._owed_seconds_max
+        while lane.parts and lane.parts[0].batch.first.done():
             part = lane.parts[0]
+            if lane.size <= self._owed_bytes_max and part.batch.began_at > began_at_min:
+                return
             lane.remove(part)
             part.batch.given_up(part)
             self.missed += part.count
@@ -216,7 +272,7 @@ class Producer:
     # -- one nsqd
 
     async def _run(self, lane: _Lane) -> None:
-        backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
+        backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX, jitter=RETRY_JITTER)
         while True:
             connection = Connection(lane.host, on_end=lane.changed.set)
             try:
@@ -229,6 +285,7 @@ class Producer:
                 lane.is_up = False
                 await connection.close()
             self._hand_over(lane)
+            self._give_up(lane)
             self._has_changed()
             await backoff.sleep()
 
@@ -247,7 +304,11 @@ class Producer:
         while True:
             lane.changed.clear()
             while lane.parts:
-                await self._send(lane, connection, lane.parts[0], backoff)
+                part = lane.parts[0]
+                if part.count > 1 and part.size > lane.bytes_max:
+                    lane.halve(part)
+                    continue
+                await self._send(lane, connection, part, backoff)
             if connection.error is not None:
                 raise connection.error
             await lane.changed.wait()
@@ -260,8 +321,18 @@ class Producer:
             answer = await connection.ask(command, self._timeout_seconds)
         except NsqAnswerError as error:
             if error.code in REFUSALS:
+                if error.code == BODY_REFUSED:
+                    _learn(lane, part)
                 _take_apart(lane, part, str(error))
                 backoff.reset()  # for nothing is wrong with nsqd
+            raise
+        except NsqConnectionError as error:
+            part.cut_offs += 1
+            is_small = part.count == 1 and part.size <= SMALL_BYTES
+            if part.cut_offs == CUT_OFF_MAX and not is_small:
+                _learn(lane, part)
+                _take_apart(lane, part, f"cut off {CUT_OFF_MAX} times: {error}")
+                backoff.reset()
             raise
         if answer != protocol.OK:
             raise NsqProtocolError(
@@ -276,16 +347,23 @@ class Producer:
 
     def _hand_over(self, lane: _Lane) -> None:
         """To who is there and has no copy of it."""
+        if len(self._lanes) == self.copies:
+            return  # each is to have one itself
+        chosen: dict[int, _Lane] = {}
         for part in list(lane.parts):
-            others = [
-                other
-                for other in self._lanes
-                if other.is_up and other.host not in part.batch.hosts
-            ]
-            if others:
-                lane.remove(part)
-                part.batch.hosts.discard(lane.host)
-                others[0].add([part])
+            batch = part.batch
+            if batch.number not in chosen:
+                others = [
+                    other
+                    for other in self._lanes
+                    if other.is_up and other.host not in batch.hosts
+                ]
+                if not others:
+                    continue
+                chosen[batch.number] = others[0]
+                batch.hosts.discard(lane.host)
+            lane.remove(part)
+            chosen[batch.number].add([part])
 
 
 def _parts(batch: _Batch) -> Iterator[_Part]:
@@ -300,15 +378,18 @@ def _parts(batch: _Batch) -> Iterator[_Part]:
     yield _Part(batch, begin, len(batch.bodies))
 
 
+def _learn(lane: _Lane, part: _Part) -> None:
+    """That so much at once is too much for it."""
+    lane.bytes_max = max(min(lane.bytes_max, part.size // 2), SMALL_BYTES)
+
+
 def _take_apart(lane: _Lane, part: _Part, reason: str) -> None:
     """Halves of what was refused are tried, until it is one message."""
     if part not in lane.parts:
         return
-    lane.remove(part)
     if part.count > 1:
-        for half in reversed(part.halves()):
-            lane.parts.appendleft(half)
-            lane.size += half.size
+        lane.halve(part)
         return
+    lane.remove(part)
     part.batch.refused[part.begin] = reason
     part.batch.taken(part)

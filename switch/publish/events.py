@@ -101,16 +101,18 @@ def events_of(commit: Commit) -> Iterator[Event]:
 
 
 def record_events(commit: int, record: ShardRecord) -> Iterator[Event]:
-    shard = record.shard
     for entry in decode_entries(record.payload, record.first_sequence):
-        if isinstance(entry, Transaction):
-            yield Event(*event_fields(entry, shard, commit))
-        elif isinstance(entry, CardIssued):
-            yield _card(entry, shard, commit)
-        elif isinstance(entry, Change):
-            yield _change(entry, shard, commit)
-        else:
-            yield _account(entry, shard, commit)
+        yield event_of(entry, record.shard, commit)
+
+
+def event_of(entry: Entry, shard: int, commit: int) -> Event:
+    if isinstance(entry, Transaction):
+        return Event(*event_fields(entry, shard, commit))
+    if isinstance(entry, CardIssued):
+        return _card(entry, shard, commit)
+    if isinstance(entry, Change):
+        return _change(entry, shard, commit)
+    return _account(entry, shard, commit)
 
 
 def _account(entry: Entry, shard: int, commit: int) -> Event:

@@ -1,10 +1,11 @@
 """The engine for Kafka: a topic a kind of event, an account in one partition.
 
-Rule 1: a partition has one record batch on its way, and gets the next one when that is
-        acknowledged. So nothing that fails can be overtaken by what follows it.
+Rule 1: a partition has one record batch on its way, and the next one ready, which goes
+        out when that is acknowledged. So nothing that fails can be overtaken by what
+        follows it; and when something failed for good, nothing follows it.
 Rule 2: a batch that the broker refuses is cut in halves until what it refuses is one
-        record, which is set aside. Its sequence number is lost with it, so the producer
-        is another one after that.
+        record, which is set aside. The sequence numbers that it had are given to the
+        halves: the broker knows nothing of it.
 Rule 3: the broker dates the records of topics that we make: no clock of ours matters,
         and what is published late, or again, is retained as long as the rest.
 """
@@ -12,14 +13,13 @@ Rule 3: the broker dates the records of topics that we make: no clock of ours ma
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     BrokerResponseError,
@@ -29,20 +29,22 @@ from aiokafka.errors import (
     for_code,
     kafka_errors,
 )
-from aiokafka.partitioner import murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 
-from switch.publish.events import Event
+from switch.journal.port import Commit
+from switch.ledger import KIND_NAMES, Entry
+from switch.publish._packer import Packer
+from switch.publish._record_batch import HEADER, RecordBatch
+from switch.publish.events import Event, event_of
 from switch.publish.port import PublishError, Refused
 from switch.publish.settings import KafkaSettings
-from switch.publish.topics import TOPICS, topic_of
+from switch.publish.topics import TOPICS, topic_of, topic_of_kind
 
-HEADER: Final = "event-id"
+__all__ = ["HEADER", "KafkaEngine", "connection_options"]
+
 CLIENT_ID: Final = "cardswitch"
 # Below what brokers take by default, a mebibyte.
 BATCH_BYTES_MAX: Final = 512 * 1024
-# Accounts whose partition is remembered.
-KEYS_REMEMBERED_MAX: Final = 1 << 16
 MS_PER_HOUR: Final = 3_600_000
 # Events put into record batches without a pause for the rest of the process.
 EVENTS_AT_ONCE: Final = 512
@@ -63,13 +65,45 @@ _REFUSALS: Final = (MessageSizeTooLargeError, InvalidRecordError)
 
 _library_log = logging.getLogger("aiokafka")
 
-Encode = Callable[[Event], bytes]
+# By the number of the kind: the topic when the balance stays as it is, and when not.
+_TOPIC_NUMBERS: Final = {
+    number: (
+        TOPICS.index(topic_of_kind(kind, moves_balance=False)),
+        TOPICS.index(topic_of_kind(kind, moves_balance=True)),
+    )
+    for number, kind in KIND_NAMES.items()
+}
 
 
-def encoder_of(value_format: str) -> Encode:
+class Format(NamedTuple):
+    """What the values are."""
+
+    encode: Callable[[Event], bytes]
+    decode: Callable[[bytes], Event]
+    # Of kinds whose events are written without making an `Event` first.
+    topic_numbers: dict[int, tuple[int, int]]
+
+
+def format_of(value_format: str) -> Format:
     if value_format == "msgpack":
-        return msgspec.msgpack.Encoder().encode
-    return msgspec.json.Encoder().encode
+        packed = msgspec.msgpack.Decoder(Event)
+        return Format(msgspec.msgpack.Encoder().encode, packed.decode, {})
+    text = msgspec.json.Decoder(Event)
+    return Format(msgspec.json.Encoder().encode, text.decode, _TOPIC_NUMBERS)
+
+
+def packer_of(partitions: Sequence[int], value_format: Format) -> Packer:
+    """For so many partitions of each of TOPICS."""
+
+    def write(
+        entry: Entry, shard: int, commit: int
+    ) -> tuple[int, bytes | None, bytes, bytes]:
+        event = event_of(entry, shard, commit)
+        key = None if event.account is None else event.account.encode()
+        topic = TOPICS.index(topic_of(event))
+        return topic, key, value_format.encode(event), event.id.encode()
+
+    return Packer(partitions, value_format.topic_numbers, write, BATCH_BYTES_MAX)
 
 
 class _LastWarning(logging.Handler):
@@ -88,12 +122,20 @@ class KafkaEngine:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._encode = encoder_of(settings.value_format)
+        self._format = format_of(settings.value_format)
         self._producer: AIOKafkaProducer | None = None
-        # By the name of a topic without its prefix: one for each partition.
-        self._lanes: dict[str, list[_Lane]] = {}
-        self._lane_of = lru_cache(KEYS_REMEMBERED_MAX)(self._lane_at)
+        # One for each partition, as the packer numbers them.
+        self._lanes: list[_Lane] = []
+        self._packer = packer_of([], self._format)
+        # Batches are packed, and lined up, one after the other.
+        self._packing = asyncio.Lock()
+        self._is_broken = False
+        self._sent = 0
         self._warning = _LastWarning()
+
+    @property
+    def settled(self) -> int:
+        return self._sent
 
     async def open(self) -> None:
         _library_log.addHandler(self._warning)
@@ -104,19 +146,18 @@ class KafkaEngine:
                 await self._start_producer()
                 await self._find_topics()
 
-    async def send(self, events: Sequence[Event]) -> Sequence[Refused]:
+    async def send(self, commits: Sequence[Commit]) -> Sequence[Refused]:
         refused: list[Refused] = []
-        lanes = await self._lanes_of(events)
-        while lanes:
+        try:
             with self._telling_why("have events acknowledged"):
-                async with asyncio.TaskGroup() as tasks:
-                    for lane in lanes:
-                        tasks.create_task(self._deliver(lane))
-            lanes = [lane for lane in lanes if lane.records]
-            for lane in lanes:
-                refused += lane.take_apart()
-            if lanes:
-                await self._start_producer_anew()
+                async with asyncio.TaskGroup() as tasks, self._packing:
+                    for number, batches in await self._pack(commits):
+                        lane = self._lanes[number]
+                        tasks.create_task(self._deliver(lane, batches, refused))
+        except BaseException:
+            self._is_broken = True
+            raise
+        self._sent += 1
         return refused
 
     async def close(self) -> None:
@@ -143,14 +184,6 @@ class KafkaEngine:
         )
         await self._producer.start()
 
-    async def _start_producer_anew(self) -> None:
-        producer, self._producer = self._producer, None
-        assert producer is not None
-        await _close(producer)
-        with self._telling_why("connect"):
-            async with asyncio.timeout(self._seconds):
-                await self._start_producer()
-
     def _telling_why(self, what: str) -> "_TellingWhy":
         return _TellingWhy(self._settings, what, self._warning)
 
@@ -174,6 +207,7 @@ class KafkaEngine:
                 await self._create_topics(admin, sorted(missing))
         finally:
             await admin.close()
+        counts = []
         for topic in TOPICS:
             name = self._topic(topic)
             partitions = sorted(await self._producer.partitions_for(name))
@@ -181,7 +215,9 @@ class KafkaEngine:
                 raise PublishError(
                     f"expected all partitions of the topic {name}, got {partitions}"
                 )
-            self._lanes[topic] = [_Lane(name, number) for number in partitions]
+            self._lanes += [_Lane(name, number) for number in partitions]
+            counts.append(len(partitions))
+        self._packer = packer_of(counts, self._format)
 
     async def _create_topics(
         self, admin: AIOKafkaAdminClient, names: Iterable[str]
@@ -217,92 +253,104 @@ class KafkaEngine:
 
     # -- records
 
-    async def _lanes_of(self, events: Sequence[Event]) -> "list[_Lane]":
-        """The events by their partition, those of each in order."""
-        encode, lane_of = self._encode, self._lane_of
-        used: dict[_Lane, None] = {}
-        for begin in range(0, len(events), EVENTS_AT_ONCE):
-            for event in events[begin : begin + EVENTS_AT_ONCE]:
-                # Of no account, no order: any partition will do, always the same.
-                lane = lane_of(topic_of(event), event.account or event.id)
-                lane.records.append((event, encode(event)))
-                used[lane] = None
-            await asyncio.sleep(0)
-        return list(used)
+    async def _pack(
+        self, commits: Sequence[Commit]
+    ) -> list[tuple[int, list[RecordBatch]]]:
+        """By the number of the lane, those of each in order."""
+        self._expect_whole()
+        add = self._packer.add
+        added = 0
+        for commit in commits:
+            for record in commit.records:
+                add(record.payload, record.first_sequence, record.shard, commit.number)
+                added += record.count
+                if added >= EVENTS_AT_ONCE:
+                    added = 0
+                    await asyncio.sleep(0)
+        return self._packer.take()
 
-    def _lane_at(self, topic: str, key: str) -> "_Lane":
-        lanes = self._lanes[topic]
-        # As Kafka's clients have it by default: others find an account's partition.
-        number: int = (murmur2(key.encode()) & 0x7FFFFFFF) % len(lanes)
-        return lanes[number]
+    async def _deliver(
+        self, lane: "_Lane", batches: Iterable[RecordBatch], refused: list[Refused]
+    ) -> None:
+        """Behind what was lined up before, until everything is acknowledged, or among
+        what is refused."""
+        async with lane.turn:
+            try:
+                for batch in batches:
+                    await self._deliver_batch(lane, batch, refused)
+            except BaseException:
+                self._is_broken = True  # before it is the turn of what follows
+                raise
 
-    async def _deliver(self, lane: "_Lane") -> None:
-        """Until everything is acknowledged, or a record batch is refused: then that is
-        what `refused` says, and `refusal` why."""
+    async def _deliver_batch(
+        self, lane: "_Lane", batch: RecordBatch, refused: list[Refused]
+    ) -> None:
+        left = [batch]
+        while left:
+            batch = left.pop()
+            try:
+                await self._send_batch(lane, batch)
+            except _REFUSALS as error:
+                self._take_back(lane, batch)
+                records = records_of(batch)
+                if len(records) == 1:
+                    event = self._format.decode(records[0].value)
+                    reason = f"topic {lane.topic}: {type(error).__name__}: {error}"
+                    refused.append(Refused(event, reason))
+                else:
+                    middle = len(records) // 2
+                    left += [_batch_of(records[middle:]), _batch_of(records[:middle])]
+
+    async def _send_batch(self, lane: "_Lane", batch: RecordBatch) -> None:
+        self._expect_whole()
         producer = self._producer
         assert producer is not None
-        while lane.records:
-            batch = producer.create_batch()
-            count = lane.fill(batch)
-            try:
-                async with asyncio.timeout(self._seconds):
-                    acknowledged = await producer.send_batch(
-                        batch, lane.topic, partition=lane.partition
-                    )
-                    await acknowledged
-            except _REFUSALS as error:
-                lane.refused, lane.refusal = count, error
-                return
-            lane.has_sent(count)
+        async with asyncio.timeout(self._seconds):
+            acknowledged = await producer.send_batch(
+                batch, lane.topic, partition=lane.partition
+            )
+            await acknowledged
+
+    def _expect_whole(self) -> None:
+        if self._is_broken:
+            raise KafkaError("an earlier record batch was not acknowledged")
+
+    def _take_back(self, lane: "_Lane", batch: RecordBatch) -> None:
+        """The sequence numbers of a batch that was refused are the next ones again. The
+        library has no other way than to begin anew with another producer."""
+        assert self._producer is not None
+        place = TopicPartition(lane.topic, lane.partition)
+        self._producer._txn_manager.increment_sequence_number(place, -batch.count)
 
 
 class _Lane:
-    """What is to be delivered to one partition, in order."""
+    """The way to one partition: one record batch at a time, in their order."""
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.records: list[tuple[Event, bytes]] = []
-        # The records of the batch that was refused, and why.
-        self.refused = 0
-        self.refusal: KafkaError | None = None
-        # A batch has so many at most; 0: as many as it has room for.
-        self._count_max = 0
+        self.turn = asyncio.Lock()
 
-    def fill(self, batch: BatchBuilder) -> int:
-        """As many of the next records as it takes, and at least one."""
-        count = 0
-        for event, value in self.records:
-            account = event.account
-            appended = batch.append(
-                timestamp=None,
-                key=None if account is None else account.encode(),
-                value=value,
-                headers=[(HEADER, event.id.encode())],
-            )
-            if appended is None:
-                break
-            count += 1
-            if count == self._count_max:
-                break
-        assert count, "a batch takes one record of any size"
-        return count
 
-    def has_sent(self, count: int) -> None:
-        del self.records[:count]
-        self._count_max = 0
+class _Record(NamedTuple):
+    key: bytes | None
+    value: bytes
+    event_id: bytes
 
-    def take_apart(self) -> Iterator[Refused]:
-        """Half of the batch that was refused is tried next; if it was one record, that
-        is what is refused for good."""
-        assert self.refusal is not None
-        if self.refused == 1:
-            reason = f"{type(self.refusal).__name__}: {self.refusal}"
-            yield Refused(self.records[0][0], f"topic {self.topic}: {reason}")
-            self.has_sent(1)
-        else:
-            self._count_max = self.refused // 2
-        self.refusal = None
+
+def records_of(batch: RecordBatch) -> list[_Record]:
+    """What is in it, as the library reads it."""
+    found = MemoryRecords(bytes(batch._build())).next_batch()
+    assert found is not None
+    return [_Record(each.key, each.value, each.headers[0][1]) for each in found]
+
+
+def _batch_of(records: Iterable[_Record]) -> RecordBatch:
+    batch = RecordBatch(BATCH_BYTES_MAX)
+    for record in records:
+        fits = batch.append(*record)
+        assert fits, "less than there was in one"
+    return batch
 
 
 class _TellingWhy:

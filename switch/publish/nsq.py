@@ -1,8 +1,8 @@
 """The engine for NSQ: a push of each use of a card, to more than one nsqd.
 
 Rule 1: fast first, complete afterwards: a batch is done when one nsqd has it, and the
-        other copies follow. What waited too long is sent, marked or dropped, as the
-        settings say.
+        other copies follow; it is settled when they have, or were given up. What waited
+        too long is sent, marked or dropped, as the settings say.
 Rule 2: NSQ has no order, and a push may be there more than once: with the same id.
 """
 
@@ -12,11 +12,12 @@ from typing import Final
 
 import msgspec
 
+from switch.journal.port import Commit
 from switch.nsq.errors import NsqError
 from switch.nsq.producer import Producer
-from switch.publish.events import Event
+from switch.publish.events import Event, record_events
 from switch.publish.port import PublishError, Refused
-from switch.publish.push import Ages, is_pushed
+from switch.publish.push import Ages, Released, is_pushed, never_seen
 from switch.publish.settings import NsqSettings
 
 MS_PER_SECOND: Final = 1000
@@ -29,12 +30,17 @@ EVENTS_AT_ONCE: Final = 512
 class NsqEngine:
     """See `switch.publish.port.Engine`. `counts` outlives it."""
 
-    def __init__(self, settings: NsqSettings, counts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        settings: NsqSettings,
+        counts: dict[str, int],
+        released: Released = never_seen,
+    ) -> None:
         self._settings = settings
         self._counts = counts
         for name in COUNTS:
             counts.setdefault(name, 0)
-        self._ages = Ages(settings.stale_seconds, settings.stale, counts)
+        self._ages = Ages(settings.stale_seconds, settings.stale, counts, released)
         self._encode = msgspec.json.Encoder().encode
         self._producer = Producer(
             settings.nsqd,
@@ -43,6 +49,11 @@ class NsqEngine:
             on_change=self._count,
         )
         self._missed_before = counts["copies_missed"]
+        self._turn = asyncio.Lock()
+
+    @property
+    def settled(self) -> int:
+        return self._producer.settled
 
     async def open(self) -> None:
         try:
@@ -50,32 +61,37 @@ class NsqEngine:
         except NsqError as error:
             raise PublishError(str(error)) from error
 
-    async def send(self, events: Sequence[Event]) -> Sequence[Refused]:
-        sent, bodies = await self._messages(events)
-        try:
-            refused = await self._producer.publish(self._settings.topic, bodies)
-        except NsqError as error:
-            raise PublishError(str(error)) from error
-        finally:
-            self._count()
+    async def send(self, commits: Sequence[Commit]) -> Sequence[Refused]:
+        async with self._turn:  # what is counted as settled is counted in their order
+            sent, bodies = await self._messages(commits)
+            try:
+                refused = await self._producer.publish(self._settings.topic, bodies)
+            except NsqError as error:
+                raise PublishError(str(error)) from error
+            finally:
+                self._count()
         return [Refused(sent[number], reason) for number, reason in refused.items()]
 
     async def close(self) -> None:
         await self._producer.close()
 
     async def _messages(
-        self, events: Sequence[Event]
+        self, commits: Sequence[Commit]
     ) -> tuple[list[Event], list[bytes]]:
         sent: list[Event] = []
         bodies: list[bytes] = []
-        for number, event in enumerate(events, 1):
-            if is_pushed(event):
-                push = self._ages.push_of(event)
-                if push is not None:
-                    sent.append(event)
-                    bodies.append(self._encode(push))
-            if number % EVENTS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        looked_at = 0
+        for commit in commits:
+            for record in commit.records:
+                for event in filter(is_pushed, record_events(commit.number, record)):
+                    push = self._ages.push_of(event)
+                    if push is not None:
+                        sent.append(event)
+                        bodies.append(self._encode(push))
+                looked_at += record.count
+                if looked_at >= EVENTS_AT_ONCE:
+                    looked_at = 0
+                    await asyncio.sleep(0)
         return sent, bodies
 
     def _count(self) -> None:

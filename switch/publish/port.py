@@ -13,6 +13,7 @@ Rule 3: events come in journal order, each at least once, and never before the c
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from switch.journal.port import Commit
 from switch.publish.events import Event, Position
 
 __all__ = [
@@ -61,14 +62,21 @@ class Engine(Protocol):
                among what it returns; after it raised, any of them may have been taken.
     Rule 2: events of one account are taken in their order, first occurrences of them,
             whatever failed on the way.
-    Rule 3: after anything raised, only `close` is called, and another engine is made.
+    Rule 3: a batch may be sent before the one before it has returned. It is behind that
+            in every respect: after that raised, nothing more of it is sent.
+    Rule 4: after anything raised, only `close` is called, and another engine is made.
             Where it goes on is kept beside it, as `switch.publish.positions` says.
     """
+
+    @property
+    def settled(self) -> int:
+        """How many batches, from the first one on, need nothing more of this engine.
+        The others would have to be sent again if it ended, though they are taken."""
 
     async def open(self) -> None:
         """Ready to send on return; raises when there is nobody to send to."""
 
-    async def send(self, events: Sequence[Event]) -> Sequence[Refused]: ...
+    async def send(self, commits: Sequence[Commit]) -> Sequence[Refused]: ...
 
     async def close(self) -> None:
         """Whatever happened before; does not wait for what is not acknowledged."""

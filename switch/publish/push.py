@@ -10,6 +10,7 @@ Rule 4: fields are only ever added. The first nine are always there.
 import time
 from collections.abc import Callable
 from datetime import datetime
+from math import inf
 from typing import Final, Literal
 
 import msgspec
@@ -17,6 +18,9 @@ import msgspec
 from switch.publish.events import Event
 
 Policy = Literal["send", "mark", "drop"]
+# How many seconds ago a commit was answered, at least and at most, by a clock that
+# nobody sets.
+Released = Callable[[int], tuple[float, float]]
 
 # Advices that complete something else have its id, and are no use of the card.
 _FIRST_USES: Final = ("held", "posted", "declined", "advised_hold", "advised_posting")
@@ -80,25 +84,36 @@ def push_of(event: Event, *, stale: bool = False) -> Push:
     )
 
 
+def never_seen(_commit: int) -> tuple[float, float]:
+    return 0.0, inf
+
+
 class Ages:
-    """Which pushes are too old, and what becomes of them; `counts` says of how many."""
+    """Which pushes are too old, and what becomes of them; `counts` says of how many.
+
+    How old one is says its `at`, as far as `released` lets it be true: a wall clock
+    that was set, or is not the one that the switch goes by, makes nothing old or new.
+    """
 
     def __init__(
         self,
         seconds_max: float,
         policy: Policy,
         counts: dict[str, int],
+        released: Released = never_seen,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._seconds_max = seconds_max
         self._policy = policy
         self._counts = counts
+        self._released = released
         self._clock = clock
 
     def push_of(self, event: Event) -> Push | None:
         """None: it is not sent."""
-        age = self._clock() - datetime.fromisoformat(event.at).timestamp()
-        if age <= self._seconds_max:
+        said = self._clock() - datetime.fromisoformat(event.at).timestamp()
+        at_least, at_most = self._released(event.commit)
+        if min(max(said, at_least), at_most) <= self._seconds_max:
             return push_of(event)
         self._counts["stale"] += 1
         if self._policy == "drop":

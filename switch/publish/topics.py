@@ -35,5 +35,9 @@ TOPIC_OF_KIND: Final = {
 
 
 def topic_of(event: Event) -> str:
+    return topic_of_kind(event.kind, moves_balance=event.balance_change != 0)
+
+
+def topic_of_kind(kind: str, *, moves_balance: bool) -> str:
     """Of what was reversed or withdrawn: `postings` if that moves the balance back."""
-    return POSTINGS if event.balance_change else TOPIC_OF_KIND[event.kind]
+    return POSTINGS if moves_balance else TOPIC_OF_KIND[kind]

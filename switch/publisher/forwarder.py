@@ -1,41 +1,48 @@
 """One engine's way through the journal.
 
-Rule 1: one batch is under way at a time; the next one is read meanwhile. A batch is
-        whole commits, and the position behind it is only ever that of all of them.
-Rule 2: an engine that fails is closed, and another is opened after a while, from the
-        position. There is no error after which nothing is tried any more.
-Rule 3: the loop is shared: whatever takes long is done in pieces.
+Rule 1: a batch is whole commits. So many are under way at once as the plan says, handed
+        over in the journal's order. The position behind a batch counts when that, and
+        every one before it, was acknowledged.
+Rule 2: what is written as the position is behind what the engine has settled: what it
+        still owes to anybody is sent again by the next one.
+Rule 3: an engine that fails is closed, and another is opened after a while, from there.
+        There is no error after which nothing is tried any more.
+Rule 4: the loop is shared: whatever takes long is done in pieces.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from switch.backoff import Backoff
 from switch.companion.reading import Reading
 from switch.journal.port import Commit, Journal, JournalError
 from switch.observe.log import event
-from switch.publish.events import Event, record_events
-from switch.publish.port import Engine, PublishError
+from switch.publish.port import Engine
 from switch.publish.positions import EnginePosition, PositionFiles
+from switch.publisher.places import Places
 from switch.publisher.waker import Waker
 
 RETRY_SECONDS_MIN = 0.2
 RETRY_SECONDS_MAX = 5.0
 # How long an engine may take to be closed, whatever it waits for.
 CLOSE_SECONDS_MAX = 5.0
-# Between two times that the position is written: a sync of the journal's disk.
-POSITION_SECONDS = 1.0
-# Read and decoded without a pause for the other engines.
+# Read without a pause for the other engines.
 ENTRIES_AT_ONCE = 512
 DRAINING_PAUSE_SECONDS = 0.01
 
 _logger = logging.getLogger("switch.publisher")
+
+
+def _nobody(_head: int) -> None:
+    """Wants to know."""
 
 
 class Plan(Struct, frozen=True):
@@ -46,8 +53,12 @@ class Plan(Struct, frozen=True):
     entries_max: int
     # Between the beginnings of batches that are not full.
     interval_seconds: float
+    # Of batches that are under way.
+    batches_max: int = 1
     # What its engines count of their own, one after the other.
     counts: dict[str, int] = {}
+    # Is told the released head, each time that it is looked at.
+    saw: Callable[[int], object] = _nobody
 
 
 class EngineStatus(Struct, frozen=True):
@@ -64,11 +75,19 @@ class EngineStatus(Struct, frozen=True):
 
 
 class _Batch(NamedTuple):
-    """Events, the position behind them, and whether there are more at once."""
+    """Commits, the position behind them, and whether there are more at once."""
 
-    events: list[Event]
+    commits: list[Commit]
     position: EnginePosition
     is_full: bool
+
+
+class _Sending(NamedTuple):
+    """A batch that is under way; when that began."""
+
+    batch: _Batch
+    task: "asyncio.Task[None]"
+    began_at: float
 
 
 class Forwarder:
@@ -86,15 +105,11 @@ class Forwarder:
         self.status = EngineStatus()
         self._journal = journal
         self._reading = Reading(journal)
-        self._files = files
         self._head = head
         self._waker = waker
-        self._position: EnginePosition | None = None
-        self._stored: EnginePosition | None = None
-        self._stored_at = 0.0
-        self._storing: asyncio.Future[None] | None = None
+        self._places = Places(files)
         self._draining = asyncio.Event()
-        self._retry_seconds = RETRY_SECONDS_MIN
+        self._backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
 
     @property
     def name(self) -> str:
@@ -115,9 +130,7 @@ class Forwarder:
             while True:
                 await self._run_once()
         finally:
-            with suppress(Exception):
-                await self._store_at_last()
-            self._files.unlock()
+            await self._places.close()
 
     async def _run_once(self) -> None:
         """With one engine, until that fails."""
@@ -131,112 +144,109 @@ class Forwarder:
                         await engine.close()
         except (JournalError, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever an engine raises: Rule 2
-            self._failed(error)
-        await self._pause(self._retry_seconds)
-        self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS_MAX)
+        except Exception as error:  # noqa: BLE001 -- whatever an engine raises: Rule 3
+            seconds = self._backoff.seconds()
+            self._failed(error, seconds)
+            self.plan.saw(self._head())
+            await self._pause(seconds)
 
     async def _forward(self, engine: Engine) -> None:
-        await self._wait_stored()
-        self._begin()
+        await self._places.open(self._journal.head)
+        self._has_begun()
         await engine.open()
         self._has_succeeded()
-        ahead: _Batch | None = None
-        while True:
-            began_at = time.monotonic()
-            if await self._has_moved():
-                ahead = None
-            batch = ahead or await self._read(self._known_position)
-            ahead = None
-            if batch.position.commit == self._known_position.commit:
-                self._store()
-                await self._waker.wait()
-                continue
-            ahead = await self._send_and_read_on(engine, batch)
-            self._advance(batch)
-            self._store()
-            if not batch.is_full:
-                rest = began_at + self.plan.interval_seconds - time.monotonic()
-                await self._pause(rest)
-
-    async def _send_and_read_on(self, engine: Engine, batch: _Batch) -> _Batch | None:
-        sending = asyncio.create_task(self._send(engine, batch.events))
+        under_way: deque[_Sending] = deque()
         try:
-            ahead = await self._read(batch.position) if batch.is_full else None
-            await sending
+            while True:
+                if self._places.is_asked_to_move:
+                    while under_way:
+                        await self._finish_one(engine, under_way)
+                    await self._move()
+                await self._hand_over(engine, under_way)
+                if under_way:
+                    await self._finish_one(engine, under_way)
+                else:
+                    self._places.settle(engine.settled)
+                    self._places.store()
+                    await self._waker.wait()
         finally:
-            sending.cancel()
-        return ahead
+            for sending in under_way:
+                sending.task.cancel()
+            tasks = [sending.task for sending in under_way]
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self) -> None:
-        self._files.lock()
-        self._files.obey()
-        position = self._position or self._files.load()
-        if position.commit > self._journal.head:
-            raise PublishError(
-                f"expected to have published up to commit {self._journal.head}, the "
-                f"journal's last, got commit {position.commit} in "
-                f"{self._files.position_path}"
-            )
-        self._reading.restart()
-        self._position = self._stored = position
-        self._set(commit=position.commit, entries=position.entries)
+    async def _hand_over(self, engine: Engine, under_way: deque[_Sending]) -> None:
+        """What is there, as far as the bound lets it."""
+        while len(under_way) < self.plan.batches_max:
+            before = under_way[-1].batch if under_way else None
+            if before is not None and not before.is_full:
+                return
+            began_at = time.monotonic()
+            position = self._places.last if before is None else before.position
+            batch = await self._read(position)
+            if not batch.commits:
+                return
+            task = asyncio.create_task(self._send(engine, batch))
+            under_way.append(_Sending(batch, task, began_at))
 
-    async def _has_moved(self) -> bool:
-        """Whether it goes on somewhere else now, as an operator asked."""
-        if not self._files.is_asked_to_move():
-            return False
-        await self._wait_stored()
-        moved = self._files.obey()
+    async def _finish_one(self, engine: Engine, under_way: deque[_Sending]) -> None:
+        sending = under_way[0]
+        await sending.task
+        under_way.popleft()
+        self._advance(sending.batch)
+        self._places.settle(engine.settled)
+        self._places.store()
+        if not sending.batch.is_full:
+            rest = sending.began_at + self.plan.interval_seconds - time.monotonic()
+            await self._pause(rest)
+
+    async def _move(self) -> None:
+        """It goes on somewhere else now, as an operator asked."""
+        before = self._places.last
+        moved = await self._places.move(self._journal.head)
         if moved is None:
-            return False
+            return
         event(
             _logger,
             logging.WARNING,
             "position moved",
             engine=self.name,
             commit=moved.commit,
-            before=self._known_position.commit,
+            before=before.commit,
         )
-        self._position = None
-        self._begin()
-        return True
+        self._has_begun()
 
-    @property
-    def _known_position(self) -> EnginePosition:
-        assert self._position is not None
-        return self._position
+    def _has_begun(self) -> None:
+        """From the place where it is now, and nothing that was read before counts."""
+        self._reading.restart()
+        position = self._places.last
+        self._set(commit=position.commit, entries=position.entries)
 
     async def _read(self, position: EnginePosition) -> _Batch:
         head = self._head()
+        self.plan.saw(head)
         commit, shards = position.commit, dict(position.shards)
-        events: list[Event] = []
+        commits: list[Commit] = []
+        count = 0
         is_full = True
-        while commit < head and is_full and len(events) < self.plan.entries_max:
-            commits, is_full = self._reading.batch(commit, head, ENTRIES_AT_ONCE)
-            await self._decode(commits, events, shards)
-            commit = commits[-1].number
+        while commit < head and is_full and count < self.plan.entries_max:
+            entries_max = min(ENTRIES_AT_ONCE, self.plan.entries_max - count)
+            some, is_full = self._reading.batch(commit, head, entries_max)
+            commits += some
+            commit = some[-1].number
+            for each in some:
+                for record in each.records:
+                    shards[record.shard] = record.first_sequence + record.count - 1
+                    count += record.count
+            await asyncio.sleep(0)
         following = EnginePosition(position.journal, commit, shards)
-        return _Batch(events, following, is_full and commit < head)
+        return _Batch(commits, following, is_full and commit < head)
 
-    async def _decode(
-        self, commits: Sequence[Commit], events: list[Event], shards: dict[int, int]
-    ) -> None:
-        undecoded = 0
-        for commit in commits:
-            for record in commit.records:
-                events += record_events(commit.number, record)
-                shards[record.shard] = record.first_sequence + record.count - 1
-                undecoded += record.count
-                if undecoded >= ENTRIES_AT_ONCE:
-                    undecoded = 0
-                    await asyncio.sleep(0)
-
-    async def _send(self, engine: Engine, batch: Sequence[Event]) -> None:
-        refused = await engine.send(batch)
+    async def _send(self, engine: Engine, batch: _Batch) -> None:
+        refused = await engine.send(batch.commits)
         if not refused:
             return
-        self._files.set_aside([(each.event, each.reason) for each in refused])
+        self._places.files.set_aside([(each.event, each.reason) for each in refused])
         self._set(refused=self.status.refused + len(refused))
         for each in refused:
             event(
@@ -246,47 +256,18 @@ class Forwarder:
                 engine=self.name,
                 id=each.event.id,
                 reason=each.reason,
-                file=self._files.refused_path,
+                file=self._places.files.refused_path,
             )
 
     def _advance(self, batch: _Batch) -> None:
-        self._position = batch.position
+        before, position = self._places.last, batch.position
+        self._places.advance(position)
         self._has_succeeded()
         self._set(
-            commit=batch.position.commit,
-            entries=batch.position.entries,
-            published=self.status.published + len(batch.events),
+            commit=position.commit,
+            entries=position.entries,
+            published=self.status.published + position.entries - before.entries,
         )
-
-    def _store(self) -> None:
-        """Meanwhile it goes on: a sync may wait for those of the journal."""
-        if self._storing is not None:
-            if not self._storing.done():
-                return
-            self._storing.result()
-        position, now = self._known_position, time.monotonic()
-        if position == self._stored or now - self._stored_at < POSITION_SECONDS:
-            return
-        self._stored_at = now
-        loop = asyncio.get_running_loop()
-        self._storing = loop.run_in_executor(None, self._store_now, position)
-
-    def _store_now(self, position: EnginePosition) -> None:
-        self._files.store(position)
-        self._stored = position
-
-    async def _wait_stored(self) -> None:
-        """Nobody else may write the position before."""
-        if self._storing is not None:
-            await asyncio.wait([self._storing])
-            storing, self._storing = self._storing, None
-            storing.result()
-
-    async def _store_at_last(self) -> None:
-        with suppress(Exception):
-            await self._wait_stored()
-        if self._position is not None and self._position != self._stored:
-            self._files.store(self._position)
 
     async def _pause(self, seconds: float) -> None:
         """Unless the end is near; then only for the others to get on."""
@@ -298,10 +279,10 @@ class Forwarder:
                 await self._draining.wait()
 
     def _has_succeeded(self) -> None:
-        self._retry_seconds = RETRY_SECONDS_MIN
+        self._backoff.reset()
         self._set(fault=None)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, seconds: float) -> None:
         fault = f"{type(error).__name__}: {error}"
         self._set(fault=fault, retries=self.status.retries + 1)
         event(
@@ -310,7 +291,7 @@ class Forwarder:
             "cannot go on, will try again",
             what=self.name,
             reason=fault,
-            seconds=self._retry_seconds,
+            seconds=seconds,
         )
 
     def _set(self, **changed: Any) -> None:

@@ -185,6 +185,24 @@ def test_two_copies_are_posted_once(tmp_path):
             assert end(process) == 143
 
 
+def test_a_push_that_comes_again_after_a_restart_is_passed_over(nsqd, tmp_path):
+    topic = "remembered"
+    words = ("--remember", str(tmp_path / "ids"))
+    with Receiver() as receiver:
+        notify = Notify(tmp_path, topic, receiver.url, [nsqd.address], *words)
+        pushes = [push(number) for number in range(10)]
+        publish([nsqd.address], topic, pushes)
+        with notify.running() as process:
+            wait_until(lambda: len(receiver.requests) == 10, "the pushes")
+            assert end(process) == 143
+        publish([nsqd.address], topic, pushes)
+        with notify.running() as process:
+            repeats = "switch_notify_repeats_total"
+            wait_until(lambda: notify.metrics()[repeats] == 10, "repeats")
+            assert end(process) == 143
+        assert all(receiver.times(f"1-{each}") == 1 for each in range(10))
+
+
 def test_nobody_listens_and_nsqd_is_killed_and_it_stays(tmp_path):
     (port,) = free_ports(1)
     with Nsqd(tmp_path / "nsqd") as nsqd:

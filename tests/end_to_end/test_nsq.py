@@ -6,6 +6,7 @@ CARDSWITCH_TEST_SEED says when what is killed.
 import json
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -152,6 +153,42 @@ def test_with_one_nsqd_killed_at_a_time_everything_is_told(seed, pair, tmp_path)
         collector.wait_for(set(wanted_pushes(events)))
         assert daemon.stop() == 0
         check(collector.pushes, events)
+
+
+def test_the_publisher_and_the_nsqd_with_the_only_copy_are_killed_and_all_is_told(
+    pair, tmp_path
+):
+    """What one has and the other is owed is handed in again by the next publisher."""
+    one, other = pair
+    with make_daemon(tmp_path, *options(one, other, timeout_ms=1000)) as daemon:
+        daemon.start()
+        trade(daemon, 10)
+        wait_complete(daemon)
+        other.kill()
+        trade(daemon, 20, 100)
+        # One has it, and that is all that answers wait for.
+        wait_until(lambda: daemon.metrics().get(LAG) == 0, "one to have it")
+        assert daemon.metrics()[OWED] > 0
+        harm_publishers(daemon)
+        one.kill()
+        one.start()
+        other.start()
+        with Collector("push-notifications", [one.address, other.address]) as collector:
+            wait_complete(daemon)
+            events = journal_events(daemon.data)
+            behind = {
+                event_id: event
+                for event_id, event in wanted_pushes(events).items()
+                if int(event["stan"]) >= 100
+            }
+            assert len(behind) == 20
+            collector.wait_for(set(behind))
+            assert daemon.stop() == 0
+
+
+def harm_publishers(daemon: Daemon) -> None:
+    for pid in daemon.publishers():
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_without_nsqd_it_serves_says_so_and_catches_up(tmp_path):

@@ -40,23 +40,24 @@ _BELOW_APP = {
 ALLOWED: dict[str, set[str]] = {
     "ledger": {"iso8583"},
     "files": set(),
+    "backoff": set(),
     # A client of its own, of use to anybody.
-    "nsq": {"observe"},
+    "nsq": {"observe", "backoff"},
     **{port: {"iso8583", "ledger", "files", *PORTS} for port in PORTS},
     "publish": {"iso8583", "ledger", "files", "nsq", *PORTS},
     "observe": set(),
     "clock": {"observe"},
     "shard": {*_BELOW_SHARD, "observe"},
     "flow": {*_BELOW_SHARD, "observe", "shard"},
-    "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
+    "link": {*_BELOW_SHARD, "observe", "backoff", "shard", "flow"},
     "replay": {"iso8583", "link"},
     # Beside the switch: it sees NSQ alone.
-    "notify": {"nsq", "observe"},
+    "notify": {"nsq", "observe", "backoff", "files"},
     # Behind the journal: what reads the released entries. It sees no shard or link.
     "projection": {*_BELOW_SHARD, "observe"},
-    "companion": {*_BELOW_SHARD, "observe"},
-    "follower": {*_BELOW_SHARD, "observe", "projection", "companion"},
-    "publisher": {*_BELOW_SHARD, "observe", "companion"},
+    "companion": {*_BELOW_SHARD, "observe", "backoff"},
+    "follower": {*_BELOW_SHARD, "observe", "backoff", "projection", "companion"},
+    "publisher": {*_BELOW_SHARD, "observe", "backoff", "companion"},
     # What opens a data directory, and what works on one while no daemon does.
     "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
     "rows": {"iso8583", "ledger", "keys"},

@@ -32,23 +32,17 @@ APPROVED = {
 
 cdef enum:
     MS_PER_S = 1000
-    SECOND_SIZE = 19        # 2026-11-24T09:30:00
 
 cdef dict KIND_NAMES = entries.KIND_NAMES
 cdef tuple LETTERS = tuple([currencies.letters_of(number) for number in range(1000)])
 
 
 cdef class _Times:
-    """RFC 3339 of milliseconds since 1970; entries come in order, so the text of a
-    second is made once."""
-    cdef int64_t second
-    cdef uint8_t text[SECOND_SIZE + 5]
-
     def __cinit__(self):
         self.second = -1
         self.text[:] = b" " * SECOND_SIZE + b".000Z"
 
-    cdef str of(self, int64_t at_ms):
+    cdef const uint8_t* made(self, int64_t at_ms) except NULL:
         cdef int64_t ms = at_ms % MS_PER_S
         cdef bytes text
         if at_ms // MS_PER_S != self.second:
@@ -60,15 +54,13 @@ cdef class _Times:
         self.text[SECOND_SIZE + 1] = <uint8_t> (48 + ms // 100)
         self.text[SECOND_SIZE + 2] = <uint8_t> (48 + ms // 10 % 10)
         self.text[SECOND_SIZE + 3] = <uint8_t> (48 + ms % 10)
-        return text_of(self.text, SECOND_SIZE + 5)
+        return self.text
+
+    cdef str of(self, int64_t at_ms):
+        return text_of(self.made(at_ms), TIME_SIZE)
 
 
 cdef class _TransmittedTimes:
-    """The same for field 7, which tells no year; messages of one second share it."""
-    cdef uint64_t field_7
-    cdef int64_t second
-    cdef str text
-
     def __cinit__(self):
         self.second = -1
 

@@ -173,6 +173,7 @@ def test_stopping_at_any_moment_of_the_start(bank, turns):
 def test_stopping_while_it_waits_to_start_again(bank, monkeypatch):
     """The wait is over at once, and nothing is started any more."""
     monkeypatch.setattr(supervisor, "RESTART_SECONDS_MIN", 600.0)
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS_MAX", 600.0)
     spawned = spawning(monkeypatch, "")
 
     async def main() -> None:
@@ -320,6 +321,7 @@ def test_a_sink_that_fails_is_where_it_was():
 
 def test_one_that_does_not_run_is_a_fault_but_for_its_first_start(bank, monkeypatch):
     monkeypatch.setattr(supervisor, "RESTART_SECONDS_MIN", 600.0)
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS_MAX", 600.0)
     spawning(monkeypatch, "raise SystemExit(3)")
 
     async def main() -> None:

@@ -78,7 +78,7 @@ Script = Callable[[Line], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def peer(*scripts: Script) -> AsyncIterator[str]:
+async def peer(*scripts: Script, port: int = 0) -> AsyncIterator[str]:
     """Where it listens. Each connection plays the next script, the last one again;
     at the end of it the connection is closed. A script that fails fails the test."""
     left = list(scripts)
@@ -99,7 +99,7 @@ async def peer(*scripts: Script) -> AsyncIterator[str]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

@@ -117,6 +117,50 @@ def test_whatever_nsqd_says_it_ends_with_one_error(said, error):
     run(test())
 
 
+@pytest.mark.parametrize("what", ["reason", "answer"])
+def test_what_came_before_a_reset_is_heard_before_it(what):
+    """nsqd says what it refuses and closes with bytes unread, so that a reset is close
+    behind. On a busy machine both are there before anybody looks."""
+    said = {"reason": frame(1, b"E_BAD_BODY MPUB body too big"), "answer": OK}[what]
+
+    async def test() -> None:
+        async with peer(stay) as host:
+            connection = Connection(host)
+            await connection.open(SECONDS)
+            asking = asyncio.create_task(connection.ask(MPUB, SECONDS))
+            await asyncio.sleep(0)
+            stream = connection._stream
+            assert stream is not None
+            stream.data_received(said)
+            stream.connection_lost(ConnectionResetError("reset by peer"))
+            if what == "answer":
+                assert await asking == b"OK"
+            else:
+                with pytest.raises(NsqAnswerError, match="E_BAD_BODY"):
+                    await asking
+            assert connection.has_ended
+            await connection.close()
+
+    run(test())
+
+
+def test_an_nsqd_that_takes_no_more_bytes_is_given_up_in_time():
+    async def deaf(line: Line) -> None:
+        await line.greet()
+        await asyncio.Event().wait()
+
+    async def test() -> None:
+        async with peer(deaf) as host:
+            connection = Connection(host)
+            await connection.open(SECONDS)
+            large = protocol.publish_many("t", [bytes(1 << 24)])
+            with pytest.raises(NsqConnectionError, match="nothing within"):
+                await connection.ask(large, 0.1)
+            await connection.close()
+
+    run(test())
+
+
 @pytest.mark.parametrize("code", ["E_FIN_FAILED", "E_REQ_FAILED", "E_TOUCH_FAILED"])
 def test_an_error_about_a_message_that_is_gone_ends_nothing(code):
     async def script(line: Line) -> None:

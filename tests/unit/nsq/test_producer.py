@@ -6,7 +6,14 @@ import pytest
 
 from switch.nsq.consumer import Consumer, Subscription
 from switch.nsq.errors import NsqConnectionError
-from switch.nsq.producer import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Producer
+from switch.nsq.producer import (
+    BATCH_BYTES_MAX,
+    BATCH_MESSAGES_MAX,
+    CUT_OFF_MAX,
+    PART_BYTES,
+    SMALL_BYTES,
+    Producer,
+)
 from switch.nsq.protocol import Message
 from tests.servers.nsq import Nsqd
 from tests.unit.nsq.peer import OK, Line, bodies_of, frame, peer, run, until
@@ -102,7 +109,11 @@ def test_when_one_ends_another_takes_over_what_it_did_not_acknowledge():
             sent = [b"%d" % number for number in range(10)]
             for body in sent:
                 await producer.publish("t", [body])
-            assert good.taken == sent
+            # And of two commands both.
+            more = [b"%d" % number for number in range(BATCH_MESSAGES_MAX + 1)]
+            for _ in range(2):
+                await producer.publish("t", more)
+            assert good.taken == sent + more + more
             await producer.close()
 
     run(test())
@@ -119,8 +130,10 @@ def test_a_second_copy_is_owed_until_its_nsqd_is_back(tmp_path):
                 await producer.publish("t", [b"%d" % number])
             assert len(good.taken) == producer.owed == 5
             assert producer.hosts_down == 1
+            assert producer.settled == 0
             with away:
                 await until(lambda: producer.owed == producer.hosts_down == 0)
+                await until(lambda: producer.settled == 5)
                 got = await take("t", away.address, 5)
             assert sorted(got) == sorted(good.taken)
             assert producer.missed == 0
@@ -151,13 +164,56 @@ def test_what_is_owed_is_bounded_and_the_oldest_are_given_up_and_counted():
             pass
         async with peer(good) as host:
             producer = Producer(
-                [host, nobody], copies=2, timeout_seconds=SECONDS, owed_bytes_max=300
+                [host, nobody],
+                copies=2,
+                timeout_seconds=SECONDS,
+                owed_bytes_max=3 * (100 + PART_BYTES),
             )
             await producer.open()
             for number in range(10):
                 await producer.publish("t", [b"%d" % number * 100])
             assert len(good.taken) == 10
             assert (producer.owed, producer.missed) == (3, 7)
+            assert producer.settled == 7
+            await producer.close()
+
+    run(test())
+
+
+def test_nothing_is_owed_for_longer_than_the_bound():
+    """Though nothing else is sent any more."""
+
+    async def test() -> None:
+        good = Taking()
+        async with peer(good) as host, peer(Taking()) as nobody:
+            pass
+        async with peer(good) as host:
+            producer = Producer(
+                [host, nobody], copies=2, timeout_seconds=SECONDS, owed_seconds_max=0.2
+            )
+            await producer.open()
+            await producer.publish("t", [b"x", b"y"])
+            assert (producer.owed, producer.settled) == (2, 0)
+            await until(lambda: producer.owed == 0)
+            await until(lambda: producer.settled == 1)
+            assert producer.missed == 2
+            await producer.close()
+
+    run(test())
+
+
+def test_what_nobody_took_in_time_is_not_owed():
+    async def deaf(line: Line) -> None:
+        await line.greet()
+        await line.until_closed()
+
+    async def test() -> None:
+        async with peer(deaf) as host:
+            producer = Producer([host], timeout_seconds=0.1)
+            await producer.open()
+            with pytest.raises(NsqConnectionError):
+                await producer.publish("t", [b"x"])
+            assert (producer.owed, producer.settled) == (0, 1)
             await producer.close()
 
     run(test())
@@ -176,6 +232,94 @@ def test_a_message_that_is_refused_is_told_and_the_others_are_taken(place):
             assert list(refused) == [place]
             assert "E_BAD_MESSAGE" in refused[place]
             assert nsqd.taken == sent[:place] + sent[place + 1 :]
+            await producer.close()
+
+    run(test())
+
+
+class Limited:
+    """An nsqd that closes, unheard, on more than so many bytes at once."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.taken: list[bytes] = []
+        self.cut_offs = 0
+        self._bytes_max = bytes_max
+
+    async def __call__(self, line: Line) -> None:
+        await line.greet()
+        while True:
+            _, body = await line.expect("MPUB")
+            bodies = bodies_of(body)
+            if sum(map(len, bodies)) > self._bytes_max:
+                self.cut_offs += 1
+                return
+            self.taken += bodies
+            line.say(OK)
+
+
+def test_what_is_cut_off_again_and_again_is_sent_in_halves():
+    """And once that is known, no more is sent at once."""
+
+    async def test() -> None:
+        nsqd = Limited(10_000)
+        async with peer(nsqd) as host:
+            producer = Producer([host], timeout_seconds=SECONDS)
+            await producer.open()
+            sent = [b"%07d" % number * 100 for number in range(200)]
+            assert await producer.publish("t", sent) == {}
+            assert sorted(nsqd.taken) == sent
+            cut_offs = nsqd.cut_offs
+            assert cut_offs <= CUT_OFF_MAX * 5
+            assert await producer.publish("t", sent) == {}
+            assert nsqd.cut_offs == cut_offs
+            await producer.close()
+
+    run(test())
+
+
+def test_a_message_that_is_cut_off_again_and_again_is_refused_unless_it_is_small():
+    async def test() -> None:
+        nsqd = Limited(SMALL_BYTES)
+        async with peer(nsqd) as host:
+            producer = Producer([host], timeout_seconds=SECONDS)
+            await producer.open()
+            sent = [b"x", bytes(SMALL_BYTES + 1), b"y"]
+            refused = await producer.publish("t", sent)
+            assert list(refused) == [1]
+            assert f"cut off {CUT_OFF_MAX} times" in refused[1]
+            assert nsqd.taken == [b"x", b"y"]
+            await producer.close()
+        times = 0
+
+        async def short(line: Line) -> None:
+            nonlocal times
+            times += 1
+            if times > CUT_OFF_MAX + 3:
+                await nsqd(line)
+            await line.greet()
+            await line.expect("MPUB")
+
+        async with peer(short) as host:
+            producer = Producer([host], timeout_seconds=SECONDS)
+            await producer.open()
+            assert await producer.publish("t", [bytes(SMALL_BYTES)]) == {}
+            await producer.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("option", ["-max-body-size=5000", "-max-msg-size=500"])
+def test_a_real_nsqd_with_small_limits_gets_what_it_takes(tmp_path, option):
+    async def test() -> None:
+        with Nsqd(tmp_path, options=[option]) as nsqd:
+            producer = Producer([nsqd.address], timeout_seconds=SECONDS)
+            await producer.open()
+            sent = [b"%04d" % number * 100 for number in range(1500)]
+            sent[700] = bytes(6000)
+            refused = await producer.publish("t", sent)
+            assert list(refused) == [700]
+            got = await take("t", nsqd.address, 1499)
+            assert set(got) == {*sent[:700], *sent[701:]}
             await producer.close()
 
     run(test())

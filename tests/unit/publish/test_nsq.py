@@ -5,22 +5,31 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from switch.publish.events import Event, events_of
+from switch.journal.port import Commit
+from switch.publish.events import events_of
 from switch.publish.nsq import COUNTS, NsqEngine
 from switch.publish.port import PublishError
 from switch.publish.push import is_pushed
 from switch.publish.settings import NsqSettings
+from tests.servers.common import free_ports
 from tests.unit.nsq.peer import OK, Line, bodies_of, frame, peer, run, until
 from tests.unit.small_bank import full_journal
 
 
 @pytest.fixture(scope="module")
-def events(tmp_path_factory) -> list[Event]:
-    """At least one of every kind."""
+def commits(tmp_path_factory) -> list[Commit]:
+    """At least one entry of every kind."""
     _, journal = full_journal(tmp_path_factory.mktemp("journal"))
-    found = [event for commit in journal.read(0) for event in events_of(commit)]
+    found = list(journal.read(0))
     journal.close()
     return found
+
+
+@pytest.fixture(scope="module")
+def pushed(commits) -> list[str]:
+    """The ids of what is told of."""
+    events = [event for commit in commits for event in events_of(commit)]
+    return [event.id for event in events if is_pushed(event)]
 
 
 class Taking:
@@ -48,35 +57,38 @@ def settings_of(*hosts: str, **more: object) -> NsqSettings:
     return replace(NsqSettings(hosts), stale="send", timeout_ms=30_000, **more)
 
 
-def test_what_is_to_be_pushed_goes_to_the_topic_and_nothing_else(events):
+def test_what_is_to_be_pushed_goes_to_the_topic_and_nothing_else(commits, pushed):
     async def test() -> None:
         nsqd = Taking()
         async with peer(nsqd) as host:
             engine = NsqEngine(settings_of(host, topic="mine"), {})
             await engine.open()
-            assert list(await engine.send(events)) == []
-            assert nsqd.ids == [event.id for event in events if is_pushed(event)]
+            assert list(await engine.send(commits)) == []
+            assert nsqd.ids == pushed
             assert nsqd.topics == {"mine"}
-            others = [event for event in events if not is_pushed(event)]
-            assert others
-            assert list(await engine.send(others)) == []
+            # What nobody is told of.
+            opening = commits[:1]
+            assert not any(is_pushed(each) for each in events_of(opening[0]))
+            assert list(await engine.send(opening)) == []
+            assert nsqd.ids == pushed
+            assert engine.settled == 2
             await engine.close()
 
     run(test())
 
 
-def test_what_nsqd_refuses_is_told_by_its_event(events):
-    victim = [event for event in events if is_pushed(event)][2]
+def test_what_nsqd_refuses_is_told_by_its_event(commits, pushed):
+    victim = pushed[2]
 
     async def test() -> None:
-        nsqd = Taking(victim.id)
+        nsqd = Taking(victim)
         async with peer(nsqd) as host:
             engine = NsqEngine(settings_of(host), {})
             await engine.open()
-            (refused,) = await engine.send(events)
-            assert refused.event is victim
+            (refused,) = await engine.send(commits)
+            assert refused.event.id == victim
             assert "E_BAD_MESSAGE" in refused.reason
-            assert victim.id not in nsqd.ids
+            assert victim not in nsqd.ids
             await engine.close()
 
     run(test())
@@ -96,18 +108,36 @@ def test_with_nobody_there_it_is_a_publish_error_and_counted():
     run(test())
 
 
-def test_what_engines_count_goes_on_with_the_next_one(events):
-    pushed = [event for event in events if is_pushed(event)]
+def test_a_batch_is_settled_when_its_second_copy_is_there(commits, pushed):
+    async def test() -> None:
+        there, late = Taking(), Taking()
+        (port,) = free_ports(1)
+        host_late = f"127.0.0.1:{port}"
+        async with peer(there) as host:
+            engine = NsqEngine(settings_of(host, host_late), {})
+            await engine.open()
+            for number in range(3):
+                await engine.send(commits)
+                assert len(there.ids) == (number + 1) * len(pushed)
+                assert engine.settled == 0
+            async with peer(late, port=port):
+                await until(lambda: engine.settled == 3)
+            assert late.ids == there.ids
+            await engine.close()
 
+    run(test())
+
+
+def test_what_engines_count_goes_on_with_the_next_one(commits, pushed):
+    # Of 2025, and long ago by now.
     async def test() -> None:
         counts: dict[str, int] = {}
         async with peer(Taking()) as host:
             for number in (1, 2):
                 settings = replace(settings_of(host), stale="drop", stale_seconds=1)
-                old = [replace(e, at="2020-01-01T00:00:00.000Z") for e in pushed]
                 engine = NsqEngine(settings, counts)
                 await engine.open()
-                await engine.send(old)
+                await engine.send(commits)
                 assert counts["dropped"] == counts["stale"] == number * len(pushed)
                 await until(lambda: counts["servers_down"] == 0)
                 await engine.close()

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from math import inf
 
 import jsonschema_rs
 import msgspec
@@ -84,7 +85,7 @@ def test_what_is_too_old_is_sent_marked_or_dropped(
     at = datetime.fromisoformat(pushed[0].at).timestamp()
     now = at + 30.0
     counts = {"stale": 0, "dropped": 0}
-    ages = Ages(30.0, policy, counts, lambda: now)
+    ages = Ages(30.0, policy, counts, clock=lambda: now)
     fresh = ages.push_of(pushed[0])
     assert fresh is not None
     assert not fresh.stale
@@ -100,4 +101,35 @@ def test_what_is_too_old_is_sent_marked_or_dropped(
 def test_a_clock_that_was_set_back_makes_nothing_old(pushed):
     at = datetime.fromisoformat(pushed[0].at).timestamp()
     counts = {"stale": 0, "dropped": 0}
-    assert Ages(30.0, "drop", counts, lambda: at - 9999).push_of(pushed[0]) is not None
+    ages = Ages(30.0, "drop", counts, clock=lambda: at - 9999)
+    assert ages.push_of(pushed[0]) is not None
+
+
+@pytest.mark.parametrize(
+    ("wrong_by", "at_least", "at_most", "is_sent"),
+    [
+        # The wall clock was set forward after it was decided, or the switch does not
+        # follow it: it is a second old all the same.
+        (7200.0, 0.5, 1.0, True),
+        # It was set back, and hides that it waited.
+        (-7200.0, 60.0, 61.0, False),
+        # Nothing contradicts it.
+        (20.0, 0.0, inf, True),
+        (40.0, 0.0, inf, False),
+    ],
+)
+def test_a_clock_that_is_wrong_makes_nothing_old_or_new(
+    pushed, wrong_by, at_least, at_most, is_sent
+):
+    at = datetime.fromisoformat(pushed[0].at).timestamp()
+    asked = []
+
+    def released(commit: int) -> tuple[float, float]:
+        asked.append(commit)
+        return at_least, at_most
+
+    counts = {"stale": 0, "dropped": 0}
+    ages = Ages(30.0, "drop", counts, released, clock=lambda: at + wrong_by)
+    assert (ages.push_of(pushed[0]) is not None) == is_sent
+    assert counts == {"stale": int(not is_sent), "dropped": int(not is_sent)}
+    assert asked == [pushed[0].commit]

@@ -9,7 +9,7 @@ import pytest
 
 from switch.ledger import KIND_NAMES
 from switch.publish.events import Event, events_of
-from switch.publish.kafka import encoder_of
+from switch.publish.kafka import format_of
 from switch.publish.schemas import PUSHES, kinds_of, path_of, text_of
 from switch.publish.topics import TOPIC_OF_KIND, TOPICS, topic_of
 from tests.unit.small_bank import full_journal
@@ -51,7 +51,7 @@ def test_whatever_moves_a_balance_is_in_postings(events):
 @pytest.mark.parametrize("value_format", ["json", "msgpack"])
 def test_what_is_sent_is_what_the_schema_says(topic, value_format, events):
     validator = jsonschema_rs.validator_for(json.loads(path_of(topic).read_bytes()))
-    encode = encoder_of(value_format)
+    encode = format_of(value_format).encode
 
     def value_of(event: Event) -> dict[str, Any]:
         """As a consumer gets it."""

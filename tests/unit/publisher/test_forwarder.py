@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from switch.journal.errors import JournalError
+from switch.journal.port import Commit
 from switch.publish.events import Event
 from switch.publish.memory import MemoryEngine
-from switch.publish.port import PublishError
+from switch.publish.port import PublishError, Refused
 from switch.publish.positions import EnginePosition, PositionFiles
-from switch.publisher import forwarder
+from switch.publisher import forwarder, places
 from switch.publisher.forwarder import Forwarder, Plan
 from switch.publisher.waker import Waker
 from tests.unit.follower.running import Bank, until_it_is_so
@@ -29,18 +30,19 @@ def bank(tmp_path):
 def quick(monkeypatch):
     monkeypatch.setattr(forwarder, "RETRY_SECONDS_MIN", 0.001)
     monkeypatch.setattr(forwarder, "RETRY_SECONDS_MAX", 0.002)
-    monkeypatch.setattr(forwarder, "POSITION_SECONDS", 0.0)
+    monkeypatch.setattr(places, "POSITION_SECONDS", 0.0)
 
 
 class Lab:
     """A bank's publisher: its engines share what they took, as a server would."""
 
-    def __init__(self, bank: Bank, entries_max: int = 50) -> None:
+    def __init__(self, bank: Bank, entries_max: int = 50, batches_max: int = 1) -> None:
         self.bank = bank
         self.taken: list[Event] = []
         self.engines: list[MemoryEngine] = []
         self.prepare: Callable[[MemoryEngine], None] = lambda engine: None
         self.entries_max = entries_max
+        self.batches_max = batches_max
         self.waker = Waker()
         self.forwarder = self.make()
 
@@ -51,7 +53,7 @@ class Lab:
     def make(self) -> Forwarder:
         self.waker = Waker()
         return Forwarder(
-            Plan("memory", self.open, self.entries_max, 0.0),
+            Plan("memory", self.open, self.entries_max, 0.0, self.batches_max),
             self.bank.journal,
             self.files(),
             lambda: self.bank.released.number,
@@ -150,7 +152,11 @@ def _never(_files: PositionFiles, _position: EnginePosition) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_an_engine_that_fails_anywhere_misses_nothing_and_keeps_the_order(bank, seed):
     chance = random.Random(seed)
-    lab = Lab(bank, entries_max=chance.choice((1, 7, 60, 1000)))
+    lab = Lab(
+        bank,
+        entries_max=chance.choice((1, 7, 60, 1000)),
+        batches_max=chance.choice((1, 2, 3)),
+    )
     faults = 12
 
     def prepare(engine: MemoryEngine) -> None:
@@ -174,6 +180,110 @@ def test_an_engine_that_fails_anywhere_misses_nothing_and_keeps_the_order(bank, 
     assert first(lab.ids()) == wanted
     content: dict[str, Event] = {}
     assert all(content.setdefault(event.id, event) == event for event in lab.taken)
+
+
+def test_batches_are_under_way_at_once_up_to_the_bound(bank):
+    """Handed over in their order; the position goes behind what came back in it."""
+    lab = Lab(bank, entries_max=1, batches_max=3)
+    bank.append(10)
+    bank.release()
+    gates: list[asyncio.Event] = []
+
+    def prepare(engine: MemoryEngine) -> None:
+        send = engine.send
+
+        async def wait_and_send(commits: Sequence[Commit]) -> Sequence[Refused]:
+            gate = asyncio.Event()
+            gates.append(gate)
+            is_first = len(gates) == 1
+            refused = await send(commits)
+            if is_first:
+                await gate.wait()
+            return refused
+
+        engine.send = wait_and_send  # type: ignore[method-assign]
+
+    lab.prepare = prepare
+
+    async def main() -> None:
+        async with lab.running():
+            await until_it_is_so(lambda: len(gates) == 3)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            # The others came back, and wait for the first.
+            assert (len(gates), lab.forwarder.status.commit) == (3, 0)
+            gates[0].set()
+            await lab.until_done()
+
+    asyncio.run(main())
+    assert lab.ids() == bank.expected_ids(bank.journal.head)
+
+
+def test_what_an_engine_still_owes_is_sent_again_by_the_next_one(bank):
+    """Settled are two batches, acknowledged are all; the position is behind the two."""
+    lab = Lab(bank, entries_max=1)
+    bank.append(5)
+    bank.release()
+    head = bank.journal.head
+    lab.prepare = lambda engine: setattr(
+        engine, "settles", 2 if len(lab.engines) == 0 else None
+    )
+
+    async def main() -> None:
+        async with lab.running():
+            await lab.until_done()
+            assert lab.forwarder.status.commit == head
+        assert lab.files().load().commit == 2
+        async with lab.running():
+            await lab.until_done()
+
+    asyncio.run(main())
+    behind = bank.expected_ids(2)
+    wanted = bank.expected_ids(head)
+    assert lab.ids() == [*wanted, *wanted[len(behind) :]]
+    assert lab.files().load().commit == head
+
+
+def test_an_engine_that_fails_is_followed_by_one_that_sends_what_it_owed(bank):
+    lab = Lab(bank, entries_max=1)
+    bank.append(5)
+    bank.release(6)
+    lab.prepare = lambda engine: setattr(
+        engine, "settles", 2 if len(lab.engines) == 0 else None
+    )
+
+    async def main() -> None:
+        async with lab.running():
+            await lab.until_done()
+            lab.engines[0].fails_after = 0
+            bank.release()
+            lab.waker.wake()
+            await until_it_is_so(lambda: len(lab.engines) == 2)
+            await lab.until_done()
+
+    asyncio.run(main())
+    wanted = bank.expected_ids(bank.journal.head)
+    sent = bank.expected_ids(6)
+    assert lab.ids() == [*sent, *wanted[len(bank.expected_ids(2)) :]]
+
+
+def test_a_position_that_waits_for_what_is_owed_is_not_remembered_without_bound(
+    bank, monkeypatch
+):
+    monkeypatch.setattr(places, "MARKS_MAX", 4)
+    lab = Lab(bank, entries_max=1)
+    bank.append(30)
+    bank.release()
+    head = bank.journal.head
+    lab.prepare = lambda engine: setattr(engine, "settles", 20)
+
+    async def main() -> None:
+        async with lab.running():
+            await lab.until_done()
+
+    asyncio.run(main())
+    # Older than what was settled, and never younger.
+    assert 0 < lab.files().load().commit <= 20 < head
 
 
 def test_a_fault_is_told_and_over_when_it_is(bank):

@@ -1,0 +1,3 @@
+from switch.ledger._entry import Transaction
+
+def event_json(entry: Transaction, shard: int, commit: int) -> bytes: ...
