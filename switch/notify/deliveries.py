@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from switch.notify.webhook import NotTakenError
-from switch.nsq.backoff import delay
+from switch.backoff import delay
 from switch.nsq.consumer import Requeue
 from switch.nsq.protocol import Message
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from switch.nsq import protocol
-from switch.nsq.backoff import Backoff
+from switch.backoff import Backoff
 from switch.nsq.connection import Connection
 from switch.nsq.errors import (
     REFUSALS,
