@@ -12,6 +12,7 @@ number that no other grant of the shard has.
     └── OwnershipUnavailable    nothing can be taken now, and nothing was
 """
 
+# ruff: noqa: N818
 from __future__ import annotations
 
 import os

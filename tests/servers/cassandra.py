@@ -1,4 +1,4 @@
-"""Apache Cassandra: the nodes of one data centre, each on a loopback address of its own.
+"""Apache Cassandra: the nodes of one data centre, each on an address of its own.
 
 The ports are the same on all of them, and those that clients expect: what differs from
 cluster to cluster is the address, which is drawn when it is made.

@@ -157,7 +157,9 @@ class Member(Server):
         return bool(answer) and json.loads(answer).get("health") == "true"
 
     def is_leader(self) -> bool:
-        return self.is_running and "\netcd_server_is_leader 1\n" in self._get("/metrics")
+        return self.is_running and "\netcd_server_is_leader 1\n" in self._get(
+            "/metrics"
+        )
 
     def ask(self, path: str, content: object, token: str = "") -> dict[str, object]:
         """What operators do, over HTTP and without TLS: `path` is of its gateway."""

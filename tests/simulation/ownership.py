@@ -1,10 +1,11 @@
 """Nodes that share shards and locks by an etcd that does what a seed says.
 
-Each node is a process of its own, which hangs and dies, and lives by a simple rule: take
-what is wanted here and free, give back what is wanted elsewhere. Its calls are slow,
-lost, late, or have happened though nobody said so; etcd compacts, cuts watches and
-changes its leader. Whatever a node relies on at a moment, it says to an auditor, who
-knows nothing but the order in which that was said.
+Each node is a process of its own, which hangs and dies, and lives by a simple rule:
+take what is wanted here and free, give back what is wanted elsewhere, and now and
+then the other way round. Its calls are
+slow, lost, late, or have happened though nobody said so; etcd compacts, cuts watches
+and changes its leader. Whatever a node relies on at a moment, it says to an auditor,
+who knows nothing but the order in which that was said.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from switch.ownership.port import (
 from tests.simulation.scripted_loop import ScriptedLoop, ScriptedProcess
 
 CLUSTER = "simulated"
-TTL_S = 5
-SHARDS = 8
+TTL_S = 6
+SHARDS = 5
 LOCKS = ("end of day", "scheme")
-TROUBLED_SECONDS = 40.0
+TROUBLED_SECONDS = 25.0
 # Leases run out, nodes join again, and what was given up is looked for no longer.
-QUIET_SECONDS = 40.0
+QUIET_SECONDS = 20.0
 LOOK_SECONDS = 0.25
+TROUBLES = ("away", "fade", "hang", "hang", "die", "leave", "elect", "compact", "cut")
 
 
 class Auditor:
@@ -55,19 +57,29 @@ class Auditor:
 
 
 class Troubles:
-    """What becomes of calls, by chance, while there are any."""
+    """What becomes of the calls of a node, by chance. Until `away_until` it is not
+    heard, and hears nothing; it `is_fading` when its next keep-alive is the last that
+    etcd hears, and is answered late."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
-        self.are_over = False
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._chance = world.chance
+        self.away_until = 0.0
+        self.is_fading = False
 
     def __call__(self, name: str) -> Fate:
         chance = self._chance
-        if self.are_over:
+        if self._world.is_quiet:
             return Fate(seconds=0.002)
-        seconds = chance.choice([0.001, 0.001, 0.01, 0.2, 1.0])
+        if self._world.loop.time() < self.away_until:
+            return Fate(becomes=chance.choice(["unsent", "lost"]), seconds=0.3)
+        if self.is_fading and name == "keep_alive":
+            self.is_fading = False
+            self.away_until = self._world.loop.time() + 2 * TTL_S
+            return Fate(seconds=TTL_S / 4, way_there=0.0)
+        seconds = chance.choice([0.001, 0.001, 0.01, 0.2, 1.5])
         if chance.random() < 0.8:
-            return Fate(seconds=seconds)
+            return Fate(seconds=seconds, way_there=chance.random())
         if name == "watch":
             return Fate(becomes="unsent", seconds=seconds)
         becomes = chance.choice(["unsent", "lost", "unanswered", "late"])
@@ -81,34 +93,43 @@ class Node:
         self.name = name
         self.number = number
         self.process = ScriptedProcess(world.loop, f"{name}/{number}")
+        self.troubles = Troubles(world)
+        self.store = MemoryStore(world.etcd, self.troubles)
         self.ownership: EtcdOwnership | None = None
         self.sessions = 0
         self.process.start(self._live())
 
     async def _live(self) -> None:
-        store = MemoryStore(self.world.etcd, self.world.troubles)
         while True:
             self.sessions += 1
             session = f"{self.process.name}/{self.sessions}"
             ownership = EtcdOwnership(
-                *(store, CLUSTER, Member(self.name, session, f"{self.name}:1")),
+                *(self.store, CLUSTER, Member(self.name, session, f"{self.name}:1")),
                 ttl_s=TTL_S,
                 clock=self.world.loop.time,
             )
             try:
                 await ownership.join()
                 self.ownership = ownership
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._listen(ownership))
-                    group.create_task(self._balance(ownership))
-                    group.create_task(self._answer(ownership))
-                    for name in LOCKS:
-                        group.create_task(self._lock(ownership, name))
-            except* OwnershipError:
+                await self._work(ownership)
+            except OwnershipError:
                 pass
             self.ownership = None
             await ownership.leave()
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _work(self, ownership: EtcdOwnership) -> None:
+        """Until the session is over. A group of tasks is a set, whose order is another
+        each time."""
+        works = [self._balance(ownership), self._answer(ownership)]
+        works += [self._lock(ownership, name) for name in LOCKS]
+        tasks = [asyncio.ensure_future(work) for work in works]
+        try:
+            await self._listen(ownership)
+        finally:
+            for task in tasks:
+                task.cancel()
+                task.add_done_callback(_check_work)
 
     async def _listen(self, ownership: EtcdOwnership) -> None:
         async for event in ownership.events():
@@ -119,6 +140,8 @@ class Node:
         while True:
             for shard in range(SHARDS):
                 is_wanted = ownership.wanted(shard) == ownership.member
+                if not self.world.is_quiet and self.world.chance.random() < 0.2:
+                    is_wanted = not is_wanted
                 if is_wanted and ownership.held(shard) is None:
                     try:
                         await ownership.acquire(shard)
@@ -138,11 +161,11 @@ class Node:
                 grant = ownership.held(shard)
                 if grant is not None:
                     self.world.auditor.relies(shard, grant)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def _lock(self, ownership: EtcdOwnership, name: str) -> None:
         chance = self.world.chance
-        while True:
+        while not self.world.is_quiet:
             await asyncio.sleep(chance.uniform(0.0, 2.0))
             try:
                 async with asyncio.timeout(chance.choice([0.5, 60.0])):
@@ -159,6 +182,12 @@ class Node:
                     raise
 
 
+def _check_work(task: asyncio.Task[None]) -> None:
+    """What its session's end does not explain is a fault, which the loop tells."""
+    if not task.cancelled() and not isinstance(task.exception(), OwnershipError):
+        task.result()
+
+
 class World:
     def __init__(self, seed: int, names: tuple[str, ...] = ("a", "b", "c")) -> None:
         self.chance = random.Random(seed)
@@ -167,7 +196,7 @@ class World:
         self.loop = ScriptedLoop()
         self.etcd = MemoryEtcd(self.loop.time)
         self.auditor = Auditor(self.loop)
-        self.troubles = Troubles(random.Random(seed + 1))
+        self.is_quiet = False
         self.names = names
         self.nodes: dict[str, Node] = {}
         self.locked = 0
@@ -179,9 +208,9 @@ class World:
         for number, name in enumerate(self.names):
             self.nodes[name] = Node(self, name, number)
         while self.loop.time() < TROUBLED_SECONDS:
-            await asyncio.sleep(self.chance.uniform(0.0, 4.0))
+            await asyncio.sleep(self.chance.uniform(0.0, 2.5))
             self._trouble()
-        self.troubles.are_over = True
+        self.is_quiet = True
         until = self.loop.time() + QUIET_SECONDS
         while self.loop.time() < until:
             await asyncio.sleep(0.5)
@@ -191,24 +220,27 @@ class World:
     def _trouble(self) -> None:
         chance = self.chance
         node = self.nodes[chance.choice(self.names)]
-        match chance.choice(["hang", "die", "elect", "compact", "cut", "tick", "leave"]):
+        match chance.choice(TROUBLES):
+            case "away":
+                seconds = chance.choice([1.0, 4.0, 8.0])
+                node.troubles.away_until = self.loop.time() + seconds
+                node.store.cut()
+            case "fade":
+                node.troubles.is_fading = True
             case "hang":
                 node.process.hang(chance.choice([0.5, 3.0, 6.0, 12.0]))
             case "die":
                 node.process.die()
-                self.nodes[node.name] = Node(self, node.name, len(self.nodes) + 1)
+                self.nodes[node.name] = Node(self, node.name, node.number + 1)
+            case "leave":
+                if node.ownership is not None:
+                    node.process.start(node.ownership.leave())
             case "elect":
                 self.etcd.elect()
             case "compact":
                 self.etcd.compact()
             case "cut":
                 self.etcd.cut()
-            case "leave":
-                ownership = node.ownership
-                if ownership is not None:
-                    node.process.start(ownership.leave())
-            case _:
-                self.etcd.tick()
 
     def _check_all_is_well(self) -> None:
         """Everybody sees everybody, and every shard is where it is wanted."""
@@ -230,5 +262,6 @@ class World:
                 if held is not None:
                     at = items[keys.shard(shard)].create_revision
                     assert held.create_revision == at == owner.create_revision
+        assert not [key for key in items if "/locks/" in key]
         lease_keys = {item.lease for item in items.values()}
         assert lease_keys == set(self.etcd.leases)

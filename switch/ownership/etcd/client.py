@@ -73,9 +73,7 @@ KEEP_ALIVE = Method(
 REVOKE = Method(
     "/etcdserverpb.Lease/LeaseRevoke", pb.LeaseRevokeRequest, pb.LeaseRevokeResponse
 )
-STATUS = Method(
-    "/etcdserverpb.Maintenance/Status", pb.StatusRequest, pb.StatusResponse
-)
+STATUS = Method("/etcdserverpb.Maintenance/Status", pb.StatusRequest, pb.StatusResponse)
 AUTHENTICATE = Method(
     "/etcdserverpb.Auth/Authenticate", pb.AuthenticateRequest, pb.AuthenticateResponse
 )

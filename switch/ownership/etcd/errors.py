@@ -13,6 +13,7 @@ EtcdUnknown is for what changes something, and never for what only reads. It is 
 raised for what was not sent yet, and nothing that raised it is tried again here.
 """
 
+# ruff: noqa: N818
 from __future__ import annotations
 
 

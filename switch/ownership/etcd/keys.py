@@ -1,9 +1,9 @@
 """What the keys of a cluster are called, and what is in them.
 
-    cardswitch/CLUSTER/live/nodes/NODE          a member, on its lease
-    cardswitch/CLUSTER/live/shards/SHARD        the member that owns it, on its lease
-    cardswitch/CLUSTER/locks/NAME/SESSION-N     who has a named lock, or waits for it:
-                                                the oldest has it
+cardswitch/CLUSTER/live/nodes/NODE          a member, on its lease
+cardswitch/CLUSTER/live/shards/SHARD        the member that owns it, on its lease
+cardswitch/CLUSTER/locks/NAME/SESSION-N     who has a named lock, or waits for it:
+                                            the oldest has it
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ class _Waiter:
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self.first: asyncio.Future[None] = (
-            asyncio.get_running_loop().create_future()
-        )
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def changed(self, changes: Sequence[Change]) -> None:
         items = self.mirror.items
@@ -106,7 +104,9 @@ class _Waiter:
             self.first.set_exception(
                 OwnershipUnavailable(f"expected {self._key} to be kept, got none")
             )
-        elif min(items.values(), key=lambda item: item.create_revision).key == self._key:
+        elif (
+            min(items.values(), key=lambda item: item.create_revision).key == self._key
+        ):
             self.first.set_result(None)
 
     def went_back(self) -> None:

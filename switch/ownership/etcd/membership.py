@@ -67,9 +67,10 @@ class EtcdOwnership:
         self._claims = Claims(store, self._session, value_of(member))
         self._locks = Locks(store, self._claims, self._session, self._start)
         self._mirror = Mirror(store, self._keys.live, self)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._node_key = self._keys.node(member.node)
         self._node_revision = 0
+        self._is_leaving = False
         self._members: dict[str, Member] = {}
         self._grants: dict[int, Grant] = {}
         self._acquiring: list[int] = []
@@ -133,6 +134,7 @@ class EtcdOwnership:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def leave(self) -> None:
+        self._is_leaving = True
         self._session.end("the node left")
         tasks = list(self._tasks)
         for task in tasks:
@@ -146,7 +148,7 @@ class EtcdOwnership:
         self._has_events.set()
         event(
             _log,
-            logging.WARNING,
+            logging.INFO if self._is_leaving else logging.WARNING,
             "a session of this node ended",
             node=self._member.node,
             session=self._member.session,
@@ -155,8 +157,8 @@ class EtcdOwnership:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
         return task
 
     # -- what is known
@@ -208,7 +210,9 @@ class EtcdOwnership:
             return
         now = self._mirror.items.get(key)
         if now is None or now.create_revision != item.create_revision:
-            raise OwnershipUnavailable(f"expected {key} to be kept, got another or none")
+            raise OwnershipUnavailable(
+                f"expected {key} to be kept, got another or none"
+            )
 
     async def release(self, shard: int) -> None:
         grant = self._grants.pop(shard, None)
@@ -276,11 +280,11 @@ class EtcdOwnership:
         owner = None if item is None else Owner(member_of(item), item.create_revision)
         self._emit(shard, OwnerChanged(shard, owner))
         grant = self._grants.get(shard)
-        if grant is not None and change.revision > grant.create_revision:
-            if item is None or item.create_revision != grant.create_revision:
-                del self._grants[shard]
-                reason = f"expected {change.key} to be kept, got another or none"
-                self._emit(shard, Lost(shard, grant, reason))
+        at = 0 if item is None else item.create_revision
+        if grant is not None and at != grant.create_revision < change.revision:
+            del self._grants[shard]
+            reason = f"expected {change.key} to be kept, got another or none"
+            self._emit(shard, Lost(shard, grant, reason))
         if item is not None:
             self._delete_if_stray(shard, item)
 

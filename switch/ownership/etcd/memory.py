@@ -1,5 +1,5 @@
-"""etcd in memory, for tests and simulations: leases on whatever clock there is, faults on
-cue. `MemoryEtcd` is the cluster, and a `MemoryStore` is what one node has of it.
+"""etcd in memory, for tests and simulations: leases on whatever clock there is, faults
+on cue. `MemoryEtcd` is the cluster, and a `MemoryStore` is what one node has of it.
 
 Nothing happens by itself: `tick` lets leases run out whose time is over, and so does
 every call; when what befalls a call is decided by whoever made the store.
@@ -44,11 +44,13 @@ T = TypeVar("T")
 class Fate(msgspec.Struct, frozen=True):
     """What becomes of a call: `unsent` is known not to have happened; `lost` never
     happens; `unanswered` has happened; `late` happens so many seconds after it was
-    given up. With these three nobody knows, after `seconds`."""
+    given up. With these three nobody knows, after `seconds`, of which `way_there` is
+    the part that it takes to get to etcd."""
 
     becomes: Literal["answered", "unsent", "lost", "unanswered", "late"] = "answered"
     seconds: float = 0.0
     late_seconds: float = 0.0
+    way_there: float = 0.5
 
 
 # By the name of the method.
@@ -138,7 +140,9 @@ class MemoryEtcd:
                     raise EtcdNoSpace("no space, as scripted")
                 if each.lease and each.lease not in self.leases:
                     raise EtcdLeaseGone(f"no lease {each.lease:x}")
-        self._write(tuple(each for each in operations if isinstance(each, Put | Delete)))
+        self._write(
+            tuple(each for each in operations if isinstance(each, Put | Delete))
+        )
         found: list[KeyValue | None] = []
         for each in operations:
             if isinstance(each, Get):
@@ -206,7 +210,8 @@ class MemoryStore:
         self._etcd = etcd
         self._fates = fates
         self._cuts = 0
-        self._watches: set[asyncio.Event] = set()
+        # In order: a simulation is to be the same each time.
+        self._watches: list[asyncio.Event] = []
         etcd.add(self)
 
     def wake(self) -> None:
@@ -258,12 +263,12 @@ class MemoryStore:
             await asyncio.sleep(fate.seconds)
             raise EtcdUnavailable(f"{name}: unsent, as scripted")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        way = fate.seconds / 2
+        there = fate.seconds * fate.way_there
         if fate.becomes == "answered":
-            _elsewhere(way, self._happen, work, answer, way)
+            _elsewhere(there, self._happen, work, answer, fate.seconds - there)
             return await answer
         if fate.becomes == "unanswered":
-            _elsewhere(way, self._happen, work)
+            _elsewhere(there, self._happen, work)
         elif fate.becomes == "late":
             _elsewhere(fate.seconds + fate.late_seconds, self._happen, work)
         await asyncio.sleep(fate.seconds)
@@ -290,11 +295,11 @@ class MemoryStore:
         self, prefix: str, from_revision: int
     ) -> AsyncIterator[AsyncIterator[tuple[Change, ...]]]:
         news = asyncio.Event()
-        self._watches.add(news)
+        self._watches.append(news)
         try:
             yield self._watched(news, prefix, from_revision)
         finally:
-            self._watches.discard(news)
+            self._watches.remove(news)
 
     async def _watched(
         self, news: asyncio.Event, prefix: str, from_revision: int

@@ -88,9 +88,7 @@ class Mirror:
             self._listener.went_back()
         now = {item.key: item for item in listing.items}
         gone = [
-            Change(key, listing.revision, None)
-            for key in self._items
-            if key not in now
+            Change(key, listing.revision, None) for key in self._items if key not in now
         ]
         new = [
             Change(item.key, item.mod_revision, item)

@@ -3,8 +3,8 @@
 Rule 1: it is counted from the moment before the keep-alive was sent that etcd answered:
         etcd counts from a later one. Both count seconds of their own, and agree on
         nothing else.
-Rule 2: it ends once: when that time is over, whatever etcd says later, or when etcd says
-        that it is gone. A process that was stopped for long finds it over.
+Rule 2: it ends once: when that time is over, whatever etcd says later, or when etcd
+        says that it is gone. A process that was stopped for long finds it over.
 """
 
 from __future__ import annotations

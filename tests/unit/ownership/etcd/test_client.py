@@ -62,8 +62,8 @@ def test_what_it_asks_is_answered(etcd):
             assert (await client.listing(f"{base}/")).items == ()
             with pytest.raises(EtcdLeaseGone):
                 await client.keep_alive(lease.id, 5.0)
+            put = Put(keys[0], b"", lease.id)
             with pytest.raises(EtcdLeaseGone):
-                put = Put(keys[0], b"", lease.id)
                 await client.transaction(IsAt(keys[0], 0), (put,))
 
     run(test())
@@ -283,10 +283,14 @@ def test_without_space_only_reading_deleting_and_keeping_alive(tmp_path):
                 lease = await client.grant(60)
                 key, big = "kept", b"x" * (quota // 8)
                 kept = await client.transaction(IsAt(key, 0), (Put(key, b""),))
-                with pytest.raises(EtcdNoSpace):
+
+                async def fill() -> None:
                     for number in range(32):
                         name = f"big/{number}"
                         await client.transaction(IsAt(name, 0), (Put(name, big),))
+
+                with pytest.raises(EtcdNoSpace):
+                    await fill()
                 with pytest.raises(EtcdNoSpace):
                     await client.transaction(IsAt("new", 0), (Put("new", b""),))
                 with pytest.raises(EtcdNoSpace):
@@ -330,7 +334,9 @@ def test_users_and_their_tokens(tmp_path):
                     ("auth/user/grant", {"user": "switch", "role": "own"}),
                     ("auth/enable", {}),
                 )
-                outcome = await client.transaction(IsAt("own/1", 0), (Put("own/1", b""),))
+                outcome = await client.transaction(
+                    IsAt("own/1", 0), (Put("own/1", b""),)
+                )
                 assert outcome.is_met
                 with pytest.raises(EtcdDenied, match="permission denied"):
                     await client.listing("other")

@@ -1,6 +1,7 @@
 """Whole nodes on real etcd servers: what befalls these, and the nodes."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -92,31 +93,31 @@ def test_a_holder_that_is_stopped_for_longer_than_its_lease_holds_nothing(etcd):
     async def test():
         cluster, shard = unique("stopped"), 3
         words = (etcd.endpoints[0], cluster, str(shard), str(TTL_S_MIN))
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", "tests.unit.ownership.etcd.keeper", *words],
+        keeper = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.unit.ownership.etcd.keeper", *words),
             stdout=subprocess.PIPE,
-            text=True,
             cwd=ROOT,
         )
         assert keeper.stdout is not None
         try:
-            assert "True" in await asyncio.to_thread(keeper.stdout.readline)
+            assert b"True" in await keeper.stdout.readline()
             async with joined(etcd.endpoints, cluster, "heir") as heir:
                 with pytest.raises(ShardTaken):
                     await heir.acquire(shard)
                 await asyncio.sleep(TTL_S_MIN)  # kept alive meanwhile
                 with pytest.raises(ShardTaken):
                     await heir.acquire(shard)
-                keeper.send_signal(19)
+                keeper.send_signal(signal.SIGSTOP)
                 await until_done(lambda: heir.acquire(shard), ShardTaken)
                 taken_at = time.monotonic()
                 assert [member.node for member in heir.members()] == ["heir"]
-                keeper.send_signal(18)
-                said, _ = await asyncio.to_thread(keeper.communicate)
+                keeper.send_signal(signal.SIGCONT)
+                said, _ = await keeper.communicate()
         finally:
-            keeper.kill()
-            keeper.wait()
-        *held, last = (line.split() for line in said.splitlines())
+            if keeper.returncode is None:
+                keeper.kill()
+                await keeper.wait()
+        *held, last = (line.split() for line in said.decode().splitlines())
         assert last[1] == "False"
         assert held
         assert all(float(at) < taken_at for at, _ in held)

@@ -7,7 +7,8 @@ SHARDS = range(1024)
 
 
 def test_it_is_what_every_version_computes():
-    assert [wanted(shard, NODES) for shard in range(6)] == []
+    first = [wanted(shard, NODES) for shard in range(6)]
+    assert first == ["east", "south", "north", "south", "west", "north"]
 
 
 def test_nobody_is_wanted_where_nobody_is():
