@@ -15,3 +15,11 @@ project does, one knows a single host and loses its watches with it, and one rep
 transactions of which nobody knows whether they happened, which a lock must not. And
 what is needed of etcd is small. So it is ours.
 """
+
+import os
+
+# To be set before it is imported first: what it writes about connections, past our log,
+# is told in errors; and children of ours run another program, so that it need not
+# get ready for a fork.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -22,7 +22,6 @@ import msgspec
 
 from switch.ownership.etcd.endpoints import Endpoint, Endpoints, Method, Tls
 from switch.ownership.etcd.errors import (
-    EtcdCompacted,
     EtcdDenied,
     EtcdError,
     EtcdLeaseGone,
@@ -81,7 +80,6 @@ AUTHENTICATE = Method(
 # What etcd itself says begins so.
 _OF_ETCD: Final = "etcdserver: "
 _REFUSALS: Final[dict[str, type[EtcdRefused]]] = {
-    "mvcc: required revision has been compacted": EtcdCompacted,
     "mvcc: database space exceeded": EtcdNoSpace,
     "requested lease not found": EtcdLeaseGone,
     "permission denied": EtcdDenied,
@@ -351,20 +349,30 @@ class EtcdClient:
 
     @asynccontextmanager
     async def watch(
-        self, prefix: str, from_revision: int
+        self, prefix: str
     ) -> AsyncIterator[AsyncIterator[tuple[Change, ...]]]:
         until = asyncio.get_running_loop().time() + self._settings.call_seconds
         await self._authenticate(until)
         endpoint = await self._connected(until)
         stream = endpoint.method(WATCH)(metadata=self._metadata())
         try:
-            yield self._changes(endpoint, stream, watch_request(prefix, from_revision))
+            answers = self._answers(endpoint, stream, watch_request(prefix))
+            while not (await anext(answers)).created:
+                pass  # nothing else comes first, or is missed
+            yield self._changes(answers)
         finally:
             stream.cancel()
 
     async def _changes(
-        self, endpoint: Endpoint, stream: Any, request: Any
+        self, answers: AsyncIterator[Any]
     ) -> AsyncIterator[tuple[Change, ...]]:
+        async for answer in answers:
+            if answer.events:
+                yield changes_of(answer)
+
+    async def _answers(
+        self, endpoint: Endpoint, stream: Any, request: Any
+    ) -> AsyncIterator[Any]:
         token = self._token
         try:
             await stream.write(request)
@@ -372,8 +380,7 @@ class EtcdClient:
                 answer = await self._heard(stream)
                 if answer.canceled:
                     self._cancelled(answer, token)
-                if answer.events:
-                    yield changes_of(answer)
+                yield answer
         except grpc.aio.AioRpcError as error:
             endpoint.trouble = _said(error)
         except TimeoutError:
@@ -405,17 +412,16 @@ class EtcdClient:
             reading.cancel()
 
     def _cancelled(self, answer: Any, token: str | None) -> None:
-        if answer.compact_revision:
-            raise EtcdCompacted(
-                f"expected revision {answer.header.revision} to be kept, got "
-                f"{answer.compact_revision} as the first one that is"
-            )
+        """Also what is too slow for etcd to keep everything for it."""
         text = _of_etcd(answer.cancel_reason)
         if text in _TOKEN_TROUBLES and self._token == token:
             self._token = None
         elif text in _REFUSALS:
             raise _refusal(text)
-        raise EtcdUnavailable(f"a watch was cancelled: {answer.cancel_reason!r}")
+        raise EtcdUnavailable(
+            f"expected a watch to go on, got its end: {answer.cancel_reason!r}, "
+            f"compacted at {answer.compact_revision}"
+        )
 
 
 async def _ended(stream: Any) -> grpc.aio.AioRpcError:

@@ -36,6 +36,10 @@ OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", RECONNECT_MS_MAX),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
 )
+# TLS 1.3 lets a server look at a client's certificate when the client thinks that all
+# is well; and what it says then, gRPC keeps to itself.
+_SIGN_OF_REFUSED_CLIENT: Final = "TSI_DATA_CORRUPTED"
+_REFUSED_CLIENT: Final = " (does etcd take this client's certificate?)"
 _FAILED: Final = (
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
     grpc.ChannelConnectivity.SHUTDOWN,
@@ -134,7 +138,8 @@ class Endpoints:
 
     def troubles(self) -> str:
         ordered = sorted(self._line, key=lambda endpoint: endpoint.address)
-        return "; ".join(f"{each.address}: {each.trouble}" for each in ordered)
+        text = "; ".join(f"{each.address}: {each.trouble}" for each in ordered)
+        return text + _REFUSED_CLIENT if _SIGN_OF_REFUSED_CLIENT in text else text
 
     async def close(self) -> None:
         await asyncio.gather(*(endpoint.close() for endpoint in self._line))

@@ -5,7 +5,6 @@
     ├── EtcdUnknown         it has happened, will happen, or never will
     └── EtcdRefused         nothing has happened: etcd said no
         ├── EtcdDenied      to this user, or to nobody
-        ├── EtcdCompacted   the revision is not kept any more
         ├── EtcdLeaseGone   the lease has run out, or was revoked
         └── EtcdNoSpace     an alarm: only reading, deleting and keeping alive
 
@@ -34,10 +33,6 @@ class EtcdRefused(EtcdError):
 
 
 class EtcdDenied(EtcdRefused):
-    pass
-
-
-class EtcdCompacted(EtcdRefused):
     pass
 
 

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from switch.ownership.etcd.errors import (
-    EtcdCompacted,
     EtcdError,
     EtcdLeaseGone,
     EtcdNoSpace,
@@ -197,7 +196,7 @@ class MemoryEtcd:
 
     def changes_from(self, revision: int, prefix: str) -> tuple[Change, ...]:
         if revision <= self._compacted:
-            raise EtcdCompacted(f"expected revision {revision}, got {self._compacted}")
+            raise EtcdUnavailable(f"watch: compacted at {self._compacted}")
         at = bisect_left(self._changes, revision, key=lambda change: change.revision)
         found = self._changes[at:]
         return tuple(change for change in found if change.key.startswith(prefix))
@@ -292,9 +291,10 @@ class MemoryStore:
 
     @asynccontextmanager
     async def watch(
-        self, prefix: str, from_revision: int
+        self, prefix: str
     ) -> AsyncIterator[AsyncIterator[tuple[Change, ...]]]:
         news = asyncio.Event()
+        from_revision = self._etcd.revision + 1
         self._watches.append(news)
         try:
             yield self._watched(news, prefix, from_revision)

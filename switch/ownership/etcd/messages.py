@@ -33,10 +33,10 @@ def prefix_request(prefix: str) -> Any:
     return pb.RangeRequest(key=prefix.encode(), range_end=range_end(prefix))
 
 
-def watch_request(prefix: str, from_revision: int) -> Any:
-    create = pb.WatchCreateRequest(
-        key=prefix.encode(), range_end=range_end(prefix), start_revision=from_revision
-    )
+def watch_request(prefix: str) -> Any:
+    """From now on. From a revision that is still to come, which is what comes behind a
+    listing, etcd would not tell how far it is."""
+    create = pb.WatchCreateRequest(key=prefix.encode(), range_end=range_end(prefix))
     return pb.WatchRequest(create_request=create)
 
 

@@ -1,9 +1,9 @@
-"""The keys below a prefix, as they are: listed, then watched from the revision of the
-list on.
+"""The keys below a prefix, as they are: watched, then listed, and whatever the watch
+tells that is later than the list.
 
-Rule 1: a watch that ends, for whatever reason, is followed by a new list and a new
-        watch behind it. Nothing depends on how long etcd keeps what is past, and what
-        was missed meanwhile comes as one change from what was to what is.
+Rule 1: a watch that ends, for whatever reason, is followed by a new one and a new list.
+        Nothing depends on how long etcd keeps what is past, and what was missed
+        meanwhile comes as one change from what was to what is.
 Rule 2: a list of an earlier revision than was seen before is of an etcd that was
         restored from a copy: that is told, for the keys of it are others.
 """
@@ -60,15 +60,18 @@ class Mirror:
         backoff = Backoff(RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
         while True:
             try:
-                listing = await self._store.listing(self.prefix)
-                self._replace(listing)
-                async with self._store.watch(
-                    self.prefix, listing.revision + 1
-                ) as batches:
+                async with self._store.watch(self.prefix) as batches:
+                    listing = await self._store.listing(self.prefix)
+                    self._replace(listing)
                     self.is_current = True
                     async for changes in batches:
                         backoff.reset()
-                        self._apply(changes, changes[-1].revision)
+                        news = [
+                            change
+                            for change in changes
+                            if change.revision > listing.revision
+                        ]
+                        self._apply(news, changes[-1].revision)
             except EtcdError as error:
                 event(_log, logging.WARNING, "a watch of etcd ended", reason=error)
             finally:

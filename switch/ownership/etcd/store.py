@@ -110,7 +110,8 @@ class Store(Protocol):
         """It is gone, and so are its keys, whether it was there or not."""
 
     def watch(
-        self, prefix: str, from_revision: int
+        self, prefix: str
     ) -> AbstractAsyncContextManager[AsyncIterator[tuple[Change, ...]]]:
-        """What changes below the prefix, from that revision on, without a gap and in
-        order; what one revision changed comes together. Ends by an EtcdError only."""
+        """What changes below the prefix, in order and without a gap: everything that a
+        listing does not have which is asked for inside, and perhaps some of what it
+        has. What one revision changed comes together. Ends by an EtcdError only."""

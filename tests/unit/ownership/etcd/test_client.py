@@ -7,7 +7,6 @@ import pytest
 
 from switch.ownership.etcd import client as client_module
 from switch.ownership.etcd.errors import (
-    EtcdCompacted,
     EtcdDenied,
     EtcdLeaseGone,
     EtcdNoSpace,
@@ -69,28 +68,27 @@ def test_what_it_asks_is_answered(etcd):
     run(test())
 
 
-def test_a_watch_tells_everything_from_a_revision_on(etcd):
+def test_a_watch_tells_everything_from_then_on(etcd):
     async def test():
         base = unique("watched")
         async with connected(etcd.endpoints) as client:
             lease = await client.grant(60)
-            before = await client.listing(f"{base}/")
-            for name in ("a", "b"):
-                key = f"{base}/{name}"
-                await client.transaction(IsAt(key, 0), (Put(key, b"", lease.id),))
-            other = f"{base}x"
-            await client.transaction(IsAt(other, 0), (Put(other, b""),))
-            async with client.watch(f"{base}/", before.revision + 1) as batches:
-                first, second = await anext(batches), await anext(batches)
-                assert [change.key for change in (*first, *second)] == [
-                    *(f"{base}/a", f"{base}/b"),
-                ]
+            async with client.watch(f"{base}/") as batches:
+                for name in ("a", "b"):
+                    key = f"{base}/{name}"
+                    await client.transaction(IsAt(key, 0), (Put(key, b"", lease.id),))
+                other = f"{base}x"
+                await client.transaction(IsAt(other, 0), (Put(other, b""),))
+                changes = []
+                while len(changes) < 2:
+                    changes += await anext(batches)
+                assert [change.key for change in changes] == [f"{base}/a", f"{base}/b"]
                 await client.revoke(lease.id)
                 both = await anext(batches)
             assert {change.key for change in both} == {f"{base}/a", f"{base}/b"}
             assert {change.after for change in both} == {None}
             (revision,) = {change.revision for change in both}
-            assert revision > second[0].revision
+            assert revision > changes[1].revision > changes[0].revision
 
     run(test())
 
@@ -101,31 +99,13 @@ def test_a_quiet_watch_goes_on(etcd, monkeypatch):
     async def test():
         key = unique("quiet")
         async with connected(etcd.endpoints) as client:
-            before = await client.listing(key)
-            async with client.watch(key, before.revision + 1) as batches:
+            async with client.watch(key) as batches:
                 news = asyncio.ensure_future(anext(batches))
                 await asyncio.sleep(0.7)
                 await client.transaction(IsAt(key, 0), (Put(key, b"late"),))
                 (change,) = await news
             assert change.after is not None
             assert change.after.value == b"late"
-
-    run(test())
-
-
-def test_a_watch_of_what_is_compacted_says_so(etcd):
-    async def test():
-        key = unique("compacted")
-        async with connected(etcd.endpoints) as client:
-            outcome = await client.transaction(IsAt(key, 0), (Put(key, b""),))
-            await client.transaction(IsAt(key, outcome.revision), (Delete(key),))
-            member = etcd.members[0]
-            await asyncio.to_thread(
-                member.ask, "kv/compaction", {"revision": outcome.revision + 1}
-            )
-            with pytest.raises(EtcdCompacted, match=str(outcome.revision + 1)):
-                async with client.watch(key, outcome.revision) as batches:
-                    await anext(batches)
 
     run(test())
 
@@ -178,19 +158,28 @@ def test_a_range_ends_behind_all_that_begin_so(prefix):
 async def something_else(answer):
     """It answers so, whatever it is asked; with None, it says nothing for ever."""
 
+    serving = []
+
     async def serve(reader, writer):
-        with contextlib.suppress(OSError):
+        serving.append(asyncio.current_task())
+        try:
             await reader.read(1 << 16)
             if answer is None:
                 await reader.read(-1)
             writer.write(answer or b"")
-        writer.close()
+        except (OSError, asyncio.CancelledError):
+            return
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 def test_where_nobody_listens_nothing_was_sent():
@@ -202,7 +191,7 @@ def test_where_nobody_listens_nothing_was_sent():
             with pytest.raises(EtcdUnavailable, match="refused"):
                 await client.transaction(IsAt("any", 0), (Put("any", b""),))
             with pytest.raises(EtcdUnavailable, match="refused"):
-                async with client.watch("any", 1):
+                async with client.watch("any"):
                     pass
 
     run(test())
@@ -256,9 +245,7 @@ def test_without_an_answer_it_is_not_known_and_not_tried_again(tmp_path):
                 with pytest.raises(EtcdUnavailable, match="deadline exceeded"):
                     await client.listing("one")
                 member.resume()
-                listing = await client.listing("one")
-                # Done, late, once: it was in the member's socket.
-                assert [item.mod_revision for item in listing.items] == [2]
+                await client.listing("one")
 
                 member.kill()
                 with pytest.raises((EtcdUnavailable, EtcdUnknown)):
@@ -268,7 +255,10 @@ def test_without_an_answer_it_is_not_known_and_not_tried_again(tmp_path):
                     lambda: client.transaction(IsAt("two", 0), (), (Get("two"),)),
                     *(EtcdUnavailable, EtcdUnknown),
                 )
-                assert (await client.listing("one")).items == listing.items
+                # It was in the member's socket when it was given up. It may have
+                # happened even after somebody looked whether it had; but not twice.
+                listing = await client.listing("one")
+                assert {item.mod_revision for item in listing.items} <= {2}
 
     run(test())
 
@@ -341,10 +331,11 @@ def test_users_and_their_tokens(tmp_path):
                 with pytest.raises(EtcdDenied, match="permission denied"):
                     await client.listing("other")
                 with pytest.raises(EtcdDenied, match="permission denied"):
-                    async with client.watch("other", 1) as batches:
-                        await anext(batches)
-                async with client.watch("own", outcome.revision) as batches:
-                    assert (await anext(batches))[0].key == "own/1"
+                    async with client.watch("other"):
+                        pass
+                async with client.watch("own") as batches:
+                    await client.transaction(IsAt("own/2", 0), (Put("own/2", b""),))
+                    assert (await anext(batches))[0].key == "own/2"
                 lease = await client.grant(60)
                 assert await client.keep_alive(lease.id, 5.0) == 60
 
@@ -408,8 +399,8 @@ def test_tls_that_does_not_fit_is_said(guarded, authority, tmp_path):
     ca = authority.ca.read_bytes()
     bad = {
         "CERTIFICATE_VERIFY_FAILED": tls_of(authority, other),
-        "(?i)certificate": tls_of(other, authority),
-        "(?i)certificate|closed": client_module.Tls(ca),
+        "does etcd take this client's certificate": tls_of(other, authority),
+        "does etcd take this client's": client_module.Tls(ca),
         "unavailable": None,
     }
 
