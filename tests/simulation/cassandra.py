@@ -51,10 +51,10 @@ class Weather(msgspec.Struct):
             return None
         draw -= self.lost
         if draw < self.very_slow:
-            return chance.uniform(0.05, 1.5)
+            return 0.05 + 1.5 * chance.random()
         if draw < self.very_slow + self.slow:
-            return chance.uniform(0.005, 0.05)
-        return chance.uniform(0.0003, 0.003)
+            return 0.005 + 0.045 * chance.random()
+        return 0.0003 + 0.0027 * chance.random()
 
 
 FAIR = Weather(lost=0.0, slow=0.0, very_slow=0.0)

@@ -18,16 +18,16 @@ from tests.simulation.journal_node import EXPECTED, SHARD_COUNT, Node
 from tests.simulation.scripted_loop import ScriptedLoop
 
 NODE_COUNT = 3
-EVENT_COUNT = 120
+EVENT_COUNT = 80
 WEATHERS = [
     Weather(),
-    Weather(lost=0.10, slow=0.2, very_slow=0.05),
-    Weather(lost=0.02, slow=0.5, very_slow=0.10),
+    Weather(lost=0.05, slow=0.1, very_slow=0.04),
+    Weather(lost=0.01, slow=0.25, very_slow=0.06),
     FAIR,
 ]
 # What happens next, and how often.
-EVENTS = {"ask": 70, "take": 8, "give": 5, "hang": 5, "die": 3, "checkpoint": 6,
-          "publish": 6, "tidy": 3}  # fmt: skip
+EVENTS = {"ask": 80, "take": 4, "give": 4, "hang": 4, "die": 2, "checkpoint": 5,
+          "publish": 6, "tidy": 4}  # fmt: skip
 
 
 class World:
@@ -87,7 +87,7 @@ class World:
         self._take(list(range(SHARD_COUNT)))
         await asyncio.sleep(0.05)
         for _ in range(EVENT_COUNT):
-            await asyncio.sleep(self.chance.choice([0.0, 0.001, 0.004, 0.02]))
+            await asyncio.sleep(self.chance.choice([0.0, 0.002, 0.006, 0.03]))
             if self.nodes:
                 (kind,) = self.chance.choices(list(EVENTS), list(EVENTS.values()))
                 self._happen(kind)
@@ -142,6 +142,8 @@ class World:
             number, amount = len(self.asked) + 1, self.chance.randint(1, 200)
             self.asked.append((shard, number, amount))
         having = self._having(shard)
+        if not having:
+            self._take([shard])
         if having and self.chance.random() < 0.7:
             having = [self.chance.choice(having)]
         for node in having:

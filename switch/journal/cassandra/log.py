@@ -8,12 +8,13 @@ its segments, and it ends where neither has the next commit whole.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
 
 from switch.journal import record as codec
-from switch.journal.cassandra.chains import Moved
+from switch.journal.cassandra.chains import Moved, Span
 from switch.journal.cassandra.retrying import Patience, settled
 from switch.journal.cassandra.store import (
     COMMIT_BYTES_MAX,
@@ -117,6 +118,27 @@ async def check_floor(store: LogStore, session: str, start: Position) -> bool:
     was read: what is dropped is named first, so a reading that lacks it finds out."""
     floor = await store.read_mark(session, FLOOR)
     return floor is None or floor.number <= start.number
+
+
+async def above_floors(
+    store: LogStore, spans: Sequence[Span], patience: Patience
+) -> list[Span]:
+    """The spans without what was dropped of their logs.
+
+    An epoch may say that it begins below the floor, if it was opened when that was
+    raised already: nothing of its shard is there."""
+    found = []
+    for span in spans:
+        floor = await _read_floor(store, span.session, patience)
+        start = span.start if floor is None else max(span.start, floor)
+        found.append(Span(span.epoch, start, span.end))
+    return found
+
+
+async def _read_floor(
+    store: LogStore, session: str, patience: Patience
+) -> Position | None:
+    return await settled(lambda: store.read_mark(session, FLOOR), patience)
 
 
 async def explain_gap(

@@ -11,7 +11,7 @@ import struct
 import msgspec
 
 from switch.journal.cassandra import log
-from switch.journal.cassandra.chains import Chain, Span, behind
+from switch.journal.cassandra.chains import Chain, Moved, Span, behind
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.store import EpochId, LogStore, Position
 from switch.journal.errors import JournalDamaged
@@ -71,19 +71,21 @@ async def read_published(
 
 
 async def read_on(
-    store: LogStore,
-    chain: Chain,
-    published: Published | None,
-    patience: Patience = PATIENCE,
+    store: LogStore, publisher: str, chain: Chain, patience: Patience = PATIENCE
 ) -> tuple[list[tuple[int, ShardRecord]], Published | None]:
-    """Some of the shard's records behind `published`, with their times, and the
-    position behind them. The same position again: there is no more in the chain.
+    """Some of the shard's records behind where the publisher is, with their times, and
+    the position behind them; None: there is no more in the chain. Raises Moved when
+    another one publishes the shard, too.
 
-    A record may begin before it, in part: the entries up to `published.sequence` are
-    those that are out."""
-    start = None if published is None else published.start
+    A record may begin before that position, in part: the entries up to the sequence of
+    `read_published` are out."""
+    published = await read_published(store, publisher, chain.shard, patience)
+    spans = behind(chain, None if published is None else published.start)
+    spans = await log.above_floors(store, spans, patience)
+    if await read_published(store, publisher, chain.shard, patience) != published:
+        raise Moved
     sequence = 0 if published is None else published.sequence
-    for span in behind(chain, start):
+    for span in spans:
         if span.start.number >= span.end:
             continue
         commits = await _commits(store, span, patience)
@@ -101,7 +103,7 @@ async def read_on(
         return records, Published(
             sequence, span.epoch.number, span.session, at.segment, at.number
         )
-    return [], published
+    return [], None
 
 
 async def _commits(

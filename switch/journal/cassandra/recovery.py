@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from switch.journal.cassandra import checkpoints, log
-from switch.journal.cassandra.chains import Chain, Span, behind
+from switch.journal.cassandra.chains import Chain, Moved, Span, behind
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.store import LogStore, Position
 from switch.journal.errors import JournalDamaged
@@ -54,21 +54,29 @@ async def _begin(
     store: LogStore, chain: Chain, limits: Limits, patience: Patience
 ) -> _Work:
     found = await checkpoints.read(store, chain.shard, patience)
+    head = None if found is None else found[0]
+    spans = behind(chain, None if head is None else head.start)
+    spans = await log.above_floors(store, spans, patience)
+    # Asked again behind the floors: what is below them is in this checkpoint, then.
+    if await checkpoints.read_head(store, chain.shard, patience) != head:
+        raise Moved
     if found is None:
-        return _Work(State(chain.shard, limits), behind(chain, None))
-    head, data = found
-    spans = behind(chain, head.start)
+        return _Work(State(chain.shard, limits), spans)
+    return _Work(_restore(*found, limits), spans)
+
+
+def _restore(head: checkpoints.Checkpoint, data: bytes, limits: Limits) -> State:
     try:
         state = restore(data, limits)
     except StateError as error:
-        raise JournalDamaged(f"checkpoint of shard {chain.shard}: {error}") from error
+        raise JournalDamaged(f"checkpoint of shard {head.shard}: {error}") from error
     if (state.shard, state.sequence) != (head.shard, head.sequence):
         raise JournalDamaged(
-            f"checkpoint of shard {chain.shard} holds another state",
+            f"checkpoint of shard {head.shard} holds another state",
             expected=f"shard {head.shard} after entry {head.sequence}",
             got=f"shard {state.shard} after entry {state.sequence}",
         )
-    return _Work(state, spans)
+    return state
 
 
 async def _read(

@@ -29,20 +29,31 @@ async def tidy(
 ) -> int:
     """Drops the segments of these logs that nobody needs and whose commits are older
     than `before`, in ms since 1970. How many there were."""
-    # Before it is asked what is needed: a session that ends later may have got shards
-    # in between, and be needed after all.
-    ended = {}
+    # Before it is asked what is needed: a shard may come into a log when its own need
+    # was asked for already. Its entries are behind what was released by now, then, or
+    # behind the end, which is to say nowhere.
+    ends = {}
+    released = {}
     for session in sessions:
-        ended[session] = await _ended_at(store, session, patience)
+        ends[session] = await _ended_at(store, session, patience)
+        released[session] = await _released(store, session, patience)
     positions = await needed(store, shards, publishers, patience)
     dropped = 0
-    for session, end in ended.items():
-        if session in positions:
-            position = positions[session]
-            dropped += await _drop_below(store, session, position, before, patience)
-        elif end is not None:
+    for session, end in ends.items():
+        position = positions.get(session)
+        if end is None:
+            position = min(released[session], position or released[session])
+        if position is None:
+            assert end is not None
             dropped += await _drop_ended(store, session, end, before, patience)
+        else:
+            dropped += await _drop_below(store, session, position, before, patience)
     return dropped
+
+
+async def _released(store: LogStore, session: str, patience: Patience) -> Position:
+    mark = await settled(lambda: store.read_mark(session, log.RELEASED), patience)
+    return mark or BEGINNING
 
 
 async def _ended_at(store: LogStore, session: str, patience: Patience) -> int | None:

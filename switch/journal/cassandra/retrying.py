@@ -14,15 +14,20 @@ T = TypeVar("T")
 
 # Calls of one taking of shards that are under way at once.
 WIDTH_MAX = 8
+# How long a call with an unknown outcome is repeated: longer than a node of Cassandra
+# that hangs is believed to live. Between two calls, from the first to the longest.
+RETRY_SECONDS_MAX = 10.0
+RETRY_PAUSE_FIRST_S = 0.01
+RETRY_PAUSE_MAX_S = 0.5
 
 
 class Patience(msgspec.Struct, frozen=True):
     """How long the same call is repeated, by the loop's clock. That it is over decides
     nothing: the outcome is as unknown then as it was before."""
 
-    seconds_max: float = 10.0
-    pause_first_s: float = 0.01
-    pause_max_s: float = 0.5
+    seconds_max: float = RETRY_SECONDS_MAX
+    pause_first_s: float = RETRY_PAUSE_FIRST_S
+    pause_max_s: float = RETRY_PAUSE_MAX_S
 
 
 PATIENCE = Patience()

@@ -27,8 +27,6 @@ SEGMENT_COMMITS_MAX = 1024
 SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 # Rows of one reading: a commit must fit.
 READ_PARTS_MAX = 128
-# Epochs of one shard, each the memory of one change of owner.
-EPOCHS_MAX = 100_000
 
 assert COMMIT_BYTES_MAX <= READ_PARTS_MAX * PART_BYTES_MAX
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from switch.journal.cassandra.memory import MemoryStore
@@ -46,6 +47,7 @@ async def append(session: Session, states: Sequence[State], count: int = 1) -> i
     number = 0
     for _ in range(count):
         number = await session.writer.append(NOW, [entry(state) for state in states])
+        await asyncio.sleep(0)  # for the mark
     return number
 
 
