@@ -19,7 +19,7 @@ from switch.ownership.etcd.store import Delete, Get, IsAt, Oldest, Put
 from tests.servers.certificates import Authority
 from tests.servers.common import free_ports
 from tests.servers.etcd import VERSION, Etcd
-from tests.unit.ownership.etcd.real import connected, run, unique, until_done
+from tests.unit.ownership.etcd.real import connected, run, started, unique, until_done
 
 
 def test_what_it_asks_is_answered(etcd):
@@ -250,7 +250,7 @@ def test_without_an_answer_it_is_not_known_and_not_tried_again(tmp_path):
                 member.kill()
                 with pytest.raises((EtcdUnavailable, EtcdUnknown)):
                     await client.transaction(IsAt("two", 0), (Put("two", b""),))
-                await asyncio.to_thread(member.start)
+                await started(member)
                 await until_done(
                     lambda: client.transaction(IsAt("two", 0), (), (Get("two"),)),
                     *(EtcdUnavailable, EtcdUnknown),
@@ -340,7 +340,7 @@ def test_users_and_their_tokens(tmp_path):
                 assert await client.keep_alive(lease.id, 5.0) == 60
 
                 member.kill()
-                await asyncio.to_thread(member.start)
+                await started(member)
                 here = IsAt("own/1", outcome.revision)
                 await until_done(
                     lambda: client.transaction(here, (Delete("own/1"),)),
