@@ -69,11 +69,15 @@ class ScriptedProcess:
 
 
 class ScriptedLoop(asyncio.AbstractEventLoop):
-    def __init__(self) -> None:
+    """`tolerated`: what a task may end with and nobody looks at."""
+
+    def __init__(self, tolerated: tuple[type[BaseException], ...] = ()) -> None:
+        self.tolerated = (*tolerated, asyncio.CancelledError)
         self.ready: deque[asyncio.Handle] = deque()
         self.faults: list[BaseException] = []
         self._now = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        # A handle with None is a process's; a callback and its arguments, the world's.
+        self._timers: list[tuple[float, int, Any, tuple[Any, ...] | None]] = []
         self._numbers = itertools.count()
         self._tasks: list[asyncio.Task[Any]] = []
         self._world = contextvars.copy_context()
@@ -111,14 +115,15 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        heapq.heappush(self._timers, (when, next(self._numbers), handle, None))
         return handle
 
     def in_the_world(
         self, delay: float, callback: Callable[..., object], *args: Any
     ) -> None:
         """As `call_later`, whatever becomes of the process that asks for it."""
-        self.call_later(delay, callback, *args, context=self._world)
+        when = self._now + delay
+        heapq.heappush(self._timers, (when, next(self._numbers), callback, args))
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -128,7 +133,14 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, **options)
         self._tasks.append(task)
+        task.add_done_callback(self._done, context=self._world)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            fault = task.exception()
+            if fault is not None and not isinstance(fault, self.tolerated):
+                self.faults.append(fault)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         fault = context.get("exception")
@@ -143,7 +155,10 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
         try:
             task = self.create_task(main)
             while not task.done() and not self.faults:
-                self._run_once()
+                if self.ready:
+                    self._step(self.ready.popleft())
+                else:
+                    self._pass_time()
             if self.faults:
                 raise self.faults[0]
             task.result()
@@ -151,18 +166,28 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
             self._abandon()
             asyncio._set_running_loop(None)
 
-    def _run_once(self) -> None:
-        if not self.ready:
-            assert self._timers, "everybody waits for nothing"
-            when, _, timer = heapq.heappop(self._timers)
-            self._now = max(self._now, when)
-            self.ready.append(timer)
-        handle = self.ready.popleft()
-        if handle.cancelled():
+    def _pass_time(self) -> None:
+        assert self._timers, "everybody waits for nothing"
+        when, _, what, args = heapq.heappop(self._timers)
+        if when > self._now:
+            self._now = when
+        if args is None:
+            self._step(what)
+        else:
+            what(*args)
+
+    def _step(self, handle: asyncio.Handle) -> None:
+        if handle._cancelled:  # type: ignore[attr-defined]
             return
-        process = handle._context.get(_process)  # type: ignore[attr-defined]
+        context = handle._context  # type: ignore[attr-defined]
+        process = context.get(_process)
         if process is None or process.runs(handle):
-            handle._run()
+            try:
+                context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as fault:  # noqa: BLE001 -- whatever it is, it is one
+                self.faults.append(fault)
 
     def _abandon(self) -> None:
         """What is still waiting ends without a word."""
@@ -170,8 +195,6 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 task.get_coro().close()  # type: ignore[union-attr]
-            elif not task.cancelled():
-                task.exception()  # looked at: nobody needs to be told
         self._tasks.clear()
         self._timers.clear()
         self.ready.clear()
