@@ -193,7 +193,7 @@ class Server:
         return self.directory / "output.log"
 
     def spawn(self) -> None:
-        """Begins to start."""
+        """Begins to start. To the kernel its parent is the thread that calls this."""
         assert not self.is_running
         self.starts += 1
         with self.output.open("ab") as output:

@@ -69,12 +69,9 @@ class ScriptedProcess:
 
 
 class ScriptedLoop(asyncio.AbstractEventLoop):
-    """`tolerated`: what a task may end with and nobody looks at; anything, unless said
-    otherwise."""
+    """`tolerated`: what a task may end with and nobody looks at."""
 
-    def __init__(
-        self, tolerated: tuple[type[BaseException], ...] = (Exception,)
-    ) -> None:
+    def __init__(self, tolerated: tuple[type[BaseException], ...] = ()) -> None:
         self.tolerated = (*tolerated, asyncio.CancelledError)
         self.ready: deque[asyncio.Handle] = deque()
         self.faults: list[BaseException] = []

@@ -11,6 +11,7 @@ from typing import Any
 from switch.ownership.etcd.client import EtcdClient, Settings
 from switch.ownership.etcd.membership import EtcdOwnership
 from switch.ownership.port import Member
+from tests.servers.common import Server
 
 SECONDS_MAX = 60.0
 _numbers = itertools.count(1)
@@ -34,7 +35,9 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def until_done(attempt: Callable[[], Awaitable[object]], *errors: type) -> None:
+async def until_done(
+    attempt: Callable[[], Awaitable[object]], *errors: type[Exception]
+) -> None:
     """Tries again what fails with these."""
     while True:
         try:
@@ -43,6 +46,12 @@ async def until_done(attempt: Callable[[], Awaitable[object]], *errors: type) ->
             await asyncio.sleep(0.05)
         else:
             return
+
+
+async def started(server: Server) -> None:
+    """Begun here: it ends with the thread that began it."""
+    server.spawn()
+    await asyncio.to_thread(server.wait_ready)
 
 
 @asynccontextmanager
