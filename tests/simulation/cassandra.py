@@ -117,8 +117,11 @@ class Cassandra:
         self.loop.in_the_world(self.weather.timeout_s, time_out)
         return future
 
-    async def at_quorum(self, handle: Callable[[Replica], Any]) -> list[Any]:
-        """The first answers of two replicas."""
+    async def at_quorum(
+        self, handle: Callable[[Replica], Any], then: Callable[[], None] | None = None
+    ) -> list[Any]:
+        """The first answers of two replicas. With `then`, which happens when it was
+        sent, only one of them gets to know of it."""
         future = self._outcome()
         answers: list[Any] = []
 
@@ -131,7 +134,11 @@ class Cassandra:
             answer = handle(replica)
             self._pass(lambda: answered(answer))
 
-        for replica in self.replicas:
+        replicas = self.replicas
+        if then is not None:
+            replicas = [self.chance.choice(replicas)]
+            then()
+        for replica in replicas:
             self._pass(lambda replica=replica: arrived(replica))  # type: ignore[misc]
         found: list[Any] = await future
         return found
@@ -152,8 +159,10 @@ class Cassandra:
 
     # -- plain calls
 
-    async def write(self, key: Key, row: Any, cell: Cell) -> None:
-        await self.at_quorum(lambda replica: replica.write(key, row, cell))
+    async def write(
+        self, key: Key, row: Any, cell: Cell, then: Callable[[], None] | None = None
+    ) -> None:
+        await self.at_quorum(lambda replica: replica.write(key, row, cell), then)
 
     async def read(self, key: Key) -> Partition:
         return merged(
@@ -174,11 +183,19 @@ class Cassandra:
 
 
 class Client:
+    """`cut`, when set, is what happens to the process in the middle of its next
+    write."""
+
     def __init__(self, cassandra: Cassandra) -> None:
         self.cassandra = cassandra
+        self.cut: Callable[[], None] | None = None
+
+    async def _write(self, key: Key, row: Any, cell: Cell) -> None:
+        then, self.cut = self.cut, None
+        await self.cassandra.write(key, row, cell, then)
 
     async def insert_part(self, session: str, segment: int, part: Part) -> None:
-        await self.cassandra.write(
+        await self._write(
             ("log", session, segment),
             (part.number, part.index),
             (1, (part.count, part.data)),
@@ -199,14 +216,14 @@ class Client:
         await self.cassandra.drop(("log", session, segment), 2)
 
     async def write_fence(self, session: str, fenced_by: str) -> None:
-        await self.cassandra.write(("fence", session), fenced_by, (1, True))
+        await self._write(("fence", session), fenced_by, (1, True))
 
     async def read_fence(self, session: str) -> bool:
         return bool(await self.cassandra.read(("fence", session)))
 
     async def write_mark(self, session: str, kind: str, position: Position) -> None:
         value = (position.segment, position.number)
-        await self.cassandra.write(("mark", session), kind, (position.number, value))
+        await self._write(("mark", session), kind, (position.number, value))
 
     async def read_mark(self, session: str, kind: str) -> Position | None:
         rows = await self.cassandra.read(("mark", session))
@@ -280,7 +297,7 @@ class Client:
     # -- checkpoints and publishers
 
     async def write_chunk(self, shard: int, name: str, index: int, data: bytes) -> None:
-        await self.cassandra.write(("chunk", shard, name), index, (1, data))
+        await self._write(("chunk", shard, name), index, (1, data))
 
     async def read_chunk(self, shard: int, name: str, index: int) -> bytes | None:
         rows = await self.cassandra.read(("chunk", shard, name))
@@ -291,7 +308,7 @@ class Client:
 
     async def write_checkpoint(self, shard: int, sequence: int, head: bytes) -> None:
         cell = (self.checkpoint_timestamp(sequence), head)
-        await self.cassandra.write(("checkpoint", shard), "", cell)
+        await self._write(("checkpoint", shard), "", cell)
 
     def checkpoint_timestamp(self, sequence: int) -> int:
         return sequence
@@ -304,7 +321,7 @@ class Client:
         self, publisher: str, shard: int, sequence: int, position: bytes
     ) -> None:
         cell = (sequence, position)
-        await self.cassandra.write(("published", publisher), shard, cell)
+        await self._write(("published", publisher), shard, cell)
 
     async def read_published(self, publisher: str, shard: int) -> bytes | None:
         rows = await self.cassandra.read(("published", publisher))

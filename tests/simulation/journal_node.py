@@ -3,6 +3,7 @@ ledger; and in place of links and etcd, a world that says what to do."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,8 @@ class Node:
             with suppress(*EXPECTED):
                 await self._checkpoint(shard)
             await self._released()
+            if self.world.before_giving(self, shard):
+                await asyncio.sleep(0.0001)
             await self.session.give_up(shard)
         except EXPECTED as error:
             self.world.tell(f"{self.name} did not give {shard} up: {error}")

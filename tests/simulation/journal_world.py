@@ -18,7 +18,7 @@ from tests.simulation.journal_node import EXPECTED, SHARD_COUNT, Node
 from tests.simulation.scripted_loop import ScriptedLoop
 
 NODE_COUNT = 3
-EVENT_COUNT = 80
+EVENT_COUNT = 70
 WEATHERS = [
     Weather(),
     Weather(lost=0.05, slow=0.1, very_slow=0.04),
@@ -26,8 +26,8 @@ WEATHERS = [
     FAIR,
 ]
 # What happens next, and how often.
-EVENTS = {"ask": 80, "take": 4, "give": 4, "hang": 4, "die": 2, "checkpoint": 5,
-          "publish": 6, "tidy": 4}  # fmt: skip
+EVENTS = {"ask": 80, "take": 3, "duel": 3, "give": 4, "hang": 4, "die": 2, "cut": 4,
+          "checkpoint": 5, "publish": 6, "tidy": 2, "retire": 2}  # fmt: skip
 
 
 class World:
@@ -87,7 +87,7 @@ class World:
         self._take(list(range(SHARD_COUNT)))
         await asyncio.sleep(0.05)
         for _ in range(EVENT_COUNT):
-            await asyncio.sleep(self.chance.choice([0.0, 0.002, 0.006, 0.03]))
+            await asyncio.sleep(self.chance.choice([0.0, 0.001, 0.005, 0.02, 0.1]))
             if self.nodes:
                 (kind,) = self.chance.choices(list(EVENTS), list(EVENTS.values()))
                 self._happen(kind)
@@ -110,6 +110,12 @@ class World:
             self._at_some_step(node, lambda: node.process.hang(seconds))
         elif kind == "die":
             self._at_some_step(node, lambda: self._die(node))
+        elif kind == "cut":
+            self._cut(chance.choice(self._having(shard) or [node]))
+        elif kind == "duel":
+            self._duel(shard)
+        elif kind == "retire":
+            self.loop.create_task(self._retire())
         elif kind == "tidy":
             node.process.start(node.tidy())
         else:
@@ -129,6 +135,59 @@ class World:
         node.process.die()
         self.replace(node)
 
+    def _cut(self, node: Node) -> None:
+        """In the middle of its next write."""
+        seconds = self.chance.choice([0.0, 0.05, 0.2, 0.8])
+        if seconds:
+            node.store.cut = lambda: node.process.hang(seconds)
+        else:
+            node.store.cut = lambda: self._die(node)
+
+    def _duel(self, shard: int) -> None:
+        """Two take it at once, while its owner may be cut, or one of them."""
+        for owner in self._having(shard)[:1]:
+            if self.chance.random() < 0.6:
+                self._cut(owner)
+                self._ask(shard)
+        for node in self.chance.sample(self.nodes, min(2, len(self.nodes))):
+            if self.chance.random() < 0.2:
+                self._cut(node)
+            delay = self.chance.choice([0.0, 0.002, 0.02])
+            self.loop.in_the_world(
+                delay, lambda node=node: node.process.start(node.take([shard]))
+            )
+
+    async def _retire(self) -> None:
+        """Checkpoints and publishers go ahead, the log is dropped behind them, and then
+        somebody has to read it; one of the writes is cut."""
+        pause = self.chance.choice([0.005, 0.01, 0.03])
+        cut = self.chance.choice(["publish", "checkpoint", "tidy"])
+        for kind in ("publish", "checkpoint", "take", "tidy", "take"):
+            for shard in range(SHARD_COUNT):
+                node = self.chance.choice(self._having(shard) or self.nodes or [None])
+                if node is None:
+                    continue
+                if kind == cut:
+                    self._cut(node)
+                if kind == "take":
+                    if self.chance.random() < 0.3:
+                        self._take([shard])
+                elif kind == "tidy":
+                    node.process.start(node.tidy())
+                else:
+                    node.process.start(getattr(node, kind)(shard))
+            await asyncio.sleep(pause)
+
+    def before_giving(self, node: Node, shard: int) -> bool:
+        """Whether another shard's append, which only one replica gets, is under way
+        when `shard` is given up."""
+        others = node.owned - {shard}
+        if others and self.chance.random() < 0.5:
+            node.store.cut = lambda: None
+            self._ask(*others)
+            return True
+        return False
+
     def _take(self, shards: list[int]) -> None:
         node = self.chance.choice(self.nodes)
         node.process.start(node.take(shards))
@@ -142,7 +201,7 @@ class World:
             number, amount = len(self.asked) + 1, self.chance.randint(1, 200)
             self.asked.append((shard, number, amount))
         having = self._having(shard)
-        if not having:
+        if not having and not any(node.is_busy for node in self.nodes):
             self._take([shard])
         if having and self.chance.random() < 0.7:
             having = [self.chance.choice(having)]

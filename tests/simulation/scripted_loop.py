@@ -69,10 +69,13 @@ class ScriptedProcess:
 
 
 class ScriptedLoop(asyncio.AbstractEventLoop):
-    """`tolerated`: what a task may end with and nobody looks at."""
+    """`tolerated`: what a task may end with and nobody looks at; else it is a fault of
+    the run. By default, anything."""
 
-    def __init__(self, tolerated: tuple[type[BaseException], ...] = ()) -> None:
-        self.tolerated = (*tolerated, asyncio.CancelledError)
+    def __init__(
+        self, tolerated: tuple[type[BaseException], ...] = (BaseException,)
+    ) -> None:
+        self.tolerated = tolerated
         self.ready: deque[asyncio.Handle] = deque()
         self.faults: list[BaseException] = []
         self._now = 0.0

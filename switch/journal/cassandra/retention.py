@@ -8,7 +8,7 @@ Rule 2: a late write may bring a row of a dropped segment back. Nothing reads be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from switch.journal.cassandra import checkpoints, log
 from switch.journal.cassandra.chains import behind, chain_of
@@ -37,7 +37,7 @@ async def tidy(
     for session in sessions:
         ends[session] = await _ended_at(store, session, patience)
         released[session] = await _released(store, session, patience)
-    positions = await needed(store, shards, publishers, patience)
+    positions = await needed(store, shards, publishers, ends, patience)
     dropped = 0
     for session, end in ends.items():
         position = positions.get(session)
@@ -64,23 +64,32 @@ async def _ended_at(store: LogStore, session: str, patience: Patience) -> int | 
 async def needed(
     store: LogStore,
     shards: Iterable[int],
-    publishers: Sequence[str] = (),
-    patience: Patience = PATIENCE,
+    publishers: Sequence[str],
+    ends: Mapping[str, int | None],
+    patience: Patience,
 ) -> dict[str, Position]:
     """From where each session's log is still read, by a takeover from the checkpoints
-    or by a publisher that is behind them. Of a session that is not in it, nothing is."""
+    or by a publisher that is behind them. Of a session that is not in it, nothing is.
+    `ends` of sessions, as far as they are sealed."""
     positions: dict[str, Position] = {}
     for shard in shards:
-        for session, position in await _needed_by(store, shard, publishers, patience):
+        for session, position in await _needed_by(
+            store, shard, publishers, ends, patience
+        ):
             positions[session] = min(position, positions.get(session, position))
     return positions
 
 
 async def _needed_by(
-    store: LogStore, shard: int, publishers: Sequence[str], patience: Patience
+    store: LogStore,
+    shard: int,
+    publishers: Sequence[str],
+    ends: Mapping[str, int | None],
+    patience: Patience,
 ) -> list[tuple[str, Position]]:
-    async def open_end(_: str) -> int:
-        return _ALL  # nobody is fenced for this
+    async def end_of(session: str) -> int:
+        end = ends.get(session)
+        return _ALL if end is None else end  # nobody is fenced for this
 
     # In this order: a checkpoint that is read first is of an epoch in the chain.
     head = await checkpoints.settled_head(store, shard, patience)
@@ -92,11 +101,13 @@ async def _needed_by(
             await write_published(store, publisher, shard, at, patience)
         starts.append(None if at is None else at.start)
     found = await settled(lambda: store.read_epochs(shard), patience)
-    chain = await chain_of(shard, found.epochs, found.current, open_end)
+    chain = await chain_of(shard, found.epochs, found.current, end_of)
     spans = []
     for start in starts:
         spans += behind(chain, start)
-    return [(span.session, span.start) for span in spans]
+    return [
+        (span.session, span.start) for span in spans if span.start.number < span.end
+    ]
 
 
 async def _drop_below(

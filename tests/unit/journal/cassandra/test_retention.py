@@ -8,7 +8,7 @@ from switch.journal.cassandra import log, publishers, retention
 from switch.journal.cassandra.chains import chain_of
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.store import Epoch, EpochId, Position
-from switch.ledger import dump
+from switch.ledger import Limits, dump
 from tests.unit.journal.cassandra.build import (
     NOW,
     PATIENCE,
@@ -161,5 +161,49 @@ def test_an_epoch_that_begins_below_the_floor_has_nothing_there():
         assert store.marks["s1", log.FLOOR] > late.begins_after
         second, found = await taken(store, "s2")
         assert found[3].sequence == 0
+
+    run(test)
+
+
+def test_what_is_dropped_is_named_first_and_what_is_useless_is_so_for_all():
+    """A checkpoint that was read may be on one replica: it is written back first."""
+
+    async def test(store, session, states):
+        await checkpoint_all(session, states)
+        store.calls.clear()
+        await tidy(store)
+        order = ["read_checkpoint", "write_checkpoint", "write_mark", "drop_segment"]
+        assert [call for call in store.calls if call in order] == (
+            order[:2] * SHARD_COUNT + order[2:] * 2
+        )
+
+    run(test)
+
+
+def test_a_shard_that_comes_into_the_log_meanwhile_finds_its_entries():
+    async def test(store, session, states):
+        await checkpoint_all(session, states)
+        await session.give_up(0)
+        second, found = await taken(store, "s2", {0: 0})
+        await second.give_up(0)
+        read_epochs = store.read_epochs
+
+        async def comes_back(shard):
+            epochs = await read_epochs(shard)
+            if shard == 0 and store.read_epochs is not read_epochs:
+                store.read_epochs = read_epochs
+                back = await session.take({0: 0}, Limits())
+                await append(session, [back[0], states[1]], 9)
+            elif shard == 1:
+                # late enough to know the end, as it were
+                state, position = states[1], session.writer.released
+                data = dump(state)
+                await session.write_checkpoint(1, state.sequence, position, data)
+            return epochs
+
+        store.read_epochs = comes_back
+        await tidy(store)
+        third, found = await taken(store, "s3")
+        assert found[0].sequence == 19
 
     run(test)
