@@ -40,9 +40,7 @@ def settings(cassandra: Cassandra) -> Settings:
 
 
 def settings_of(cassandra: Cassandra, keyspace: str) -> Settings:
-    return Settings(
-        cassandra.addresses, keyspace, {DATACENTER: cassandra.replication}
-    )
+    return Settings(cassandra.addresses, keyspace, {DATACENTER: cassandra.replication})
 
 
 def run(settings: Settings, test) -> None:

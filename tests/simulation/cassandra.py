@@ -166,9 +166,7 @@ class Cassandra:
 
     async def read(self, key: Key) -> Partition:
         return merged(
-            await self.at_quorum(
-                lambda replica: dict(replica.partitions.get(key, {}))
-            )
+            await self.at_quorum(lambda replica: dict(replica.partitions.get(key, {})))
         )
 
     async def drop(self, key: Key, timestamp: int) -> None:

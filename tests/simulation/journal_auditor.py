@@ -90,7 +90,9 @@ class Auditor:
                 at += 1
         return {shard: sums(history) for shard, history in histories.items()}
 
-    def _check_answer(self, answer: Answer, history: dict[str, tuple[int, bool]]) -> None:
+    def _check_answer(
+        self, answer: Answer, history: dict[str, tuple[int, bool]]
+    ) -> None:
         assert answer.rrn in history, f"{answer} is not in the journal"
         sequence, approved = history[answer.rrn]
         assert answer.approved == approved, f"{answer}, journal: {approved}"
@@ -186,9 +188,7 @@ def entries_of(payload: bytes) -> list[Entry]:
     return entries
 
 
-def history_of(
-    cassandra: Cassandra, shard: int, logs: dict[str, Any]
-) -> list[Entry]:
+def history_of(cassandra: Cassandra, shard: int, logs: dict[str, Any]) -> list[Entry]:
     chain = []
     at = cassandra.current.get(shard)
     while at is not None:

@@ -153,7 +153,9 @@ class Node:
             account = AccountOpened(name, STERLING, BALANCE, 0, at=0)
             self.group.administer([(shard, account)], self.now())
         if state.card_count == 0:
-            card = CardIssued(pan_hash(shard), b"s" * 39, name, 0, 3012, 0, "0001", at=0)
+            card = CardIssued(
+                pan_hash(shard), b"s" * 39, name, 0, 3012, 0, "0001", at=0
+            )
             self.group.administer([(shard, card)], self.now())
 
     async def give_up(self, shard: int) -> None:

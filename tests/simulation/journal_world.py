@@ -33,7 +33,7 @@ EVENTS = {"ask": 80, "take": 3, "duel": 3, "give": 4, "hang": 4, "die": 2, "cut"
 class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.loop = ScriptedLoop(EXPECTED)
+        self.loop = ScriptedLoop(EXPECTED)  # type: ignore[abstract]
         weather = self.chance.choice(WEATHERS)
         self.cassandra = Cassandra(self.loop, seed, weather)
         self.auditor = Auditor()

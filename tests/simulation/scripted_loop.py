@@ -180,7 +180,7 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
             what(*args)
 
     def _step(self, handle: asyncio.Handle) -> None:
-        if handle._cancelled:  # type: ignore[attr-defined]
+        if handle._cancelled:
             return
         context = handle._context  # type: ignore[attr-defined]
         process = context.get(_process)
@@ -197,7 +197,7 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
         for task in self._tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                task.get_coro().close()  # type: ignore[union-attr]
+                task.get_coro().close()
         self._tasks.clear()
         self._timers.clear()
         self.ready.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -138,10 +139,8 @@ def retries_with_other_bytes(patch: pytest.MonkeyPatch) -> None:
 
 def begins_the_next_without_an_acknowledgement(patch: pytest.MonkeyPatch) -> None:
     async def other(self: Any, segment: int, part: Any) -> None:
-        try:
+        with suppress(JournalUnknown):
             await self._store.insert_part(self.session, segment, part)
-        except JournalUnknown:
-            pass
 
     patch.setattr(SessionWriter, "_acknowledged", other)
 

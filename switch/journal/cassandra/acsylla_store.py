@@ -1,7 +1,7 @@
 """The store on Cassandra itself, by acsylla.
 
 Rule 1: plain statements are at LOCAL_QUORUM, conditional ones at LOCAL_SERIAL with it,
-        and what those decide is read at LOCAL_SERIAL. The keyspace was checked for that.
+        and what those decide is read at LOCAL_SERIAL. The keyspace is checked for it.
 Rule 2: what does not surely say that nothing was done is JournalUnknown: a time-out, a
         connection that is gone (which the driver calls a time-out), replicas that are
         not there. To repeat it unchanged does no harm.

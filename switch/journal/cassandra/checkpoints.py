@@ -86,9 +86,9 @@ async def write(
         await _write_chunk(store, head, index, piece, patience)
     await _write_head(store, head, patience)
     newest = await settled_head(store, shard, patience)
+    assert newest is not None
     for other in (former, head):
-        is_useless = other is not None and newest is not None
-        if is_useless and other.chunks_name != newest.chunks_name:
+        if other is not None and other.chunks_name != newest.chunks_name:
             await _drop(store, other, patience)
 
 

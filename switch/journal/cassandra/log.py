@@ -61,9 +61,7 @@ def split(number: int, data: bytes) -> tuple[Part, ...]:
     )
 
 
-async def read_batch(
-    store: LogStore, session: str, position: Position
-) -> list[Stored]:
+async def read_batch(store: LogStore, session: str, position: Position) -> list[Stored]:
     """Some commits behind `position`, in order and without a gap; none when the next
     one is not there, or not whole."""
     for segment in (position.segment, position.segment + 1):
@@ -106,18 +104,20 @@ def genesis(session: str) -> int:
     return zlib.crc32(session.encode())
 
 
-async def start_of(store: LogStore, session: str) -> Position:
+async def start_of(store: LogStore, session: str, patience: Patience) -> Position:
     """From where a log can be read, all commits before it having been released."""
-    floor = await store.read_mark(session, FLOOR)
-    released = await store.read_mark(session, RELEASED)
+    floor = await _read_mark(store, session, FLOOR, patience)
+    released = await _read_mark(store, session, RELEASED, patience)
     return max([Position(0, 0), *[mark for mark in (floor, released) if mark]])
 
 
-async def check_floor(store: LogStore, session: str, start: Position) -> bool:
-    """Whether nothing behind `start` was dropped before now. To be asked *after* it
+async def is_dropped(
+    store: LogStore, session: str, start: Position, patience: Patience
+) -> bool:
+    """Whether something behind `start` was dropped before now. To be asked *after* it
     was read: what is dropped is named first, so a reading that lacks it finds out."""
-    floor = await store.read_mark(session, FLOOR)
-    return floor is None or floor.number <= start.number
+    floor = await _read_mark(store, session, FLOOR, patience)
+    return floor is not None and floor.number > start.number
 
 
 async def above_floors(
@@ -129,16 +129,16 @@ async def above_floors(
     raised already: nothing of its shard is there."""
     found = []
     for span in spans:
-        floor = await _read_floor(store, span.session, patience)
+        floor = await _read_mark(store, span.session, FLOOR, patience)
         start = span.start if floor is None else max(span.start, floor)
         found.append(Span(span.epoch, start, span.end))
     return found
 
 
-async def _read_floor(
-    store: LogStore, session: str, patience: Patience
+async def _read_mark(
+    store: LogStore, session: str, kind: str, patience: Patience
 ) -> Position | None:
-    return await settled(lambda: store.read_mark(session, FLOOR), patience)
+    return await settled(lambda: store.read_mark(session, kind), patience)
 
 
 async def explain_gap(
@@ -146,7 +146,7 @@ async def explain_gap(
 ) -> NoReturn:
     """What is not there, below an end that counts, was dropped, which is told by the
     floor: raises Moved. Or it is lost: raises JournalDamaged."""
-    if not await settled(lambda: check_floor(store, session, position), patience):
+    if await is_dropped(store, session, position, patience):
         raise Moved
     raise JournalDamaged(
         "a commit is missing below the end",

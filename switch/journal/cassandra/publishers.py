@@ -17,7 +17,6 @@ from switch.journal.cassandra.store import EpochId, LogStore, Position
 from switch.journal.errors import JournalDamaged
 from switch.journal.port import Commit, ShardRecord
 
-
 _ORDER = struct.Struct(">QQ")
 
 

@@ -87,7 +87,9 @@ async def _read(
     patience: Patience,
 ) -> None:
     """One log, from the first of the spans' positions to the last of their ends."""
-    left = {shard: span for shard, span in spans.items() if span.start.number < span.end}
+    left = {
+        shard: span for shard, span in spans.items() if span.start.number < span.end
+    }
     if not left:
         return
     position = min(span.start for span in left.values())

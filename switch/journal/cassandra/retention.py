@@ -145,9 +145,7 @@ async def _first_of(
     store: LogStore, session: str, segment: int, patience: Patience
 ) -> tuple[int, int] | None:
     """Number and time of the first commit of a segment."""
-    parts = await settled(
-        lambda: store.read_parts(session, segment, 0, 1), patience
-    )
+    parts = await settled(lambda: store.read_parts(session, segment, 0, 1), patience)
     if not parts:
         return None
     first = parts[0].number

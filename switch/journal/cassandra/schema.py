@@ -1,7 +1,7 @@
 """The tables, their version, and whether a keyspace may hold them.
 
-A keyspace is made and brought up to date by `prepare`, which may be called by any number
-of nodes at once. A program refuses tables of a version that it does not know.
+A keyspace is made and brought up to date by `AcsyllaStore.create`, which any number of
+nodes may do at once. A program refuses tables of a version that it does not know.
 """
 
 from __future__ import annotations

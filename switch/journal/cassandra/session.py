@@ -66,12 +66,10 @@ class Session:
 
     # -- taking
 
-    async def take(
-        self, shards: Mapping[int, int], limits: Limits
-    ) -> dict[int, State]:
+    async def take(self, shards: Mapping[int, int], limits: Limits) -> dict[int, State]:
         """Takes them from whoever has them: `shards` maps each to the least number of
-        its epoch. Who has one of them is fenced, unless it gave it up. Not in the result
-        are shards that others took meanwhile, again and again.
+        its epoch. Who has one of them is fenced, unless it gave it up. Shards that
+        others took meanwhile, again and again, are not in the result.
 
         Raises JournalError; none of them is taken then, as far as anybody here knows,
         and they may be taken again.
@@ -95,9 +93,7 @@ class Session:
     ) -> dict[int, State]:
         try:
             chains = await self._chains(shards)
-            states = await recovery.recover(
-                self._store, chains, limits, self._patience
-            )
+            states = await recovery.recover(self._store, chains, limits, self._patience)
         except Moved:
             return {}
         opened = await self._open(chains, at_least)
@@ -145,9 +141,7 @@ class Session:
         """Those that are this session's now."""
         epochs = [self._next_epoch(chain, at_least[chain.shard]) for chain in chains]
         opened = await all_of([partial(self._open_one, epoch) for epoch in epochs])
-        return [
-            epoch for epoch, is_open in zip(epochs, opened, strict=True) if is_open
-        ]
+        return [epoch for epoch, is_open in zip(epochs, opened, strict=True) if is_open]
 
     async def _open_one(self, epoch: Epoch) -> bool:
         self._opening[epoch.shard] = epoch

@@ -54,7 +54,9 @@ _SET_CURRENT = (
     "UPDATE epochs SET current_number = ?, current_session = ? WHERE shard = ? IF "
 )
 CONDITIONAL = {
-    "create_session": "INSERT INTO sessions (session, node) VALUES (?, ?) IF NOT EXISTS",
+    "create_session": (
+        "INSERT INTO sessions (session, node) VALUES (?, ?) IF NOT EXISTS"
+    ),
     "seal_session": (
         "UPDATE sessions SET sealed_at = ? WHERE session = ? IF sealed_at = null"
     ),

@@ -47,9 +47,9 @@ async def read_tail(
     """The last commit of the longest prefix without a gap: its number, and what lies
     there unless it was released for sure."""
     for _ in range(TAIL_READS_MAX):
-        start = await settled(lambda: log.start_of(store, session), patience)
+        start = await log.start_of(store, session, patience)
         position, last = await _read_on(store, session, start, patience)
-        if await settled(lambda: log.check_floor(store, session, start), patience):
+        if not await log.is_dropped(store, session, start, patience):
             return position.number, last
     raise JournalError(
         "the log is dropped faster than it can be read", path=log.place(session)

@@ -5,8 +5,8 @@ Rule 1: a commit is released when it was acknowledged at a quorum, and a quorum 
 Rule 2: while an append's outcome is unknown it is repeated unchanged, and nothing is
         appended behind it. Commit n + 1 is begun when n is released: whoever finds it
         knows that all before it are at a quorum.
-Rule 3: after a fence, or an outcome that stayed unknown, or a word from outside, nothing
-        is appended or released any more. The log is settled by whoever takes over.
+Rule 3: after a fence, an outcome that stayed unknown or a word from outside nothing is
+        appended or released any more. The log is settled by whoever takes over.
 """
 
 from __future__ import annotations

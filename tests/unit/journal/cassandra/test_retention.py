@@ -66,7 +66,7 @@ def test_what_is_behind_the_checkpoints_of_all_shards_goes():
         assert segments(store) == [2, 3]
         assert store.marks["s1", log.FLOOR] == Position(2, 6)
         assert await tidy(store) == 0
-        second, found = await taken(store, "s2")
+        _, found = await taken(store, "s2")
         assert len(accounts(found[0])) == 10
 
     run(test)
@@ -107,10 +107,12 @@ async def publish(store, session, shard):
 
     async def end_of(name):
         row = store.sessions[name]
-        return session.writer.released.number if row.sealed_at is None else row.sealed_at
+        return (
+            session.writer.released.number if row.sealed_at is None else row.sealed_at
+        )
 
     chain = await chain_of(shard, found.epochs, found.current, end_of)
-    out = []
+    out: list[int] = []
     while True:
         records, behind = await publishers.read_on(store, "out", chain, PATIENCE)
         if behind is None:
@@ -139,7 +141,7 @@ def test_the_log_of_a_session_that_nobody_needs_goes_whole():
         assert await tidy(store) == 4
         assert segments(store) == []
         assert store.marks["s1", log.FLOOR] == Position(4, 10)
-        third, found = await taken(store, "s3")
+        _, found = await taken(store, "s3")
         assert len(accounts(found[0])) == 11
 
     run(test)
@@ -159,7 +161,7 @@ def test_an_epoch_that_begins_below_the_floor_has_nothing_there():
         assert await tidy(store) > 3
         assert await store.open_epoch(late)
         assert store.marks["s1", log.FLOOR] > late.begins_after
-        second, found = await taken(store, "s2")
+        _, found = await taken(store, "s2")
         assert found[3].sequence == 0
 
     run(test)
@@ -203,7 +205,7 @@ def test_a_shard_that_comes_into_the_log_meanwhile_finds_its_entries():
 
         store.read_epochs = comes_back
         await tidy(store)
-        third, found = await taken(store, "s3")
+        _, found = await taken(store, "s3")
         assert found[0].sequence == 19
 
     run(test)

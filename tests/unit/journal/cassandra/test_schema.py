@@ -36,7 +36,11 @@ def test_quorums_of_one_data_centre_meet(replication, datacenters):
         ({"class": NETWORK, "dc2": "3"}, ["dc1", "dc2"], "does not meet"),
         ({"class": NETWORK, "dc1": "0"}, ["dc1"], "does not meet"),
         ({"class": NETWORK, "dc1": "3/1"}, ["dc1"], "transient"),
-        ({"class": SIMPLE, "replication_factor": "3"}, ["dc1", "dc2"], "without regard"),
+        (
+            {"class": SIMPLE, "replication_factor": "3"},
+            ["dc1", "dc2"],
+            "without regard",
+        ),
         ({"class": SIMPLE}, ["dc1"], "or none"),
         ({"class": f"{schema.STRATEGY}LocalStrategy"}, ["dc1"], "how many copies"),
         ({}, ["dc1"], "how many copies"),

@@ -1,4 +1,4 @@
-"""Shards go from session to session, by force and as planned, with all their entries."""
+"""Shards go from session to session, by force and as planned, with all entries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_successor_has_all_entries_and_the_predecessor_is_fenced():
     async def test(store):
         first, states = await taken(store, "s1")
         await append(first, list(states.values()), 8)
-        second, states = await taken(store, "s2")
+        _, states = await taken(store, "s2")
         assert accounts(states[3]) == names(8)
         assert store.sessions["s1"].sealed_at == 8
         assert store.fences == {"s1": "s2"}
@@ -56,11 +56,11 @@ def test_what_a_fenced_session_appends_beyond_the_end_is_not_there():
     async def test(store):
         first, states = await taken(store, "s1")
         await append(first, [states[0]], 2)
-        second, others = await taken(store, "s2")
+        await taken(store, "s2")
         with pytest.raises(JournalFenced):
             await append(first, [states[0]])
         assert ("s1", 0) in store.rows
-        third, found = await taken(store, "s3")
+        _, found = await taken(store, "s3")
         assert accounts(found[0]) == names(2)
 
     run(test)
@@ -88,7 +88,7 @@ def test_one_shard_is_given_away_while_the_log_goes_on():
         assert accounts(moved[1]) == names(3)
         await append(second, [moved[1]], 2)
         assert await append(first, [states[0]]) == 6
-        third, found = await taken(store, "s3")
+        _, found = await taken(store, "s3")
         assert accounts(found[0]) == names(6)
         assert accounts(found[1]) == names(5)
         assert store.epochs[1][EpochId(1, "s1")].sealed_at == 3
@@ -108,7 +108,7 @@ def test_a_shard_that_comes_back_is_in_another_epoch_of_the_same_log():
         back = await first.take({0: 0}, Limits())
         assert accounts(back[0]) == names(3)
         await append(first, [back[0]], 1)
-        third, found = await taken(store, "s3")
+        _, found = await taken(store, "s3")
         assert accounts(found[0]) == names(4)
         epoch = store.epochs[0][EpochId(3, "s1")]
         assert epoch.begins_after.number == 3
@@ -160,7 +160,7 @@ def test_unknown_outcomes_are_settled(call, is_done):
         first, states = await taken(store, "s1")
         await append(first, [states[0]], 2)
         store.faults[call] = [is_done, is_done]
-        second, found = await taken(store, "s2")
+        _, found = await taken(store, "s2")
         assert accounts(found[0]) == names(2)
         assert store.current[0] == EpochId(2, "s2")
 
@@ -185,7 +185,7 @@ def test_an_epoch_that_was_opened_unbeknown_is_gone_on_with(is_done):
         # The same again: it might have been applied in between.
         assert store.current[0] == EpochId(5, "s2")
         await append(second, [found[0]])
-        third, found = await taken(store, "s3")
+        _, found = await taken(store, "s3")
         assert accounts(found[0]) == names(3)
 
     run(test)

@@ -51,7 +51,7 @@ def test_the_fence_is_read_after_the_acknowledgement():
 @pytest.mark.parametrize("is_done", [False, True])
 def test_an_unknown_append_is_repeated_unchanged(is_done):
     # the store in memory refuses other bytes under the same key
-    store, writer, error = run({"insert_part": [is_done, is_done]})
+    store, _, error = run({"insert_part": [is_done, is_done]})
     assert error is None
     assert store.calls == ["insert_part"] * 3 + ["read_fence"]
 
