@@ -61,8 +61,8 @@ missing_packages() {
     has_venv "$python" || printf '%s-venv\n' "$name"
 }
 
-# The same for the servers that the tests run against: Java runs and Maven fetches one,
-# Go builds another.
+# The same for the servers that the tests run against: Java runs and Maven fetches some,
+# Go builds the others.
 missing_server_packages() {
     command -v java >/dev/null 2>&1 || printf 'default-jre-headless\n'
     command -v mvn >/dev/null 2>&1 || printf 'maven\n'
@@ -241,6 +241,9 @@ has_clang() {
     printf '#include <stdlib.h>\n' \
         | clang -fsanitize=fuzzer-no-link,address -E -x c - >/dev/null 2>&1
 }
+
+# Checks models of protocols; gcc compiles what it makes of them.
+ensure_spin() { command -v spin >/dev/null 2>&1 || install_packages spin; }
 
 ensure_fuzzer() {
     has_clang || install_packages clang

@@ -33,6 +33,9 @@ _BELOW_APP = {
         "admin",
         "rows",
         "openings",
+        "peer",
+        "cluster",
+        "cluster_store",
     ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
@@ -45,11 +48,16 @@ ALLOWED: dict[str, set[str]] = {
     "nsq": {"observe", "backoff"},
     **{port: {"iso8583", "ledger", "files", *PORTS} for port in PORTS},
     "publish": {"iso8583", "ledger", "files", "nsq", *PORTS},
+    # A session of a cluster goes on by itself, and tells what befalls it.
+    "ownership": {"observe", "backoff", *PORTS},
     "observe": set(),
     "clock": {"observe"},
     "shard": {*_BELOW_SHARD, "observe"},
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "backoff", "shard", "flow"},
+    # Between nodes, and what a node is. They stand on the links, and beside `app`.
+    "peer": {*_BELOW_SHARD, "observe", "shard", "flow", "link"},
+    "cluster": {*_BELOW_SHARD, "observe", "shard", "flow", "link", "peer"},
     "replay": {"iso8583", "link"},
     # Beside the switch: it sees NSQ alone.
     "notify": {"nsq", "observe", "backoff", "files"},
@@ -67,10 +75,18 @@ ALLOWED: dict[str, set[str]] = {
     "admin": {*_BELOW_SHARD, "shard", "observe", "rows", "openings", "files"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "backup": {*_BELOW_SHARD, "config", "files"},
-    "config": {"iso8583", "ledger", "link", "publish"},
+    "config": {"iso8583", "ledger", "link", "publish", "cluster"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
-    "cli": {*_BELOW_APP, "replay", "app", "files", "nsq", "notify"},
+    # The same for a node of a cluster, and what works on one.
+    "cluster_store": {*_BELOW_SHARD, "cluster", "config"},
+    "clustered": {*_BELOW_APP, "app"},
+    "cluster_audit": {*_BELOW_SHARD, "audit", "cluster", "cluster_store", "config"},
+    "cluster_imports": {*_BELOW_APP, "clustered"},
+    "cli": {
+        *(*_BELOW_APP, "app", "clustered", "cluster_audit", "cluster_imports"),
+        *("replay", "files", "nsq", "notify"),
+    },
     "__main__": {"cli"},
 }
 

@@ -4,15 +4,16 @@
 A message that is well formed becomes a `Request`, goes to the shard that owns its
 card, and what the shard decided becomes a reply, held until it is durable. What is
 missing or not of its kind (letters in an amount) is answered 30 here, and nothing is
-remembered of it.
+remembered of it. What is for a shard of another node is left to the caller.
 
 Field numbers and formats: ISO 8583:1987, 4.3.
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcmp, memcpy, memset
 
+cimport cython
+
 from switch.keys._pan_hash cimport PanHash
-from switch.ledger._decide cimport Decision
 from switch.ledger._entry cimport (
     MERCHANT_NAME_SIZE_MAX, MERCHANT_SIZE_MAX, MESSAGE_TYPES, NETWORK_TYPE, OTHER_TYPE,
     Trace, message_type_number,
@@ -20,7 +21,6 @@ from switch.ledger._entry cimport (
 from switch.ledger._request cimport (
     ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, FINANCIAL_ADVICE, REVERSAL,
 )
-from switch.shard._group cimport Shard
 
 from iso8583 import dialect as dialects
 from switch.flow import replies as tables
@@ -31,6 +31,10 @@ cdef enum:
     PAN_DIGITS_MIN = 8      # ISO/IEC 7812-1: 8 to 19
     PAN_DIGITS_MAX = 19
     CARD_DIGITS_MIN = 13    # of what is taken for a card number in free text
+    PAN_HASH_SIZE = 16
+
+# Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
+WITHDRAWN_CODE = "91"
 
 cdef tuple FLOW_NAMES = (
     "0100", "0200", "0120", "0220", "0400", "0420", "0800", "other",
@@ -63,6 +67,7 @@ cdef list _defined(Codec codec, tuple fields):
     return [field for field in fields if field in codec.spec.fields]
 
 
+@cython.final
 cdef class Dispatcher:
     """The flows of one link: its codec, its scheme number, its counts.
 
@@ -106,11 +111,81 @@ cdef class Dispatcher:
         Returns an `Outcome`: what is left to do for the caller. What the peer rejects
         is what we sent, so it counts as a response whatever its type.
         """
+        cdef Shard shard
+        cdef int outcome = self._read(message, replies)
+        if outcome != ANSWERED:
+            return outcome
+        shard = self.group.slots[self.directory.shard_of(self._request.body.pan_hash)]
+        if shard is None:
+            return ELSEWHERE
+        return self._answer(
+            message, replies, shard, shard.admit(self._request, now)
+        )
+
+    cdef int handle_at(
+        self, Message message, ReplyBuffer replies, int64_t now, int number,
+        bint is_void,
+    ) except -1:
+        """`handle` for a message whose shard has been looked up. `is_void`: it has been
+        answered 91 already, and this makes it true."""
+        cdef Decision decision
+        cdef Shard shard
+        cdef int outcome = self._read(message, replies)
+        if outcome != ANSWERED:
+            return outcome
+        if not 0 <= number < len(self.group.slots):
+            return ELSEWHERE
+        shard = self.group.slots[number]
+        if shard is None:
+            return ELSEWHERE
+        if not is_void:
+            return self._answer(
+                message, replies, shard, shard.admit(self._request, now)
+            )
+        if not _asks(self._request):
+            return UNANSWERABLE
+        decision = shard.make_void(self._request, now)
+        if decision.entry is None and not decision.repeated:
+            return UNDECIDED    # and no reply: it is not true yet
+        return self._answer(message, replies, shard, decision)
+
+    cdef bytes pan_hash(self):
+        """That of the message read last."""
+        return PyBytes_FromStringAndSize(
+            <char*> self._request.body.pan_hash, PAN_HASH_SIZE
+        )
+
+    cdef bint asks(self) noexcept:
+        """Whether the message read last asks what to do, and can be told no."""
+        return _asks(self._request)
+
+    cdef bytes declined(self, bytes body):
+        """This approval, which was withdrawn, as a decline."""
+        message = self.codec.decode(body)
+        del message[38]
+        message[39] = WITHDRAWN_CODE
+        return message.encode()
+
+    cdef bytes refusal(self, bytes body, str response_code):
+        """The reply to this request with nothing decided."""
+        cdef Message message = self.codec.decode_frame(body)
+        cdef ReplyTemplate template = self._template(
+            _without_repeat(message.mti_number)
+        )
+        return template.build(message, response_code)
+
+    cdef int count_passed(self, uint32_t mti, Message reply) except -1:
+        """Counts a reply that was made elsewhere, to a message of this type."""
+        cdef uint8_t code[TEXT_ROOM]
+        if reply.text(39, code, TEXT_ROOM) != 2 or _digits_at(code, 2) != 2:
+            raise ValueError(f"expected field 39 of two digits in {reply.mti}")
+        return self._count(_without_repeat(mti), code)
+
+    cdef int _read(self, Message message, ReplyBuffer replies) except -1:
+        """From a message to `_request`, or to what it gets instead of a decision."""
         cdef uint32_t mti = _without_repeat(message.mti_number)
         cdef Outcome nature = _nature(mti)
         cdef Request request = self._request
-        cdef Decision decision
-        cdef Shard shard
         cdef int flow
         if message.is_rejected():
             return RESPONSE
@@ -125,8 +200,11 @@ cdef class Dispatcher:
         if not self._fill(request, message, mti):
             self.refuse(message, replies, b"30")
             return MALFORMED
-        shard = self.group.shards[self.directory.shard_of(request.body.pan_hash)]
-        decision = shard.admit(request, now)
+        return ANSWERED
+
+    cdef int _answer(
+        self, Message message, ReplyBuffer replies, Shard shard, Decision decision
+    ) except -1:
         self.repeated += decision.repeated
         self._reply(
             message, replies, decision.approval if decision.approved else NULL,
@@ -280,6 +358,10 @@ cdef class Dispatcher:
         if original.acquirer == 0:
             original.acquirer = request.body.trace.acquirer
         return _fill_replacement(request, message)
+
+
+cdef inline bint _asks(Request request) noexcept:
+    return request.kind == AUTHORISATION or request.kind == FINANCIAL
 
 
 cdef bint _fill_amounts(Request request, Message message) noexcept:

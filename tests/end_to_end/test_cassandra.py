@@ -1,0 +1,194 @@
+"""The journal on a real Cassandra: one node, and three of which one is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from switch.journal.cassandra import log, retention, schema
+from switch.journal.cassandra.acsylla_store import AcsyllaStore, Settings
+from switch.journal.cassandra.session import Session, new_session_name
+from switch.journal.cassandra.store import PART_BYTES_MAX, Part, Position
+from switch.journal.cassandra.writer import SessionWriter
+from switch.journal.errors import (
+    JournalFenced,
+    JournalUnknown,
+    JournalVersion,
+)
+from switch.journal.port import ShardRecord
+from switch.ledger import Limits, State, dump
+from tests.servers.cassandra import DATACENTER, Cassandra
+from tests.unit.journal.cassandra.build import NOW, SHARD_COUNT, accounts, entry
+
+ALL = dict.fromkeys(range(SHARD_COUNT), 0)
+
+
+@pytest.fixture(scope="module")
+def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cassandra]:
+    with Cassandra(tmp_path_factory.mktemp("cassandra")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def settings(cassandra: Cassandra) -> Settings:
+    """A keyspace for each test."""
+    return settings_of(cassandra, f"test_{uuid.uuid4().hex}")
+
+
+def settings_of(cassandra: Cassandra, keyspace: str) -> Settings:
+    return Settings(cassandra.addresses, keyspace, {DATACENTER: cassandra.replication})
+
+
+def run(settings: Settings, test) -> None:
+    async def go():
+        store = await AcsyllaStore.connect(settings)
+        try:
+            await store.create()
+            await store.open()
+            await test(store)
+        finally:
+            await store.close()
+
+    asyncio.run(go())
+
+
+async def begun(store: AcsyllaStore) -> Session:
+    name = new_session_name()
+    writer = SessionWriter(store, name, SHARD_COUNT, segment_commits=4)
+    session = Session(store, writer, "a node")
+    await session.begin()
+    return session
+
+
+async def append(session: Session, *states: State) -> None:
+    await session.writer.append(NOW, [entry(state) for state in states])
+
+
+def test_shards_go_from_session_to_session(settings: Settings):
+    async def test(store: AcsyllaStore):
+        first = await begun(store)
+        states = await first.take(ALL, Limits())
+        for _ in range(6):
+            await append(first, *states.values())
+        await first.give_up(1)
+        await append(first, states[0])
+        second = await begun(store)
+        moved = await second.take({1: 900}, Limits())
+        assert second.epochs[1].id.number == 900
+        await append(second, moved[1])
+        assert not await store.read_fence(first.name)
+        third = await begun(store)
+        found = await third.take(ALL, Limits())
+        lengths = [len(accounts(found[shard])) for shard in range(SHARD_COUNT)]
+        assert lengths == [7, 7, 6, 6]
+        with pytest.raises(JournalFenced):
+            await append(first, states[0])
+        with pytest.raises(JournalFenced):
+            await append(second, moved[1])
+        row = await store.read_session(first.name)
+        assert row is not None
+        assert (row.node, row.sealed_at) == ("a node", 7)
+
+    run(settings, test)
+
+
+def test_checkpoints_and_dropped_segments(settings: Settings):
+    async def test(store: AcsyllaStore):
+        first = await begun(store)
+        states = await first.take(ALL, Limits())
+        for _ in range(10):
+            await append(first, states[0])
+        for shard, state in states.items():
+            position = first.writer.released
+            await first.write_checkpoint(shard, state.sequence, position, dump(state))
+        await append(first, states[0])
+        dropped = await retention.tidy(store, [first.name], list(ALL), [], NOW + 1)
+        assert dropped == 2
+        assert await store.read_parts(first.name, 0, 0, 10) == []
+        assert await store.read_mark(first.name, log.FLOOR) == Position(2, 8)
+        # A late write of what was dropped, and an older checkpoint, change nothing.
+        await store.insert_part(first.name, 0, Part(1, 0, 1, b"late"))
+        await store.write_checkpoint(0, 3, b"older")
+        second = await begun(store)
+        found = await second.take(ALL, Limits())
+        assert len(accounts(found[0])) == 11
+
+    run(settings, test)
+
+
+def test_a_large_commit_is_whole_or_not_there(settings: Settings):
+    async def test(store: AcsyllaStore):
+        name = new_session_name()
+        writer = SessionWriter(store, name, SHARD_COUNT)
+        writer.admit({0: 0})
+        payload = bytes(2 * PART_BYTES_MAX)
+        await writer.append(NOW, [ShardRecord(0, 1, 1, payload)])
+        (stored,) = await log.read_batch(store, name, Position(0, 0))
+        assert len(stored.parts) == 3
+        commit, _ = log.decode(name, stored, None)
+        assert commit.records[0].payload == payload
+
+    run(settings, test)
+
+
+def test_what_is_conditional_happens_once(settings: Settings):
+    async def test(store: AcsyllaStore):
+        await store.create_session("s", "one")
+        await store.create_session("s", "another")
+        results = await asyncio.gather(
+            *[store.seal_session("s", end) for end in range(1, 5)]
+        )
+        row = await store.read_session("s")
+        assert row is not None
+        assert row.node == "one"
+        assert [end for end in range(1, 5) if results[end - 1]] == [row.sealed_at]
+        assert await store.read_session("t") is None
+        assert await store.agree("shards", "64") == "64"
+        assert await store.agree("shards", "32") == "64"
+
+    run(settings, test)
+
+
+def test_tables_are_made_once_and_those_of_a_newer_version_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    async def test(store: AcsyllaStore):
+        await store.create()
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", 0)
+        with pytest.raises(JournalVersion, match="expected at most 0, got 1"):
+            await store.open()
+
+    run(settings, test)
+
+
+def test_nobody_there():
+    async def go():
+        with pytest.raises(JournalUnknown, match="cannot be reached"):
+            await AcsyllaStore.connect(
+                Settings(["127.0.0.1"], "nowhere", {DATACENTER: 1}, port=1)
+            )
+
+    asyncio.run(go())
+
+
+def test_with_one_of_three_nodes_killed_nothing_is_lost(tmp_path: Path):
+    with Cassandra(tmp_path, 3) as cluster:
+
+        async def test(store: AcsyllaStore):
+            first = await begun(store)
+            states = await first.take(ALL, Limits())
+            for number in range(60):
+                if number == 20:
+                    cluster.nodes[0].kill()
+                await append(first, *states.values())
+            second = await begun(store)
+            found = await second.take(ALL, Limits())
+            assert all(len(accounts(state)) == 60 for state in found.values())
+            with pytest.raises(JournalFenced):
+                await append(first, *states.values())
+
+        run(settings_of(cluster, "killed"), test)
