@@ -45,10 +45,6 @@ cdef class Dispatcher:
     cdef bytes declined(self, bytes body)
     cdef bytes refusal(self, bytes body, str response_code)
     cdef int count_passed(self, uint32_t mti, Message reply) except -1
-    cdef int _read(self, Message message, ReplyBuffer replies) except -1
-    cdef int _answer(
-        self, Message message, ReplyBuffer replies, Shard shard,
-        Decision decision) except -1
     cdef int refuse(
         self, Message message, ReplyBuffer replies, const char* response_code) except -1
     cdef int _reply(

@@ -32,6 +32,7 @@ cdef enum:
     PAN_DIGITS_MAX = 19
     CARD_DIGITS_MIN = 13    # of what is taken for a card number in free text
     PAN_HASH_SIZE = 16
+    LOOKED_UP_HERE = -1
 
 # Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
 WITHDRAWN_CODE = "91"
@@ -111,16 +112,7 @@ cdef class Dispatcher:
         Returns an `Outcome`: what is left to do for the caller. What the peer rejects
         is what we sent, so it counts as a response whatever its type.
         """
-        cdef Shard shard
-        cdef int outcome = self._read(message, replies)
-        if outcome != ANSWERED:
-            return outcome
-        shard = self.group.slots[self.directory.shard_of(self._request.body.pan_hash)]
-        if shard is None:
-            return ELSEWHERE
-        return self._answer(
-            message, replies, shard, shard.admit(self._request, now)
-        )
+        return _handle(self, message, replies, now, LOOKED_UP_HERE, False)
 
     cdef int handle_at(
         self, Message message, ReplyBuffer replies, int64_t now, int number,
@@ -128,26 +120,9 @@ cdef class Dispatcher:
     ) except -1:
         """`handle` for a message whose shard has been looked up. `is_void`: it has been
         answered 91 already, and this makes it true."""
-        cdef Decision decision
-        cdef Shard shard
-        cdef int outcome = self._read(message, replies)
-        if outcome != ANSWERED:
-            return outcome
         if not 0 <= number < len(self.group.slots):
             return ELSEWHERE
-        shard = self.group.slots[number]
-        if shard is None:
-            return ELSEWHERE
-        if not is_void:
-            return self._answer(
-                message, replies, shard, shard.admit(self._request, now)
-            )
-        if not _asks(self._request):
-            return UNANSWERABLE
-        decision = shard.make_void(self._request, now)
-        if decision.entry is None and not decision.repeated:
-            return UNDECIDED    # and no reply: it is not true yet
-        return self._answer(message, replies, shard, decision)
+        return _handle(self, message, replies, now, number, is_void)
 
     cdef bytes pan_hash(self):
         """That of the message read last."""
@@ -180,43 +155,6 @@ cdef class Dispatcher:
         if reply.text(39, code, TEXT_ROOM) != 2 or _digits_at(code, 2) != 2:
             raise ValueError(f"expected field 39 of two digits in {reply.mti}")
         return self._count(_without_repeat(mti), code)
-
-    cdef int _read(self, Message message, ReplyBuffer replies) except -1:
-        """From a message to `_request`, or to what it gets instead of a decision."""
-        cdef uint32_t mti = _without_repeat(message.mti_number)
-        cdef Outcome nature = _nature(mti)
-        cdef Request request = self._request
-        cdef int flow
-        if message.is_rejected():
-            return RESPONSE
-        if nature != ANSWERED:
-            return nature
-        flow = message_type_number(mti)
-        if flow == OTHER_TYPE:
-            self.refuse(message, replies, b"12")
-            return NOT_SERVED
-        request.clear()
-        request.kind = KINDS[flow]
-        if not self._fill(request, message, mti):
-            self.refuse(message, replies, b"30")
-            return MALFORMED
-        return ANSWERED
-
-    cdef int _answer(
-        self, Message message, ReplyBuffer replies, Shard shard, Decision decision
-    ) except -1:
-        self.repeated += decision.repeated
-        self._reply(
-            message, replies, decision.approval if decision.approved else NULL,
-            decision.code,
-        )
-        if decision.approved:
-            replies.mark_approval(
-                shard.state.shard, decision.sequence, decision.repeated
-            )
-        elif decision.entry is None and not decision.repeated:
-            return UNDECIDED
-        return ANSWERED
 
     cdef int refuse(
         self, Message message, ReplyBuffer replies, const char* response_code
@@ -358,6 +296,55 @@ cdef class Dispatcher:
         if original.acquirer == 0:
             original.acquirer = request.body.trace.acquirer
         return _fill_replacement(request, message)
+
+
+cdef inline int _handle(
+    Dispatcher self, Message message, ReplyBuffer replies, int64_t now, int number,
+    bint is_void,
+) except -1:
+    """In shard `number`, or in that of the message's card."""
+    cdef uint32_t mti = _without_repeat(message.mti_number)
+    cdef Outcome nature = _nature(mti)
+    cdef Request request = self._request
+    cdef Decision decision
+    cdef Shard shard
+    cdef int flow
+    if message.is_rejected():
+        return RESPONSE
+    if nature != ANSWERED:
+        return nature
+    flow = message_type_number(mti)
+    if flow == OTHER_TYPE:
+        self.refuse(message, replies, b"12")
+        return NOT_SERVED
+    request.clear()
+    request.kind = KINDS[flow]
+    if not self._fill(request, message, mti):
+        self.refuse(message, replies, b"30")
+        return MALFORMED
+    if number == LOOKED_UP_HERE:
+        number = self.directory.shard_of(request.body.pan_hash)
+    shard = self.group.slots[number]
+    if shard is None:
+        return ELSEWHERE
+    if is_void:
+        if not _asks(request):
+            return UNANSWERABLE
+        decision = shard.make_void(request, now)
+        if decision.entry is None and not decision.repeated:
+            return UNDECIDED    # and no reply: it is not true yet
+    else:
+        decision = shard.admit(request, now)
+    self.repeated += decision.repeated
+    self._reply(
+        message, replies, decision.approval if decision.approved else NULL,
+        decision.code,
+    )
+    if decision.approved:
+        replies.mark_approval(shard.state.shard, decision.sequence, decision.repeated)
+    elif decision.entry is None and not decision.repeated:
+        return UNDECIDED
+    return ANSWERED
 
 
 cdef inline bint _asks(Request request) noexcept:

@@ -7,6 +7,8 @@ find is compared in full with the shard's own card. There are many tables, so th
 growing one moves few cards at once: messages wait for it.
 """
 from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.list cimport PyList_GET_ITEM
+from cpython.object cimport PyObject
 from libc.stdlib cimport calloc, free
 
 from switch.ledger._state cimport NONE, State, pan_prefix
@@ -84,12 +86,14 @@ cdef class CardDirectory:
         cdef Table* table = &self.tables[tag & TABLE_MASK]
         cdef uint64_t at = (tag >> TABLE_BITS) & table.mask
         cdef int shard
-        cdef object state
+        cdef PyObject* state        # borrowed: nothing happens meanwhile
         while table.slots[at]:
             if table.slots[at] >> SHARD_BITS == tag:
                 shard = <int> (table.slots[at] & SHARD_MASK)
-                state = self.states[shard]
-                if state is not None and (<State> state).find_card(pan_hash) != NONE:
+                state = PyList_GET_ITEM(self.states, shard)
+                if state != <PyObject*> None and (
+                    (<State> state).find_card(pan_hash) != NONE
+                ):
                     return shard
             at = (at + 1) & table.mask
         if self.open_count < self.shard_count:
