@@ -27,6 +27,7 @@ NATIVE_MODULES = [
     "switch.link._connection",
     "switch.link._counters",
     "switch.link._endpoint",
+    "switch.link._forwarding",
     "switch.link._framing",
     "switch.projection._rows",
     "switch.publish._event_fields",

@@ -1,8 +1,13 @@
+from typing import Final, final
+
 from iso8583 import Codec, Dialect
 from switch.keys._pan_hash import PanHash
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 
+WITHDRAWN_CODE: Final = "91"
+
+@final
 class Dispatcher:
     def __init__(
         self,

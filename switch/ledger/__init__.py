@@ -27,6 +27,7 @@ from switch.ledger._decide import (
     approval_code,
     decide,
     decide_expiries,
+    decide_void,
     decide_withdrawal,
 )
 from switch.ledger._dump import dump, restore
@@ -80,6 +81,7 @@ __all__ = [
     "change_limit",
     "decide",
     "decide_expiries",
+    "decide_void",
     "decide_withdrawal",
     "decode_entries",
     "dump",

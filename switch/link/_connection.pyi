@@ -3,25 +3,21 @@
 import asyncio
 from typing import Final
 
-from switch.link._endpoint import Endpoint, Waiter
+from switch.link._endpoint import Endpoint
+from switch.link._forwarding import Forwarding
 
 LATE_S: Final = 1.0
 LOOK_INTERVAL_S: Final = 1.0
-WITHDRAWN_CODE: Final = "91"
 CLOSE_KINDS: Final[tuple[str, ...]]
 
-class Connection(Waiter):
+class Connection(Forwarding):
     peer: str
     signed_on: bool
     def __init__(self, endpoint: Endpoint) -> None: ...
     @property
     def link(self) -> str: ...
     @property
-    def outstanding(self) -> int: ...
-    @property
     def frames_received(self) -> int: ...
-    @property
-    def replies_sent(self) -> int: ...
     @property
     def ending(self) -> bool: ...
     @property

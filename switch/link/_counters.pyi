@@ -3,6 +3,7 @@ class LinkCounters:
     dials_failed: int
     refused: int
     frames_received: int
+    forwarded: int
     heartbeats_received: int
     bytes_received: int
     bytes_sent: int

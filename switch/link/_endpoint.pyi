@@ -8,6 +8,7 @@ from iso8583 import Codec
 from switch.flow._dispatch import Dispatcher
 from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
+from switch.link._forwarding import Forwarded
 from switch.link._framing import Framing
 from switch.link.management import Management
 from switch.link.settings import LinkSettings
@@ -33,6 +34,7 @@ class Endpoint:
         closed: Callable[[Connection], None],
         look: Callable[[bytes], str],
         turn_ns: int = 250_000,
+        forward: Callable[[Forwarded], bool] | None = None,
     ) -> None: ...
     @property
     def name(self) -> str: ...

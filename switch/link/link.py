@@ -16,6 +16,7 @@ from switch.flow._dispatch import Dispatcher
 from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
 from switch.link._endpoint import Endpoint
+from switch.link._forwarding import Forwarded
 from switch.link._framing import Framing
 from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
@@ -44,8 +45,9 @@ class Link(ABC):
         dispatcher: Dispatcher,
         *,
         clock: Callable[[], int],
+        forward: Callable[[Forwarded], bool] | None = None,
     ) -> None:
-        """`clock`: milliseconds since 1970."""
+        """`clock`: milliseconds since 1970. `forward` takes what is for other nodes."""
         self.name = name
         self.settings = settings
         self.dispatcher = dispatcher
@@ -53,6 +55,7 @@ class Link(ABC):
         self.connections: set[Connection] = set()
         self.is_draining = False
         self._clock = clock
+        self._forward = forward
         self._framing = Framing(
             settings.framing, settings.inclusive, settings.frame_size_max
         )
@@ -125,6 +128,7 @@ class Link(ABC):
         yield "connections_refused", counters.refused
         yield "dials_failed", counters.dials_failed
         yield "frames_received", counters.frames_received
+        yield "requests_forwarded", counters.forwarded
         yield "heartbeats_received", counters.heartbeats_received
         yield "bytes_received", counters.bytes_received
         yield "bytes_sent", counters.bytes_sent
@@ -155,6 +159,7 @@ class Link(ABC):
             opened=self._opened,
             closed=self._closed,
             look=Hints(self.dispatcher.codec, self._framing, tpdu=self.settings.tpdu),
+            forward=self._forward,
         )
         return self._endpoint
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from iso8583 import Codec, Dialect
 from switch.flow._dispatch import Dispatcher
 from switch.link import descriptors
+from switch.link._forwarding import Forwarded
 from switch.link.dialler import LinkDialler
 from switch.link.errors import ListenError
 from switch.link.link import Link
@@ -54,12 +55,14 @@ class Links:
         make_dispatcher: MakeDispatcher,
         *,
         clock: Callable[[], int],
+        forward: Callable[[Forwarded], bool] | None = None,
     ) -> None:
-        """`clock`: milliseconds since 1970."""
+        """`clock`: milliseconds since 1970. `forward` takes what is for other nodes."""
         self.by_name: dict[str, Link] = {}
         self._group = group
         self._make_dispatcher = make_dispatcher
         self._clock = clock
+        self._forward = forward
         self._draining: dict[Link, asyncio.Task[None]] = {}
         self._ended = Totals()
         # Two changes, or a change and the end, are one after the other.
@@ -130,7 +133,9 @@ class Links:
 
     def _make(self, name: str, settings: LinkSettings, language: Language) -> Link:
         dispatcher = self._make_dispatcher(language, settings.scheme)
-        return KINDS[settings.role](name, settings, dispatcher, clock=self._clock)
+        return KINDS[settings.role](
+            name, settings, dispatcher, clock=self._clock, forward=self._forward
+        )
 
     def _is_as(self, name: str, settings: LinkSettings, language: Language) -> bool:
         """Whether the link is there, and is as wanted. A specification or a dialect in

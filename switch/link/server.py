@@ -16,6 +16,7 @@ from typing import cast
 from switch.flow._dispatch import Dispatcher
 from switch.link import descriptors
 from switch.link._connection import Connection
+from switch.link._forwarding import Forwarded
 from switch.link.acceptor import Acceptor
 from switch.link.errors import ListenError
 from switch.link.link import Link
@@ -36,8 +37,9 @@ class LinkServer(Link):
         dispatcher: Dispatcher,
         *,
         clock: Callable[[], int],
+        forward: Callable[[Forwarded], bool] | None = None,
     ) -> None:
-        super().__init__(name, settings, dispatcher, clock=clock)
+        super().__init__(name, settings, dispatcher, clock=clock, forward=forward)
         # Connections by the host that they are from.
         self._hosts: Counter[str] = Counter()
 

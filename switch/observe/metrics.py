@@ -165,6 +165,9 @@ METRICS: dict[str, Definition] = {
     ),
     "dials_failed": Definition("counter", "attempts that made no connection", LINK),
     "frames_received": Definition("counter", "frames that were not heartbeats", LINK),
+    "requests_forwarded": Definition(
+        "counter", "requests whose shard another node has, or nobody yet", LINK
+    ),
     "heartbeats_received": Definition("counter", "frames of no body", LINK),
     "bytes_received": Definition("counter", "bytes read from links", LINK),
     "bytes_sent": Definition("counter", "bytes written to links", LINK),

@@ -1,11 +1,14 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+cimport cython
+
 from iso8583._codec cimport Codec, Message, ReplyTemplate
 from switch.keys._pan_hash cimport PanHash
+from switch.ledger._decide cimport Decision
 from switch.ledger._request cimport Request
 from switch.shard._directory cimport CardDirectory
-from switch.shard._group cimport CommitGroup, ReplyBuffer
+from switch.shard._group cimport CommitGroup, ReplyBuffer, Shard
 
 cdef enum Outcome:
     ANSWERED = 0        # a reply is in the buffer; the caller holds it
@@ -16,8 +19,11 @@ cdef enum Outcome:
     NOT_SERVED = 4      # 12: of a type that is not served
     MALFORMED = 5       # 30: something is missing, or not of its kind
     UNDECIDED = 6       # 91, 94: there was no room for a decision
+    # Nothing has happened: its card or its shard is not here.
+    ELSEWHERE = 7
 
 
+@cython.final
 cdef class Dispatcher:
     cdef readonly Codec codec
     cdef readonly CardDirectory directory
@@ -31,6 +37,14 @@ cdef class Dispatcher:
     cdef uint64_t _counts[8][100]           # flows x response codes
 
     cdef int handle(self, Message message, ReplyBuffer replies, int64_t now) except -1
+    cdef int handle_at(
+        self, Message message, ReplyBuffer replies, int64_t now, int number,
+        bint is_void) except -1
+    cdef bytes pan_hash(self)
+    cdef bint asks(self) noexcept
+    cdef bytes declined(self, bytes body)
+    cdef bytes refusal(self, bytes body, str response_code)
+    cdef int count_passed(self, uint32_t mti, Message reply) except -1
     cdef int refuse(
         self, Message message, ReplyBuffer replies, const char* response_code) except -1
     cdef int _reply(

@@ -4,15 +4,16 @@
 A message that is well formed becomes a `Request`, goes to the shard that owns its
 card, and what the shard decided becomes a reply, held until it is durable. What is
 missing or not of its kind (letters in an amount) is answered 30 here, and nothing is
-remembered of it.
+remembered of it. What is for a shard of another node is left to the caller.
 
 Field numbers and formats: ISO 8583:1987, 4.3.
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcmp, memcpy, memset
 
+cimport cython
+
 from switch.keys._pan_hash cimport PanHash
-from switch.ledger._decide cimport Decision
 from switch.ledger._entry cimport (
     MERCHANT_NAME_SIZE_MAX, MERCHANT_SIZE_MAX, MESSAGE_TYPES, NETWORK_TYPE, OTHER_TYPE,
     Trace, message_type_number,
@@ -20,7 +21,6 @@ from switch.ledger._entry cimport (
 from switch.ledger._request cimport (
     ABSENT, AUTHORISATION, AUTHORISATION_ADVICE, FINANCIAL, FINANCIAL_ADVICE, REVERSAL,
 )
-from switch.shard._group cimport Shard
 
 from iso8583 import dialect as dialects
 from switch.flow import replies as tables
@@ -31,6 +31,11 @@ cdef enum:
     PAN_DIGITS_MIN = 8      # ISO/IEC 7812-1: 8 to 19
     PAN_DIGITS_MAX = 19
     CARD_DIGITS_MIN = 13    # of what is taken for a card number in free text
+    PAN_HASH_SIZE = 16
+    LOOKED_UP_HERE = -1
+
+# Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
+WITHDRAWN_CODE = "91"
 
 cdef tuple FLOW_NAMES = (
     "0100", "0200", "0120", "0220", "0400", "0420", "0800", "other",
@@ -63,6 +68,7 @@ cdef list _defined(Codec codec, tuple fields):
     return [field for field in fields if field in codec.spec.fields]
 
 
+@cython.final
 cdef class Dispatcher:
     """The flows of one link: its codec, its scheme number, its counts.
 
@@ -106,39 +112,49 @@ cdef class Dispatcher:
         Returns an `Outcome`: what is left to do for the caller. What the peer rejects
         is what we sent, so it counts as a response whatever its type.
         """
-        cdef uint32_t mti = _without_repeat(message.mti_number)
-        cdef Outcome nature = _nature(mti)
-        cdef Request request = self._request
-        cdef Decision decision
-        cdef Shard shard
-        cdef int flow
-        if message.is_rejected():
-            return RESPONSE
-        if nature != ANSWERED:
-            return nature
-        flow = message_type_number(mti)
-        if flow == OTHER_TYPE:
-            self.refuse(message, replies, b"12")
-            return NOT_SERVED
-        request.clear()
-        request.kind = KINDS[flow]
-        if not self._fill(request, message, mti):
-            self.refuse(message, replies, b"30")
-            return MALFORMED
-        shard = self.group.shards[self.directory.shard_of(request.body.pan_hash)]
-        decision = shard.admit(request, now)
-        self.repeated += decision.repeated
-        self._reply(
-            message, replies, decision.approval if decision.approved else NULL,
-            decision.code,
+        return _handle(self, message, replies, now, LOOKED_UP_HERE, False)
+
+    cdef int handle_at(
+        self, Message message, ReplyBuffer replies, int64_t now, int number,
+        bint is_void,
+    ) except -1:
+        """`handle` for a message whose shard has been looked up. `is_void`: it has been
+        answered 91 already, and this makes it true."""
+        if not 0 <= number < len(self.group.slots):
+            return ELSEWHERE
+        return _handle(self, message, replies, now, number, is_void)
+
+    cdef bytes pan_hash(self):
+        """That of the message read last."""
+        return PyBytes_FromStringAndSize(
+            <char*> self._request.body.pan_hash, PAN_HASH_SIZE
         )
-        if decision.approved:
-            replies.mark_approval(
-                shard.state.shard, decision.sequence, decision.repeated
-            )
-        elif decision.entry is None and not decision.repeated:
-            return UNDECIDED
-        return ANSWERED
+
+    cdef bint asks(self) noexcept:
+        """Whether the message read last asks what to do, and can be told no."""
+        return _asks(self._request)
+
+    cdef bytes declined(self, bytes body):
+        """This approval, which was withdrawn, as a decline."""
+        message = self.codec.decode(body)
+        del message[38]
+        message[39] = WITHDRAWN_CODE
+        return message.encode()
+
+    cdef bytes refusal(self, bytes body, str response_code):
+        """The reply to this request with nothing decided."""
+        cdef Message message = self.codec.decode_frame(body)
+        cdef ReplyTemplate template = self._template(
+            _without_repeat(message.mti_number)
+        )
+        return template.build(message, response_code)
+
+    cdef int count_passed(self, uint32_t mti, Message reply) except -1:
+        """Counts a reply that was made elsewhere, to a message of this type."""
+        cdef uint8_t code[TEXT_ROOM]
+        if reply.text(39, code, TEXT_ROOM) != 2 or _digits_at(code, 2) != 2:
+            raise ValueError(f"expected field 39 of two digits in {reply.mti}")
+        return self._count(_without_repeat(mti), code)
 
     cdef int refuse(
         self, Message message, ReplyBuffer replies, const char* response_code
@@ -280,6 +296,59 @@ cdef class Dispatcher:
         if original.acquirer == 0:
             original.acquirer = request.body.trace.acquirer
         return _fill_replacement(request, message)
+
+
+cdef inline int _handle(
+    Dispatcher self, Message message, ReplyBuffer replies, int64_t now, int number,
+    bint is_void,
+) except -1:
+    """In shard `number`, or in that of the message's card."""
+    cdef uint32_t mti = _without_repeat(message.mti_number)
+    cdef Outcome nature = _nature(mti)
+    cdef Request request = self._request
+    cdef Decision decision
+    cdef Shard shard
+    cdef int flow
+    if message.is_rejected():
+        return RESPONSE
+    if nature != ANSWERED:
+        return nature
+    flow = message_type_number(mti)
+    if flow == OTHER_TYPE:
+        self.refuse(message, replies, b"12")
+        return NOT_SERVED
+    request.clear()
+    request.kind = KINDS[flow]
+    if not self._fill(request, message, mti):
+        self.refuse(message, replies, b"30")
+        return MALFORMED
+    if number == LOOKED_UP_HERE:
+        number = self.directory.shard_of(request.body.pan_hash)
+    shard = self.group.slots[number]
+    if shard is None:
+        return ELSEWHERE
+    if is_void:
+        if not _asks(request):
+            return UNANSWERABLE
+        decision = shard.make_void(request, now)
+        if decision.entry is None and not decision.repeated:
+            return UNDECIDED    # and no reply: it is not true yet
+    else:
+        decision = shard.admit(request, now)
+    self.repeated += decision.repeated
+    self._reply(
+        message, replies, decision.approval if decision.approved else NULL,
+        decision.code,
+    )
+    if decision.approved:
+        replies.mark_approval(shard.state.shard, decision.sequence, decision.repeated)
+    elif decision.entry is None and not decision.repeated:
+        return UNDECIDED
+    return ANSWERED
+
+
+cdef inline bint _asks(Request request) noexcept:
+    return request.kind == AUTHORISATION or request.kind == FINANCIAL
 
 
 cdef bint _fill_amounts(Request request, Message message) noexcept:

@@ -17,4 +17,5 @@ cdef class Decision:
 
 cdef Decision undecided(const char* response_code)
 cpdef Decision decide(State state, Request request, int64_t now)
+cpdef Decision decide_void(State state, Request request, int64_t now)
 cdef void write_approval_code(uint64_t sequence, int shard, uint8_t* out) noexcept

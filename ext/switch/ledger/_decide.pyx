@@ -278,21 +278,59 @@ def decide_withdrawal(State state not None, Transaction approval not None, int64
         &approval.body.trace, pan_prefix(approval.body.pan_hash), approval.sequence
     )
     cdef Transaction entry
-    cdef TransactionBody* body
-    cdef Record* record
     if index == NONE or not state.records[index].flags & FLAG_APPROVED:
         return None
-    record = &state.records[index]
     entry = Transaction.__new__(Transaction)
-    entry.kind = WITHDRAWN
     entry.at = max(now, state.last_at)
     entry.sequence = state.sequence + 1
     memcpy(entry.text, approval.text, TEXT_SIZE_MAX)
     entry.body = approval.body
-    body = &entry.body
+    _take_back(entry, &state.records[index])
+    return entry
+
+
+cpdef Decision decide_void(State state, Request request, int64_t now):
+    """91 for a request of the kind that asks, whatever became of it: whoever passed it
+    on could not learn that in time, and has said 91.
+
+    What an approval took goes back. What was declined stays so. One that has not come
+    yet is declined now: it may be on its way still. Its repeats get the same.
+    """
+    cdef uint64_t pan = pan_prefix(request.body.pan_hash)
+    cdef int alike = 0
+    cdef uint32_t seen
+    cdef Record* record
+    cdef Transaction entry
+    assert request.kind == AUTHORISATION or request.kind == FINANCIAL
+    if now < state.last_at:
+        now = state.last_at
+    seen = state.find_record(
+        &request.body.trace, pan, request.body.rrn, now, &alike
+    )
+    entry = _entry_for(state, request, now)
+    if seen == NONE:
+        return undecided(b"94") if alike >= ALIKE_MAX else _decline(entry, b"91")
+    record = &state.records[seen]
+    if record.status == RECORD_REVERSED_UNSEEN:
+        entry.body.flags |= FLAG_REVERSED_BEFORE
+        return _decline(entry, b"91")
+    if not record.flags & FLAG_APPROVED:
+        return _repeated(state, record)
+    entry.body.account = record.account
+    entry.body.card = record.card
+    entry.body.currency = state.accounts_table[record.account].currency
+    _name_account(state, entry)
+    _take_back(entry, record)
+    return _answer(state, entry, WITHDRAWN)
+
+
+cdef void _take_back(Transaction entry, Record* record) noexcept:
+    """What an approval took goes back, and its repeats get 91 from then on."""
+    cdef TransactionBody* body = &entry.body
+    entry.kind = WITHDRAWN
     body.original = body.trace
-    body.original_sequence = approval.sequence
-    body.flags &= FLAG_CREDIT
+    body.original_sequence = record.sequence
+    body.flags = record.flags & FLAG_CREDIT
     memcpy(body.response_code, b"91", 2)
     body.amount = body.balance_change = body.held_change = body.hold_expires_at = 0
     if record.status == RECORD_HOLD_OPEN:
@@ -303,7 +341,6 @@ def decide_withdrawal(State state not None, Transaction approval not None, int64
         body.balance_change = (
             -record.remaining if record.flags & FLAG_CREDIT else record.remaining
         )
-    return entry
 
 
 cdef Transaction _expiry(

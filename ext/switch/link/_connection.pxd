@@ -2,28 +2,21 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from iso8583._codec cimport Message
-from switch.link._counters cimport WaitingMarks
-from switch.link._endpoint cimport Endpoint, Waiter
+from switch.link._forwarding cimport Forwarding
 
 
-cdef class Connection(Waiter):
+cdef class Connection(Forwarding):
     cdef public str peer
     cdef public bint signed_on
-    cdef readonly int outstanding       # requests that wait for their commit
     cdef readonly int64_t frames_received
-    cdef readonly int64_t replies_sent
     cdef readonly bint ending
     cdef readonly str end_kind
     cdef readonly str end_reason
     cdef readonly str hint              # what it seems to speak instead
     cdef readonly int descriptor        # of its socket; -1: it has none
-    cdef Endpoint endpoint
-    cdef object transport
     cdef object management
     cdef object timer
     cdef object end_timer
-    cdef list immediate                 # bodies that go past the journal
-    cdef WaitingMarks marks
     cdef uint8_t* partial               # a frame that is not whole yet, or has no turn
     cdef Py_ssize_t partial_size
     cdef Py_ssize_t partial_capacity
@@ -37,9 +30,6 @@ cdef class Connection(Waiter):
     cdef int64_t event_offset
     cdef double heard_at
     cdef double opened_at
-    cdef int64_t read_ns
-    cdef int answered                   # replies made in this read event
-    cdef uint8_t tpdu[5]                # of what we send next
     cdef int undecodable                # in a row
     cdef int paused                     # who wants no reading, as bits
     cdef bint reading                   # inside a read event

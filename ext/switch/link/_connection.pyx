@@ -22,7 +22,6 @@ the two kinds of protocol apart by what they inherit.
 """
 
 import logging
-import socket
 
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
@@ -33,15 +32,17 @@ from libc.string cimport memcpy, memmove
 
 from iso8583._codec cimport Message
 from switch.flow._dispatch cimport (
-    ANSWERED, MALFORMED, NETWORK, NOT_SERVED, RESPONSE, UNDECIDED,
+    ANSWERED, ELSEWHERE, MALFORMED, NETWORK, NOT_SERVED, RESPONSE, UNDECIDED,
 )
 from switch.link._counters cimport LinkCounters, WaitingMarks
-from switch.link._endpoint cimport TPDU_SIZE, Endpoint, Waiter, monotonic_ns
+from switch.link._endpoint cimport TPDU_SIZE, Endpoint, monotonic_ns
+from switch.link._forwarding cimport Forwarding
 from switch.link._framing cimport Cut, Framing
 
 from iso8583.errors import DecodeError
 
 from switch.link.errors import FramingError
+from switch.link.sockets import keep_alive, peer_name
 from switch.observe.log import event
 
 cdef enum:
@@ -50,10 +51,6 @@ cdef enum:
     # A partial frame's memory above this is given back when the frame is whole.
     PARTIAL_KEPT = 1024
     NETWORK_CLASS = 8
-    # The kernel asks a silent peer's kernel after so long, so often, so many times.
-    KEEP_ALIVE_IDLE_S = 60
-    KEEP_ALIVE_S = 10
-    KEEP_ALIVE_COUNT = 6
     # Whoever waits for the interpreter gets it between two frames.
     YIELD_NS = 50000
 
@@ -62,9 +59,6 @@ cdef enum Pause:
     BY_OUTSTANDING = 2      # too many requests wait for their commit
     BY_END = 4
     BY_TURN = 8             # what was read waits for its turn
-
-# Field 39 of an approval that came too late; `decide_withdrawal` stores the same.
-WITHDRAWN_CODE = "91"
 
 # A timer of ours that is so late was kept by us, and what it waited for may be here.
 LATE_S = 1.0
@@ -94,7 +88,7 @@ cdef int _refuse_tls(Framing framing, const uint8_t* at, Py_ssize_t size) except
     return 0
 
 
-cdef class Connection(Waiter):
+cdef class Connection(Forwarding):
     def __init__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
         self.header_size = endpoint.framing.header_size + endpoint.tpdu_size
@@ -125,7 +119,7 @@ cdef class Connection(Waiter):
     def connection_made(self, transport):
         endpoint = self.endpoint
         self.transport = transport
-        self.peer = _peer_name(transport)
+        self.peer = peer_name(transport)
         peer_socket = transport.get_extra_info("socket")
         if peer_socket is not None:
             self.descriptor = peer_socket.fileno()
@@ -134,7 +128,7 @@ cdef class Connection(Waiter):
             self.ending = True
             transport.abort()
             return
-        _keep_alive(peer_socket)
+        keep_alive(peer_socket)
         self.management = endpoint.open_management(self)
         self.management.opened()
         self._arm()
@@ -431,8 +425,13 @@ cdef class Connection(Waiter):
         else:
             outcome = endpoint.dispatcher.handle(message, self, now)
             self.handled = True
-        if outcome != ANSWERED:
-            endpoint.noise += 1
+        if outcome == ANSWERED:
+            return 0
+        if outcome == ELSEWHERE:
+            outcome = self.pass_on(message)
+            if outcome == ANSWERED:
+                return 0
+        endpoint.noise += 1
         if outcome == NETWORK:
             self.management.receive_request(message)
         elif outcome == RESPONSE:
@@ -443,7 +442,7 @@ cdef class Connection(Waiter):
             self._refused(message, "a field is missing or not of its kind")
         elif outcome == UNDECIDED:
             self._refused(message, "no room for a decision")
-        elif outcome != ANSWERED:
+        else:
             self._drop("frame dropped: no message that can be answered", message.mti)
         return 0
 
@@ -533,10 +532,7 @@ cdef class Connection(Waiter):
         if endpoint.tpdu_size:
             at = <uint8_t*> PyBytes_AS_STRING(frame) + endpoint.framing.header_size
             memcpy(self.tpdu, at, TPDU_SIZE)
-        message = endpoint.codec.decode(frame[self.header_size:])
-        del message[38]
-        message[39] = WITHDRAWN_CODE
-        body = message.encode()
+        body = endpoint.dispatcher.declined(frame[self.header_size:])
         at = self.open(PyBytes_GET_SIZE(body))
         memcpy(at, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         self.close(PyBytes_GET_SIZE(body))
@@ -570,13 +566,25 @@ cdef class Connection(Waiter):
         self.replies_sent += replies
         counters.replies_sent += replies
         counters.bytes_sent += PyBytes_GET_SIZE(frames)
+        self.after_delivery()
+
+    cpdef forgo(self, int replies):
+        self.outstanding -= replies
+        self.endpoint.counters.outstanding -= replies
+        self.endpoint.counters.replies_dropped += replies
+        self.marks.pop(replies, 0, None)
+        if self.transport is not None:
+            self.after_delivery()
+
+    cdef int after_delivery(self) except -1:
         if self.ending:
             self._close_if_done()
         elif (
             self.paused & BY_OUTSTANDING
-            and self.outstanding <= endpoint.outstanding_max // 2
+            and self.outstanding <= self.endpoint.outstanding_max // 2
         ):
             self._resume(BY_OUTSTANDING)
+        return 0
 
     def send_body(self, bytes body not None):
         """A message that waits for no commit: at the end of the read event, or now."""
@@ -585,13 +593,6 @@ cdef class Connection(Waiter):
         self.immediate.append(self.endpoint.framing.encode(tpdu + body))
         if not self.reading:
             self._write_immediate()
-
-    def _write_immediate(self):
-        cdef bytes frames = b"".join(self.immediate)
-        self.immediate.clear()
-        if self.transport is not None:
-            self.transport.write(frames)
-            self.endpoint.counters.bytes_sent += PyBytes_GET_SIZE(frames)
 
     # --- time, pauses and the end ----------------------------------------------------
 
@@ -641,6 +642,7 @@ cdef class Connection(Waiter):
 
     cdef int _close_if_done(self) except -1:
         if self.outstanding == 0 and self.transport is not None:
+            self._write_immediate()
             self.transport.close()      # writes what it still has first
         return 0
 
@@ -660,24 +662,6 @@ cdef class Connection(Waiter):
             self.frame_since = self.endpoint.loop.time()    # it was we who did not read
             self.transport.resume_reading()
         return 0
-
-
-def _keep_alive(peer_socket):
-    """A peer that is gone without a word is found out, also on a line never used."""
-    if peer_socket is None or peer_socket.family == socket.AF_UNIX:
-        return
-    peer_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_IDLE_S)
-    peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_S)
-    peer_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEP_ALIVE_COUNT)
-
-
-def _peer_name(transport):
-    name = transport.get_extra_info("peername")
-    if isinstance(name, tuple) and len(name) >= 2:
-        host = f"[{name[0]}]" if ":" in str(name[0]) else name[0]
-        return f"{host}:{name[1]}"
-    return str(name) if name else "?"
 
 
 def _reason(error):

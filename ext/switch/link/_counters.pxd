@@ -11,6 +11,7 @@ cdef class LinkCounters:
     cdef public int64_t dials_failed
     cdef public int64_t refused
     cdef public int64_t frames_received
+    cdef public int64_t forwarded               # requests, to other nodes
     cdef public int64_t heartbeats_received
     cdef public int64_t bytes_received
     cdef public int64_t bytes_sent

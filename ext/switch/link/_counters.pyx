@@ -73,12 +73,14 @@ cdef class WaitingMarks:
     cdef int pop(
         self, int64_t replies, int64_t now_ns, LinkCounters counters
     ) noexcept:
+        """With no `counters` they are not observed: they were not sent."""
         cdef Waiting* mark
         cdef int64_t taken
         while replies and self.count:
             mark = &self.marks[self.first]
             taken = min(replies, mark.replies)
-            counters.observe_replies(now_ns - mark.since_ns, taken)
+            if counters is not None:
+                counters.observe_replies(now_ns - mark.since_ns, taken)
             replies -= taken
             mark.replies -= taken
             if mark.replies == 0:

@@ -41,6 +41,7 @@ cdef class Endpoint:
     cdef object open_management
     cdef double frame_timeout_s
     cdef object look
+    cdef object forward                 # None: there are no other nodes
     cdef double looks_from
     cdef object opened
     cdef object closed

@@ -72,11 +72,13 @@ cdef class Endpoint:
         closed,
         look,
         turn_ns=TURN_NS,
+        forward=None,
     ):
         """`name` is the link's. `clock()`: milliseconds since 1970.
         `opened(connection)` says whether it may stay, `closed(connection)` that it is
         gone; `look(data)` what bytes look like that are not what we expect. With a
-        `turn_ns` of 0 a turn is one frame."""
+        `turn_ns` of 0 a turn is one frame. `forward(request)` takes what is for other
+        nodes, see `_forwarding.pyx`; it answers none before it returns."""
         self.name = name
         self.framing = framing
         self.dispatcher = dispatcher
@@ -97,6 +99,7 @@ cdef class Endpoint:
         self.look = look
         self.frame_timeout_s = settings.frame_timeout_ms / 1000
         self.turn_ns = turn_ns
+        self.forward = forward
         self.waiting = deque()
         self.receive = bytearray(
             RECEIVE_SIZE + framing.header_size + framing.size_max

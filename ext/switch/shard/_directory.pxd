@@ -13,7 +13,9 @@ cdef struct Table:
 
 
 cdef class CardDirectory:
-    cdef readonly list states
+    cdef readonly list states           # by number; None: elsewhere
+    cdef readonly int shard_count       # of all there are
+    cdef int open_count                 # of those here
     cdef readonly uint64_t count
     cdef Table tables[TABLES]
 

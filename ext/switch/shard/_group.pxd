@@ -39,6 +39,7 @@ cdef class ReplyBuffer:
     cdef bytes take_approvals(self)
     cdef int decline(self, bytes frame) except -1
     cpdef deliver(self, bytes frames, int replies)
+    cpdef forgo(self, int replies)
 
 
 cdef class Shard:
@@ -49,14 +50,16 @@ cdef class Shard:
     cdef Py_ssize_t pending_capacity
     cdef uint32_t pending_count
     cdef uint64_t first_sequence
+    cdef bint is_in_flight              # a commit with its entries is being written
 
     cdef Decision admit(self, Request request, int64_t now)
+    cdef Decision make_void(self, Request request, int64_t now)
     cdef int write(self, Entry entry) except -1
     cpdef object take(self)
 
 
 cdef class CommitGroup:
-    cdef readonly list shards
+    cdef readonly list slots            # by number; None: elsewhere
     cdef readonly uint64_t head         # number of the last commit known to be durable
     cdef readonly uint32_t pending      # entries not yet handed to the journal
     cdef readonly uint32_t in_flight    # entries the journal is writing
@@ -78,15 +81,21 @@ cdef class CommitGroup:
     cdef object _monotonic
     cdef int64_t _pending_since         # ms, when the oldest entry pending came
     cdef int64_t _in_flight_since
+    cdef int64_t _pending_due           # of what may have less time than `deadline_ms`
+    cdef int64_t _in_flight_due
     cdef list _records                  # of the commit in flight
+    cdef list _changed_in_flight        # and the shards that they are of
     cdef set _withdrawn                 # by the last commit: (shard, sequence)
+    cdef readonly bint confirms
     cdef bint _committing
     cdef bint _scheduled
 
     cdef int hold(self, ReplyBuffer buffer) except -1
+    cdef int hurry(self, int64_t due_ms) noexcept
     cpdef flush(self)
     cpdef seal(self)
     cpdef committed(self, uint64_t number)
     cdef int64_t _now_ms(self) except -1
-    cdef set _withdraw_late(self, list records, list deliveries, int64_t now_ms)
+    cdef set _withdraw_late(
+        self, list changed, list records, list deliveries, int64_t now_ms)
     cdef int _deliver(self, list deliveries, list waiters) except -1

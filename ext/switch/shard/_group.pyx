@@ -6,6 +6,10 @@ the entries and the replies of everything that arrives gather for the next; when
 durable, and not before, its replies leave, one write per connection. The batch grows
 with the load by itself.
 
+Shards come with `open_shard` and go with `close_shard`. What is for one that is not
+here is for whoever has it: `slots` has None there, and none behind the last, so that
+a look-up that finds no shard finds None as well.
+
 Rule 1: a reply leaves only after every entry decided before it is durable. That holds
 for repeats as well, whose first answer may still be on its way to the disk.
 Rule 2: an approval that was not durable by its deadline does not leave. Whoever asked
@@ -14,17 +18,19 @@ may have decided without us: what it took goes back, it and its repeats are decl
 import time
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from switch.ledger._administer cimport check_fits, take_place
 from switch.ledger._apply cimport apply
-from switch.ledger._decide cimport decide, undecided
+from switch.ledger._decide cimport decide, decide_void, undecided
 from switch.ledger._entry cimport ENTRY_SIZE_MAX
 
 from switch.journal.port import ShardRecord
 from switch.ledger._decide import decide_expiries, decide_withdrawal
 from switch.ledger._entry import decode_entries
+from switch.shard.errors import Elsewhere
 
 cdef enum:
     CAPACITY_FIRST = 4096
@@ -128,6 +134,9 @@ cdef class ReplyBuffer:
     cpdef deliver(self, bytes frames, int replies):
         raise TypeError("only a link's connection delivers")
 
+    cpdef forgo(self, int replies):
+        """So many replies never leave: what they told is not ours to tell any more."""
+
 
 cdef class Shard:
     """One shard's state and what it has decided since its last commit."""
@@ -152,6 +161,21 @@ cdef class Shard:
             return undecided(b"91")
         self.write(decision.entry)
         return decision
+
+    cdef Decision make_void(self, Request request, int64_t now):
+        """`decide_void`, its entry pending. Without room it is not taken, as above."""
+        cdef Decision decision = decide_void(self.state, request, now)
+        if decision.entry is None:
+            return decision
+        if self.group.pending >= self.group.pending_max:
+            return undecided(b"91")
+        self.write(decision.entry)
+        return decision
+
+    @property
+    def is_settled(self):
+        """Whether everything that it has decided is released."""
+        return self.pending_count == 0 and not self.is_in_flight
 
     cdef int write(self, Entry entry) except -1:
         # Whatever can fail, for want of memory above all, comes before the state is
@@ -199,6 +223,7 @@ cdef class Shard:
         )
         self.pending_size = 0
         self.pending_count = 0
+        self.is_in_flight = True
         if self.pending_capacity > CAPACITY_KEPT:
             free(self.pending)
             self.pending = NULL
@@ -216,15 +241,23 @@ cdef class CommitGroup:
     seconds that never go back, as the links' loop has them. `deadline_ms` is
     how long after its request was read an approval may still leave, on the link that
     is the strictest: what came by another link is looked at then, and may have longer.
+    `shard_count` is how many shards there are, when `states` are some of them. With
+    `confirms`, what needs no commit is submitted as well, with no records: whether it
+    may be told is not ours alone to say.
     """
 
     def __init__(
         self, states, *, submit, schedule, released, clock,
         uint64_t head=0, uint32_t pending_max=65_536, int64_t deadline_ms=5_000,
-        monotonic=time.monotonic,
+        monotonic=time.monotonic, shard_count=None, bint confirms=False,
     ):
-        self.shards = [Shard(state, self) for state in states]
+        states = list(states)
+        count = len(states) if shard_count is None else shard_count
+        self.slots = [None] * (count + 1)
+        for state in states:
+            self.open_shard(state)
         self.head = head
+        self.confirms = confirms
         self.pending_max = pending_max
         self.deadline_ms = deadline_ms
         self._submit = submit
@@ -237,8 +270,43 @@ cdef class CommitGroup:
         self._waiters = []
         self._deliveries = []
         self._waiters_in_flight = []
+        self._changed_in_flight = []
         self._records = []
         self._withdrawn = set()
+        self._pending_due = self._in_flight_due = INT64_MAX
+
+    @property
+    def shards(self):
+        """Those that are here, by their numbers."""
+        return [shard for shard in self.slots if shard is not None]
+
+    @property
+    def shard_count(self):
+        """Of all there are, here and elsewhere."""
+        return len(self.slots) - 1
+
+    def shard(self, int number):
+        """Raises Elsewhere."""
+        if not 0 <= number < self.shard_count or self.slots[number] is None:
+            raise Elsewhere(f"expected a shard that is here, got shard {number}")
+        return self.slots[number]
+
+    def open_shard(self, State state not None):
+        """From now on it is decided here what is for this shard."""
+        if not 0 <= state.shard < self.shard_count:
+            raise ValueError(
+                f"expected a shard below {self.shard_count}, got shard {state.shard}"
+            )
+        if self.slots[state.shard] is not None:
+            raise ValueError(f"shard {state.shard} is here already")
+        self.slots[state.shard] = Shard(state, self)
+
+    def close_shard(self, int number):
+        """Nothing more is decided for it here. What has been goes its way: the shard is
+        somebody else's when it `is_settled`. Raises Elsewhere."""
+        shard = self.shard(number)
+        self.slots[number] = None
+        return shard
 
     def administer(self, list changes not None, int64_t now):
         """Writes what operators change, (shard, entry) each, as one: they are in the
@@ -258,10 +326,10 @@ cdef class CommitGroup:
                 f"commit, got {self.pending} and {len(changes)} more: try again"
             )
         for number, entry in changes:
-            shard = self.shards[number]
+            shard = self.shard(number)
             check_fits(shard.state, entry)
         for number, entry in changes:
-            shard = self.shards[number]
+            shard = self.slots[number]
             take_place(shard.state, entry, now)
             shard.write(entry)
         self.flush()
@@ -271,6 +339,12 @@ cdef class CommitGroup:
         if not buffer.held:
             buffer.held = True
             self._holding.append(buffer)
+        return 0
+
+    cdef int hurry(self, int64_t due_ms) noexcept:
+        """Some approval of the commit being gathered is due by then: its request was
+        read a while ago, or by another node."""
+        self._pending_due = min(self._pending_due, due_ms)
         return 0
 
     def wait(self, future):
@@ -306,14 +380,19 @@ cdef class CommitGroup:
             deliveries.append((buffer, buffer.take(), replies, approvals))
         waiters = self._waiters
         self._waiters = []
-        if not self._changed:
+        if not self._changed and not (self.confirms and (deliveries or waiters)):
             self._deliver(deliveries, waiters)
             return
+        if not self._changed:
+            self._pending_since = self._now_ms()
         records = [shard.take() for shard in self._changed]
+        self._changed_in_flight = self._changed
         self._changed = []
         self._committing = True
         self._records = records
         self._in_flight_since = self._pending_since
+        self._in_flight_due = self._pending_due
+        self._pending_due = INT64_MAX
         self._deliveries = deliveries
         self._waiters_in_flight = waiters
         self.in_flight = self.pending
@@ -325,21 +404,31 @@ cdef class CommitGroup:
         cdef list deliveries = self._deliveries
         cdef list waiters = self._waiters_in_flight
         cdef list records = self._records
+        cdef list changed = self._changed_in_flight
         cdef int64_t now_ms = self._now_ms()
         cdef set withdrawn = self._withdrawn
+        cdef Shard shard
+        for shard in changed:
+            shard.is_in_flight = False
+        self._changed_in_flight = []
         self._records = []
         self._deliveries = []
         self._waiters_in_flight = []
         self._committing = False
         self.head = number
         self.entries += self.in_flight
-        self.commits += 1
+        self.commits += bool(records)
         self.in_flight = 0
         if withdrawn:
             self._withdrawn = set()
-        if now_ms - self._in_flight_since + READ_MS_MAX > self.deadline_ms:
+        if (
+            now_ms - self._in_flight_since + READ_MS_MAX > self.deadline_ms
+            or now_ms > self._in_flight_due
+        ):
             # What waits with the next commit may repeat such an approval.
-            self._withdrawn = self._withdraw_late(records, deliveries, now_ms)
+            self._withdrawn = self._withdraw_late(
+                changed, records, deliveries, now_ms
+            )
             withdrawn = withdrawn | self._withdrawn
         if withdrawn:
             deliveries = [_declined(delivery, withdrawn) for delivery in deliveries]
@@ -360,6 +449,35 @@ cdef class CommitGroup:
             if not future.done():
                 future.set_exception(fault)
 
+    def reset(self, fault not None, uint64_t head=0):
+        """What is not released is not ours to tell any more: none of it is answered,
+        no shard is here. What is opened then starts behind commit `head`."""
+        cdef ReplyBuffer buffer
+        cdef int replies
+        deliveries, holding = self._deliveries, self._holding
+        self.stop(fault)
+        self.slots = [None] * len(self.slots)
+        self._changed = []
+        self._changed_in_flight = []
+        self._records = []
+        self._holding = []
+        self._deliveries = []
+        self._waiters = []
+        self._waiters_in_flight = []
+        self._withdrawn = set()
+        self._committing = False
+        self.pending = 0
+        self.in_flight = 0
+        self.head = head
+        self._fault = None
+        for buffer in holding:
+            replies = buffer.replies
+            buffer.take_approvals()
+            buffer.take()
+            buffer.forgo(replies)
+        for buffer, _, replies, _ in deliveries:
+            buffer.forgo(replies)
+
     @property
     def stopped(self):
         return self._fault is not None
@@ -373,7 +491,9 @@ cdef class CommitGroup:
         """How long the commit in flight has been written; 0 when there is none."""
         return self._now_ms() - self._in_flight_since if self._committing else 0
 
-    cdef set _withdraw_late(self, list records, list deliveries, int64_t now_ms):
+    cdef set _withdraw_late(
+        self, list changed, list records, list deliveries, int64_t now_ms
+    ):
         """Takes back the approvals of a commit that took too long to be durable.
 
         One whose transaction is not remembered any more cannot be taken back: it
@@ -386,8 +506,7 @@ cdef class CommitGroup:
         cdef set withdrawn = set()
         if not late:
             return withdrawn
-        for record in records:
-            shard = self.shards[record.shard]
+        for shard, record in zip(changed, records):
             for entry in decode_entries(record.payload, record.first_sequence):
                 if (record.shard, entry.sequence) not in late:
                     continue

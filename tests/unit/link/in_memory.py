@@ -29,6 +29,7 @@ from switch.ledger.views import AccountView
 from switch.link._connection import Connection
 from switch.link._counters import LinkCounters
 from switch.link._endpoint import Endpoint
+from switch.link._forwarding import Forwarded
 from switch.link._framing import FrameReader, Framing
 from switch.link.hints import Hints
 from switch.link.management import Management, NetworkMessages
@@ -303,12 +304,16 @@ class Switch:
         now: int = NOW,
         session: Mapping[str, Any] | None = None,
         turn_ns: int = TURN_NS,
+        forward: Callable[[Forwarded], bool] | None = None,
+        confirms: bool = False,
         **settings: Any,
     ) -> None:
         self._now = now
         self.ready: list[Callable[[], object]] = []
         self.loop = Loop(self.ready)
         self._turn_ns = turn_ns
+        self._forward = forward
+        self.clock_fault: Exception | None = None
         self.states = states or bank(shard_count, limits or Limits(), entries)
         self.in_flight: list[ShardRecord] | None = None
         self.on_submit: Callable[[], object] = lambda: None
@@ -325,6 +330,7 @@ class Switch:
             monotonic=lambda: self.loop.now,
             head=head,
             pending_max=pending_max,
+            confirms=confirms,
         )
         self.codec = Codec(load_spec(spec))
         self._dialect = load_dialect(spec, self.codec.spec)
@@ -362,13 +368,19 @@ class Switch:
             self.counters,
             settings=settings,
             loop=self.loop,  # type: ignore[arg-type]
-            clock=lambda: self.now,
+            clock=self._clock,
             open_management=self._open_management,
             opened=lambda connection: self.accepts,
             closed=self.closed.append,
             look=Hints(self.codec, self.framing, tpdu=settings.tpdu),
             turn_ns=self._turn_ns,
+            forward=self._forward,
         )
+
+    def _clock(self) -> int:
+        if self.clock_fault is not None:
+            raise self.clock_fault
+        return self.now
 
     @property
     def now(self) -> int:
@@ -390,7 +402,7 @@ class Switch:
 
     def _submit(self, at: int, records: list[ShardRecord]) -> None:
         assert self.in_flight is None, "two commits in flight"
-        assert records
+        assert records or self.group.confirms
         self.in_flight = records
         self.on_submit()
 
@@ -426,7 +438,8 @@ class Switch:
     def make_durable(self) -> None:
         """The commit in flight is on the disk, and the loop hears of it."""
         assert self.in_flight is not None, "no commit in flight"
-        self.committed.append(self.in_flight)
+        if self.in_flight:
+            self.committed.append(self.in_flight)
         self.in_flight = None
         self.group.committed(len(self.committed))
 
