@@ -29,6 +29,7 @@ NATIVE_MODULES = [
     "switch.link._endpoint",
     "switch.link._forwarding",
     "switch.link._framing",
+    "switch.peer._replies",
     "switch.projection._rows",
     "switch.publish._event_fields",
     "switch.replay._traffic",

@@ -33,6 +33,8 @@ _BELOW_APP = {
         "admin",
         "rows",
         "openings",
+        "peer",
+        "cluster",
     ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
@@ -49,6 +51,9 @@ ALLOWED: dict[str, set[str]] = {
     "shard": {*_BELOW_SHARD, "observe"},
     "flow": {*_BELOW_SHARD, "observe", "shard"},
     "link": {*_BELOW_SHARD, "observe", "shard", "flow"},
+    # Between nodes, and what a node is. They stand on the links, and beside `app`.
+    "peer": {*_BELOW_SHARD, "observe", "shard", "flow", "link"},
+    "cluster": {*_BELOW_SHARD, "observe", "shard", "flow", "link", "peer"},
     "replay": {"iso8583", "link"},
     # Beside the switch: it sees NSQ alone.
     "notify": {"nsq", "observe"},
