@@ -1,0 +1,1 @@
+"""A node of a cluster: what it owns, takes over and gives up."""

@@ -1,0 +1,174 @@
+"""A node of a cluster: one session after the other, and its lines to the other nodes.
+
+Rule 1: when a session is lost the node begins another, and its links stay: what was
+        not answered by then is not, and who asks again is answered by the next owner.
+Rule 2: at the end everything is given up before the node leaves, and what it has passed
+        on is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from switch.cluster.errors import SessionLost
+from switch.cluster.port import JournalSession, ShardOwnership
+from switch.cluster.session import NodeSession, others
+from switch.journal.errors import JournalError
+from switch.journal.port import ShardRecord
+from switch.ledger import Limits
+from switch.observe.log import event
+from switch.ownership.port import OwnershipError
+from switch.peer.answering import Answering
+from switch.peer.asking import PeerLine
+from switch.peer.forwarder import Forwarder
+from switch.shard._directory import CardDirectory
+from switch.shard._group import CommitGroup
+
+# Between the end of a session and the next attempt to begin one.
+RESTART_S = 0.5
+# What was passed on has so long to be settled when the node stops.
+SETTLE_S = 10.0
+
+_log = logging.getLogger("switch.cluster")
+
+
+class Node:
+    """`attach`, then `run` until `stop` is called. It is `Owners` for those
+    who forward, and `submit` for its group."""
+
+    def __init__(
+        self,
+        name: str,
+        group: CommitGroup,
+        directory: CardDirectory,
+        limits: Limits,
+        sessions: Callable[[], tuple[ShardOwnership, JournalSession]],
+        *,
+        every_entries: int = 100_000,
+    ) -> None:
+        """`sessions()` makes the two halves of a session, under a name that was never
+        used before."""
+        self.name = name
+        self.sessions_lost = 0
+        self.failure = "not begun yet"
+        self._group = group
+        self._directory = directory
+        self._limits = limits
+        self._sessions = sessions
+        self._every_entries = every_entries
+        self._session: NodeSession | None = None
+        self._forwarder: Forwarder | None = None
+        self._answering: Answering | None = None
+        self._make_line: Callable[[str, str], PeerLine] | None = None
+        self._addresses: dict[str, str] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    def attach(
+        self,
+        forwarder: Forwarder,
+        answering: Answering,
+        make_line: Callable[[str, str], PeerLine],
+    ) -> None:
+        """`make_line(node, address)`."""
+        self._forwarder = forwarder
+        self._answering = answering
+        self._make_line = make_line
+
+    @property
+    def opened(self) -> frozenset[int]:
+        """The shards that are here."""
+        return frozenset() if self._session is None else frozenset(self._session.opened)
+
+    async def run(self) -> None:
+        """Returns after `stop`."""
+        while not self._stopping.is_set():
+            try:
+                await self._one_session()
+            except (SessionLost, JournalError, OwnershipError) as error:
+                self._lost(error)
+            if self._stopping.is_set():
+                break
+            try:
+                async with asyncio.timeout(RESTART_S):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pass
+        if self._forwarder is not None:
+            await self._forwarder.drain(SETTLE_S)
+            await self._forwarder.close()
+        await self._close_lines()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._session is not None:
+            self._session.leave()
+
+    # -- for the group, and for those who forward
+
+    def submit(self, at: int, records: list[ShardRecord]) -> None:
+        assert self._session is not None
+        self._session.submit(at, records)
+
+    def owner_of(self, shard: int) -> str | None:
+        return None if self._session is None else self._session.owner_of(shard)
+
+    # -- the parts
+
+    async def _one_session(self) -> None:
+        ownership, journal = self._sessions()
+        self._session = session = NodeSession(
+            self.name,
+            self._group,
+            self._directory,
+            ownership,
+            journal,
+            self._limits,
+            changed=self._changed,
+            every_entries=self._every_entries,
+        )
+        self.failure = ""
+        await session.run()
+
+    def _lost(self, error: Exception) -> None:
+        self.sessions_lost += 1
+        self.failure = str(error)
+        event(
+            _log, logging.ERROR, "session lost: what was not answered is not, here",
+            reason=error,
+        )  # fmt: skip
+        if self._forwarder is not None:
+            self._forwarder.shards_lost()
+        if self._answering is not None:
+            # Who asked learns that its answers do not come, and asks the next owner.
+            self._answering.close("the session is lost")
+
+    def _changed(self) -> None:
+        if self._forwarder is None or self._session is None:
+            return
+        self._change_lines(others(self._session.ownership.members(), self.name))
+        self._forwarder.owners_changed()
+
+    def _change_lines(self, addresses: dict[str, str]) -> None:
+        assert self._forwarder is not None
+        assert self._make_line is not None
+        lines = self._forwarder.lines
+        for node in tuple(lines):
+            if addresses.get(node) != self._addresses.get(node):
+                task = asyncio.create_task(lines.pop(node).close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        for node, address in addresses.items():
+            if node not in lines:
+                lines[node] = self._make_line(node, address)
+        self._addresses = addresses
+
+    async def _close_lines(self) -> None:
+        if self._forwarder is not None:
+            await asyncio.gather(
+                *(line.close() for line in self._forwarder.lines.values()),
+                *self._closing,
+            )
+            self._forwarder.lines.clear()
