@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
-from collections.abc import Iterator
+import warnings
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +56,15 @@ def run(settings: Settings, test) -> None:
         finally:
             await store.close()
 
-    asyncio.run(go())
+    run_alone(go())
+
+
+def run_alone(coroutine: Coroutine[Any, Any, None]) -> None:
+    """The driver leaves sockets, by which it wakes the loop, for the collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(coroutine)
+        gc.collect()
 
 
 async def begun(store: AcsyllaStore) -> Session:
@@ -107,9 +118,9 @@ def test_checkpoints_and_dropped_segments(settings: Settings):
             await first.write_checkpoint(shard, state.sequence, position, dump(state))
         await append(first, states[0])
         dropped = await retention.tidy(store, [first.name], list(ALL), [], NOW + 1)
-        assert dropped == 2
+        assert dropped == 1
         assert await store.read_parts(first.name, 0, 0, 10) == []
-        assert await store.read_mark(first.name, log.FLOOR) == Position(2, 8)
+        assert await store.read_mark(first.name, log.FLOOR) == Position(1, 4)
         # A late write of what was dropped, and an older checkpoint, change nothing.
         await store.insert_part(first.name, 0, Part(1, 0, 1, b"late"))
         await store.write_checkpoint(0, 3, b"older")
@@ -172,7 +183,7 @@ def test_nobody_there():
                 Settings(["127.0.0.1"], "nowhere", {DATACENTER: 1}, port=1)
             )
 
-    asyncio.run(go())
+    run_alone(go())
 
 
 def test_with_one_of_three_nodes_killed_nothing_is_lost(tmp_path: Path):
