@@ -182,11 +182,11 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
     def _step(self, handle: asyncio.Handle) -> None:
         if handle._cancelled:
             return
-        context = handle._context  # type: ignore[attr-defined]
-        process = context.get(_process)
+        parts: Any = handle
+        process = parts._context.get(_process)
         if process is None or process.runs(handle):
             try:
-                context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                parts._context.run(parts._callback, *parts._args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as fault:  # noqa: BLE001 -- whatever it is, it is one
