@@ -158,11 +158,10 @@ class Cassandra:
         """Until every node can be asked for what all of them have."""
         if len(self.nodes) < REPLICAS_OF_SYSTEM:
             return
-        for node in self.nodes:
-            wait_until(
-                lambda node=node: node.answers(_EVERYWHERE, ALL),
-                lambda node=node: f"Cassandra at {node.address} sees all nodes",
-            )
+        wait_until(
+            lambda: all(node.answers(_EVERYWHERE, ALL) for node in self.nodes),
+            lambda: f"the nodes of Cassandra at {self.addresses} see each other",
+        )
 
     def kill(self) -> None:
         """kill -9, all of them."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+from switch.ownership.etcd.errors import EtcdError
 from switch.ownership.etcd.keys import Keys
 from switch.ownership.etcd.membership import EtcdOwnership
 from switch.ownership.etcd.memory import Fate, MemoryEtcd, MemoryStore
@@ -34,6 +35,8 @@ TROUBLED_SECONDS = 25.0
 # Leases run out, nodes join again, and what was given up is looked for no longer.
 QUIET_SECONDS = 20.0
 LOOK_SECONDS = 0.25
+# Whatever else a task ends with is a fault.
+EXPECTED = (OwnershipError, EtcdError, TimeoutError)
 TROUBLES = ("away", "fade", "hang", "hang", "die", "leave", "elect", "compact", "cut")
 
 
@@ -103,10 +106,10 @@ class Node:
         while True:
             self.sessions += 1
             session = f"{self.process.name}/{self.sessions}"
+            member = Member(self.name, session, f"{self.name}:1")
+            clock = self.world.loop.time
             ownership = EtcdOwnership(
-                *(self.store, CLUSTER, Member(self.name, session, f"{self.name}:1")),
-                ttl_s=TTL_S,
-                clock=self.world.loop.time,
+                self.store, CLUSTER, member, ttl_s=TTL_S, clock=clock
             )
             try:
                 await ownership.join()
@@ -129,7 +132,6 @@ class Node:
         finally:
             for task in tasks:
                 task.cancel()
-                task.add_done_callback(_check_work)
 
     async def _listen(self, ownership: EtcdOwnership) -> None:
         async for event in ownership.events():
@@ -182,18 +184,12 @@ class Node:
                     raise
 
 
-def _check_work(task: asyncio.Task[None]) -> None:
-    """What its session's end does not explain is a fault, which the loop tells."""
-    if not task.cancelled() and not isinstance(task.exception(), OwnershipError):
-        task.result()
-
-
 class World:
     def __init__(self, seed: int, names: tuple[str, ...] = ("a", "b", "c")) -> None:
         self.chance = random.Random(seed)
         # What waits between two attempts draws from the one of the module.
         random.seed(seed)
-        self.loop = ScriptedLoop()
+        self.loop = ScriptedLoop(EXPECTED)  # type: ignore[abstract]
         self.etcd = MemoryEtcd(self.loop.time)
         self.auditor = Auditor(self.loop)
         self.is_quiet = False
@@ -228,7 +224,7 @@ class World:
             case "fade":
                 node.troubles.is_fading = True
             case "hang":
-                node.process.hang(chance.choice([0.5, 3.0, 6.0, 12.0]))
+                node.process.hang(chance.choice([1.0, 8.0, 12.0]))
             case "die":
                 node.process.die()
                 self.nodes[node.name] = Node(self, node.name, node.number + 1)

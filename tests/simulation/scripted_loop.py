@@ -69,13 +69,11 @@ class ScriptedProcess:
 
 
 class ScriptedLoop(asyncio.AbstractEventLoop):
-    """`tolerated`: what a task may end with and nobody looks at; else it is a fault of
-    the run. By default, anything."""
+    """`tolerated`: what a task may end with and nobody looks at; anything else is a
+    fault of the run."""
 
-    def __init__(
-        self, tolerated: tuple[type[BaseException], ...] = (BaseException,)
-    ) -> None:
-        self.tolerated = tolerated
+    def __init__(self, tolerated: tuple[type[BaseException], ...] = ()) -> None:
+        self.tolerated = (*tolerated, asyncio.CancelledError)
         self.ready: deque[asyncio.Handle] = deque()
         self.faults: list[BaseException] = []
         self._now = 0.0

@@ -103,9 +103,6 @@ class Store(Protocol):
         """Within that time. How many seconds it lives from some moment after the
         call, or EtcdLeaseGone."""
 
-    async def time_left(self, lease: int) -> Lease | None:
-        """How long it lives if nobody keeps it alive; None when it does not."""
-
     async def revoke(self, lease: int) -> None:
         """It is gone, and so are its keys, whether it was there or not."""
 

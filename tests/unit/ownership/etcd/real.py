@@ -35,7 +35,9 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def until_done(attempt: Callable[[], Awaitable[object]], *errors: type) -> None:
+async def until_done(
+    attempt: Callable[[], Awaitable[object]], *errors: type[Exception]
+) -> None:
     """Tries again what fails with these."""
     while True:
         try:

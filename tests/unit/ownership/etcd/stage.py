@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from switch.ownership.etcd.errors import EtcdError
 from switch.ownership.etcd.membership import EtcdOwnership
 from switch.ownership.etcd.memory import GOOD, Fate, MemoryEtcd, MemoryStore
-from switch.ownership.port import Member, OwnershipEvent, SessionEnded
+from switch.ownership.port import (
+    Member,
+    OwnershipError,
+    OwnershipEvent,
+    SessionEnded,
+)
 from tests.simulation.scripted_loop import ScriptedLoop
 
 CLUSTER = "stage"
 TTL_S = 6
+# Of tasks; the test itself looks at what it is raised.
+EXPECTED = (OwnershipError, EtcdError, TimeoutError)
 
 
 class Stage:
     def __init__(self) -> None:
-        self.loop = ScriptedLoop()
+        self.loop = ScriptedLoop(EXPECTED)  # type: ignore[abstract]
         self.etcd = MemoryEtcd(self.loop.time)
         self.fates: dict[str, list[Fate]] = {}
         self.sessions = 0

@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from switch.ownership.etcd import client as client_module
+from switch.ownership.etcd.endpoints import Tls
 from switch.ownership.etcd.errors import (
     EtcdDenied,
     EtcdLeaseGone,
@@ -15,7 +16,7 @@ from switch.ownership.etcd.errors import (
     EtcdUnknown,
 )
 from switch.ownership.etcd.messages import range_end
-from switch.ownership.etcd.store import Delete, Get, IsAt, Oldest, Put
+from switch.ownership.etcd.store import Change, Delete, Get, IsAt, Oldest, Put
 from tests.servers.certificates import Authority
 from tests.servers.common import free_ports
 from tests.servers.etcd import VERSION, Etcd
@@ -79,7 +80,7 @@ def test_a_watch_tells_everything_from_then_on(etcd):
                     await client.transaction(IsAt(key, 0), (Put(key, b"", lease.id),))
                 other = f"{base}x"
                 await client.transaction(IsAt(other, 0), (Put(other, b""),))
-                changes = []
+                changes: list[Change] = []
                 while len(changes) < 2:
                     changes += await anext(batches)
                 assert [change.key for change in changes] == [f"{base}/a", f"{base}/b"]
@@ -158,10 +159,12 @@ def test_a_range_ends_behind_all_that_begin_so(prefix):
 async def something_else(answer):
     """It answers so, whatever it is asked; with None, it says nothing for ever."""
 
-    serving = []
+    serving: list[asyncio.Task[object]] = []
 
     async def serve(reader, writer):
-        serving.append(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        serving.append(task)
         try:
             await reader.read(1 << 16)
             if answer is None:
@@ -372,8 +375,10 @@ def authority(tmp_path_factory):
 def guarded(tmp_path_factory, authority):
     """It wants to know who its clients are."""
     pem = str(authority.issue("server"))
-    options = ("--cert-file", pem, "--key-file", pem, "--client-cert-auth")
-    options = (*options, "--trusted-ca-file", str(authority.ca))
+    options = [
+        *("--cert-file", pem, "--key-file", pem, "--client-cert-auth"),
+        *("--trusted-ca-file", str(authority.ca)),
+    ]
     directory = tmp_path_factory.mktemp("guarded")
     with Etcd(directory, scheme="https", options=options) as etcd:
         yield etcd
@@ -382,7 +387,7 @@ def guarded(tmp_path_factory, authority):
 def tls_of(authority, ca=None):
     pem = authority.issue("client").read_bytes()
     ca = (authority if ca is None else ca).ca.read_bytes()
-    return client_module.Tls(ca, pem, pem)
+    return Tls(ca, pem, pem)
 
 
 def test_tls_both_ways(guarded, authority):
@@ -400,7 +405,7 @@ def test_tls_that_does_not_fit_is_said(guarded, authority, tmp_path):
     bad = {
         "CERTIFICATE_VERIFY_FAILED": tls_of(authority, other),
         "does etcd take this client's certificate": tls_of(other, authority),
-        "does etcd take this client's": client_module.Tls(ca),
+        "does etcd take this client's": Tls(ca),
         "unavailable": None,
     }
 

@@ -1,6 +1,7 @@
 """Whole nodes on real etcd servers: what befalls these, and the nodes."""
 
 import asyncio
+import functools
 import signal
 import subprocess
 import sys
@@ -160,7 +161,7 @@ def test_with_its_leader_killed_nothing_is_lost(etcd_cluster):
                 for shard in range(1, 8):
                     node = one if shard % 2 else other
                     await until_done(
-                        lambda node=node, shard=shard: node.acquire(shard),
+                        functools.partial(node.acquire, shard),
                         OwnershipUnavailable,
                     )
                 await until(lambda: all(one.owner(shard) for shard in range(8)))
