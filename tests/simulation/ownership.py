@@ -224,7 +224,7 @@ class World:
             case "fade":
                 node.troubles.is_fading = True
             case "hang":
-                node.process.hang(chance.choice([0.5, 3.0, 6.0, 12.0]))
+                node.process.hang(chance.choice([1.0, 8.0, 12.0]))
             case "die":
                 node.process.die()
                 self.nodes[node.name] = Node(self, node.name, node.number + 1)

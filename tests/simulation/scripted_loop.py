@@ -69,13 +69,11 @@ class ScriptedProcess:
 
 
 class ScriptedLoop(asyncio.AbstractEventLoop):
-    """`tolerated`: what a task may end with and nobody looks at; else it is a fault of
-    the run. By default, anything."""
+    """`tolerated`: what a task may end with and nobody looks at; anything else is a
+    fault of the run."""
 
-    def __init__(
-        self, tolerated: tuple[type[BaseException], ...] = (BaseException,)
-    ) -> None:
-        self.tolerated = tolerated
+    def __init__(self, tolerated: tuple[type[BaseException], ...] = ()) -> None:
+        self.tolerated = (*tolerated, asyncio.CancelledError)
         self.ready: deque[asyncio.Handle] = deque()
         self.faults: list[BaseException] = []
         self._now = 0.0
@@ -182,11 +180,11 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
     def _step(self, handle: asyncio.Handle) -> None:
         if handle._cancelled:
             return
-        context = handle._context  # type: ignore[attr-defined]
-        process = context.get(_process)
+        parts: Any = handle
+        process = parts._context.get(_process)
         if process is None or process.runs(handle):
             try:
-                context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                parts._context.run(parts._callback, *parts._args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as fault:  # noqa: BLE001 -- whatever it is, it is one

@@ -14,7 +14,7 @@ from switch.ownership.etcd.session import Session
 from tests.simulation.ownership import World
 from tests.simulation.seeds import seeds
 
-SEEDS_OF_A_BREAK = 20
+SEEDS_OF_A_BREAK = 40
 
 
 @pytest.mark.parametrize("seed", seeds(20))

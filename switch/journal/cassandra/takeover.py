@@ -11,6 +11,8 @@ In this order, and no other: write the fence; read the tail; write back; seal.
 
 from __future__ import annotations
 
+from functools import partial
+
 from switch.journal.cassandra import log
 from switch.journal.cassandra.log import Stored
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
@@ -61,8 +63,7 @@ async def _read_on(
 ) -> tuple[Position, Stored | None]:
     last: Stored | None = None
     while batch := await settled(
-        lambda: log.read_batch(store, session, position),  # noqa: B023 -- awaited here
-        patience,
+        partial(log.read_batch, store, session, position), patience
     ):
         last = batch[-1]
         position = last.position
@@ -73,11 +74,9 @@ async def write_back(
     store: LogStore, session: str, last: Stored, patience: Patience
 ) -> None:
     """The last commit alone: it was begun when all before it had been released."""
+    segment = last.position.segment
     for part in last.parts:
-        await settled(
-            lambda: store.insert_part(session, last.position.segment, part),  # noqa: B023
-            patience,
-        )
+        await settled(partial(store.insert_part, session, segment, part), patience)
 
 
 async def seal(store: LogStore, session: str, end: int, patience: Patience) -> int:

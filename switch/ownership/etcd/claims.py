@@ -76,29 +76,28 @@ class Claims:
                 return Claim(item, others[0] if others else None, is_doubtful)
             await self._pause()
 
-    async def delete(self, key: str, create_revision: int) -> int:
-        """The very one that was created then. At the revision that is returned it is
-        not there. Raises SessionOver, and nothing else."""
-        return await self._until_done(IsAt(key, create_revision), (Delete(key),), ())
+    async def delete(self, key: str, create_revision: int) -> None:
+        """The very one that was created then. Raises SessionOver, and nothing else."""
+        await self._until_done(IsAt(key, create_revision), (Delete(key),), ())
 
-    async def delete_any(self, key: str) -> int:
+    async def delete_any(self, key: str) -> None:
         """Whenever it was created."""
-        return await self._until_done(IsAt(key, 0), (), (Delete(key),))
+        await self._until_done(IsAt(key, 0), (), (Delete(key),))
 
     async def _until_done(
         self,
         condition: IsAt,
         then: tuple[Operation, ...],
         otherwise: tuple[Operation, ...],
-    ) -> int:
+    ) -> None:
         while True:
             self._session.check()
             try:
-                outcome = await self._store.transaction(condition, then, otherwise)
+                await self._store.transaction(condition, then, otherwise)
             except EtcdError:
                 await self._pause()
             else:
-                return outcome.revision
+                return
 
     async def _pause(self) -> None:
         await asyncio.sleep(PAUSE_SECONDS)

@@ -75,7 +75,6 @@ class EtcdOwnership:
         self._grants: dict[int, Grant] = {}
         self._acquiring: list[int] = []
         self._leaving: dict[int, asyncio.Task[None]] = {}
-        self._released_at: dict[int, int] = {}
         self._events: dict[tuple[type[OwnershipEvent], int], OwnershipEvent] = {}
         self._has_events = asyncio.Event()
 
@@ -228,19 +227,17 @@ class EtcdOwnership:
     async def _delete(self, shard: int, create_revision: int) -> None:
         try:
             with suppress(SessionOver):
-                revision = await self._claims.delete(
-                    self._keys.shard(shard), create_revision
-                )
-                self._released_at[shard] = revision
+                await self._claims.delete(self._keys.shard(shard), create_revision)
         finally:
             del self._leaving[shard]
 
     def _delete_if_stray(self, shard: int, item: KeyValue) -> None:
+        """One that a watch tells of, which is behind, may be gone already: that does no
+        harm, for the next one of the shard is another."""
         if (
             member_of(item) != self._member
             or shard in self._acquiring
             or shard in self._leaving
-            or item.create_revision <= self._released_at.get(shard, 0)
         ):
             return
         grant = self._grants.get(shard)

@@ -293,6 +293,10 @@ class MemoryStore:
     async def watch(
         self, prefix: str
     ) -> AsyncIterator[AsyncIterator[tuple[Change, ...]]]:
+        fate = self._fates("watch")
+        await asyncio.sleep(fate.seconds)
+        if fate.becomes != "answered":
+            raise EtcdUnavailable("watch: not begun, as scripted")
         news = asyncio.Event()
         from_revision = self._etcd.revision + 1
         self._watches.append(news)

@@ -33,6 +33,7 @@ class Holder:
 async def test_a_free_lock_costs_one_round_trip(stage: Stage):
     one = await stage.joined("a")
     stage.script("a transaction", Fate(seconds=1.0))
+    stage.script("a listing", UNSENT)
     began_at = stage.loop.time()
     async with one.lock("end of day") as grant:
         assert stage.loop.time() == pytest.approx(began_at + 1.0)

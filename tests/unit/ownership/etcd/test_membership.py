@@ -230,6 +230,19 @@ def test_a_release_that_was_not_answered_is_done(fate):
 
 
 @played
+async def test_a_release_that_nobody_waits_for_is_done_all_the_same(stage: Stage):
+    one, other = await stage.joined("a"), await stage.joined("b")
+    await one.acquire(7)
+    stage.script("a transaction", LOST)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await one.release(7)
+    assert one.held(7) is None
+    await asyncio.sleep(1.0)
+    await other.acquire(7)
+
+
+@played
 async def test_what_was_not_sent_is_not_taken(stage: Stage):
     one = await stage.joined("a")
     stage.script("a transaction", UNSENT)
@@ -296,6 +309,56 @@ async def test_a_grant_that_is_gone_before_it_was_heard_of_is_none(stage: Stage)
     with pytest.raises(OwnershipUnavailable, match="another or none"):
         await acquiring
     assert one.held(7) is None
+
+
+@played
+async def test_a_watch_that_is_behind_tells_nothing_about_the_grant(stage: Stage):
+    one, other = await stage.joined("a"), await stage.joined("b")
+    await other.acquire(7)
+    await asyncio.sleep(0.1)
+    stage.script("a watch", Fate(seconds=1.0))
+    await other.release(7)
+    grant = await one.acquire(7)
+    await asyncio.sleep(0.5)
+    owner = one.owner(7)
+    assert owner is not None
+    assert owner.member == other.member
+    await asyncio.sleep(1.0)
+    assert one.held(7) == grant
+    assert not [event for event in await told(one) if isinstance(event, Lost)]
+
+
+@played
+async def test_one_that_is_asked_for_while_it_is_released_is_another(stage: Stage):
+    one = await stage.joined("a")
+    first = await one.acquire(7)
+    stage.script("a transaction", Fate(seconds=1.0, way_there=0.5))
+    releasing = asyncio.ensure_future(one.release(7))
+    await asyncio.sleep(0.1)
+    second = await one.acquire(7)
+    assert second.create_revision > first.create_revision
+    await releasing
+    await asyncio.sleep(1.0)
+    assert one.held(7) == second
+
+
+@played
+async def test_what_was_before_a_list_is_not_told_behind_it(stage: Stage):
+    one, other = await stage.joined("a"), await stage.joined("b")
+    await asyncio.sleep(0.1)
+    await told(one)
+    stage.script("a listing", Fate(seconds=1.0, way_there=1.0))
+    stage.etcd.cut()
+    await asyncio.sleep(0.2)
+    await other.acquire(7)
+    await other.release(7)
+    grant = await other.acquire(8)
+    await asyncio.sleep(1.0)
+    (event,) = await told(one)
+    assert isinstance(event, OwnerChanged)
+    assert event.shard == 8
+    assert event.owner is not None
+    assert event.owner.create_revision == grant.create_revision
 
 
 # -- what others do to it
