@@ -16,6 +16,7 @@ import jsonschema_rs
 import pytest
 
 from switch.publish.schemas import PUSHES, path_of
+from switch.publisher.places import POSITION_SECONDS
 from tests.end_to_end.harness import (
     Client,
     Daemon,
@@ -169,6 +170,11 @@ def test_the_publisher_and_the_nsqd_with_the_only_copy_are_killed_and_all_is_tol
         # One has it, and that is all that answers wait for.
         wait_until(lambda: daemon.metrics().get(LAG) == 0, "one to have it")
         assert daemon.metrics()[OWED] > 0
+        # As long as what is acknowledged, and owed to nobody, takes to be written.
+        time.sleep(2 * POSITION_SECONDS)
+        where = ("--data", str(daemon.data), *daemon.options)
+        (status,) = said_json("publish", "status", *where, "--json")
+        assert status["commit"] < status["head"]
         harm_publishers(daemon)
         one.kill()
         one.start()

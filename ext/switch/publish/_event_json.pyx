@@ -3,8 +3,8 @@
 
 Making an `Event` first costs three times as much, and draining a backlog is hardly
 anything else. It is byte for byte what msgspec makes of `switch.publish.events.Event`,
-in the same order and with the same left out, which tests/unit/publish/test_event_json.py
-holds together.
+in the same order and with the same left out; tests/unit/publish/test_event_json.py
+holds the two together.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
