@@ -19,8 +19,6 @@ cdef class Codec:
     cdef Message decode_buffer(self, const uint8_t* data, Py_ssize_t size)
     cdef Message decode_frame(self, bytes frame)
     cpdef bytes encode(self, message)
-    # The message of these bytes, then its elements set, by their paths.
-    cdef Message with_elements(self, bytes frame, dict elements)
     cdef dict fields_of(self, Message message)
 
 

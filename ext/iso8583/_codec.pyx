@@ -85,7 +85,7 @@ from iso8583._wire cimport (
     text_length,
     write_text,
 )
-from iso8583._write_inside cimport DELETED, changed, elements_of
+from iso8583._write_inside cimport DELETED, changed, elements_of, with_elements
 
 from collections.abc import Mapping
 
@@ -175,10 +175,9 @@ cdef class Codec:
     cpdef bytes encode(self, message):
         """The bytes of a message, or of {"mti": "0100", 2: "...", ...}.
 
-        Field numbers may also be strings ("2"), or paths. A value is the field's text
-        (hex for a binary field), or the bytes of its data as they go on the wire; of a
-        group, a dict of its elements. "header" is the message header, whole or by the
-        names of its parts.
+        Field numbers may also be strings, or paths. A value is the field's text (hex
+        for a binary one), or the bytes of its data on the wire; of a group, a dict of
+        its elements. "header" is the message header, whole or by names of its parts.
         """
         cdef bytes frame
         if PyDict_CheckExact(message):
@@ -200,7 +199,13 @@ cdef class Codec:
         frame = encode_fields(
             self.layout, fields.pop("header", None), fields.pop("mti", None), fields
         )
-        return self.with_elements(frame, elements).frame if elements else frame
+        if not elements:
+            return frame
+        try:
+            return with_elements(self.decode_frame(frame), elements).encode()
+        except DecodeError as error:
+            # The bytes that a field was given here have no elements.
+            raise EncodeError(error.field, error.expected, error.got) from None
 
     def reply(self, Message request not None, *, mti=None, copy=(), set=None):
         """A message that answers `request`, which is of this codec.
@@ -215,16 +220,10 @@ cdef class Codec:
             raise ValueError("expected a request, got a rejected message")
         cdef dict fields = dict(set or {})
         cdef dict elements = elements_of(self.layout, fields)
-        return self.with_elements(encode_reply(
+        return with_elements(self.decode_frame(encode_reply(
             self.layout, request.frame, &request.table,
             response_mti(request.mti) if mti is None else mti, copy, fields,
-        ), elements)
-
-    cdef Message with_elements(self, bytes frame, dict elements):
-        cdef Message message = self.decode_frame(frame)
-        for path, value in elements.items():
-            message[path] = value
-        return message
+        )), elements)
 
     # A header means something to its own scheme only.
     cdef dict fields_of(self, Message message):

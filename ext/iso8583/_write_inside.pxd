@@ -15,3 +15,5 @@ cdef tuple changed(
 # Takes from the dict what is no field of its own, by path: paths, and the elements of
 # groups.
 cdef dict elements_of(Layout layout, dict fields)
+# The message, with these set in it.
+cdef object with_elements(object message, dict elements)

@@ -256,6 +256,12 @@ cdef dict elements_of(Layout layout, dict fields):
     return elements
 
 
+cdef object with_elements(object message, dict elements):
+    for path, value in elements.items():
+        message[path] = value
+    return message
+
+
 # Those of the fields in which nothing follows: the last that is there, and the rest.
 cdef object behind(tuple fields, const FieldTable* table):
     cdef Py_ssize_t first = 0, index

@@ -145,6 +145,7 @@ def test_a_message_is_made_of_them():
         ({"fds": {"0001": "a"}}, "message: expected field numbers up to 192"),
         ({"pds": {"x": "a"}}, "field 48: expected the id of an element, got another"),
         ({"pds": {"0001": "é"}}, "field 48.0001 at offset 0: expected text in ascii"),
+        ({48: "x", "pds.0001": "a"}, "field 48: expected an id of 4 bytes, got 1"),
         ({"48.1.2": "a"}, "field 48: expected the id of an element, got another"),
     ],
 )
