@@ -69,7 +69,8 @@ class ScriptedProcess:
 
 
 class ScriptedLoop(asyncio.AbstractEventLoop):
-    """`tolerated`: what a task may end with and nobody looks at."""
+    """`tolerated`: what a task may end with and nobody looks at; anything else is a
+    fault of the run."""
 
     def __init__(self, tolerated: tuple[type[BaseException], ...] = ()) -> None:
         self.tolerated = (*tolerated, asyncio.CancelledError)
@@ -177,13 +178,13 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
             what(*args)
 
     def _step(self, handle: asyncio.Handle) -> None:
-        if handle._cancelled:  # type: ignore[attr-defined]
+        if handle._cancelled:
             return
-        context = handle._context  # type: ignore[attr-defined]
-        process = context.get(_process)
+        parts: Any = handle
+        process = parts._context.get(_process)
         if process is None or process.runs(handle):
             try:
-                context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+                parts._context.run(parts._callback, *parts._args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as fault:  # noqa: BLE001 -- whatever it is, it is one
@@ -194,7 +195,7 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
         for task in self._tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                task.get_coro().close()  # type: ignore[union-attr]
+                task.get_coro().close()
         self._tasks.clear()
         self._timers.clear()
         self.ready.clear()

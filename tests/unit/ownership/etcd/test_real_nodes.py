@@ -118,10 +118,10 @@ def test_a_holder_that_is_stopped_for_longer_than_its_lease_holds_nothing(etcd):
             if keeper.returncode is None:
                 keeper.kill()
                 await keeper.wait()
-        *held, last = (line.split() for line in said.decode().splitlines())
+        *before, last = (line.split() for line in said.decode().splitlines())
         assert last[1] == "False"
-        assert held
-        assert all(float(at) < taken_at for at, _ in held)
+        assert before
+        assert all(float(at) < taken_at for at, _ in before)
 
     run(test())
 
