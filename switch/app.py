@@ -70,8 +70,9 @@ PENDING_ENTRIES_MAX = 65_536
 SWEEP_INTERVAL_S = 1.0
 DISKS_INTERVAL_S = 10.0
 # How long the loop may keep the interpreter from the commit thread, which needs it some
-# times a commit for microseconds. With Python's 5 ms a busy link delays every commit.
-SWITCH_INTERVAL_S = 0.001
+# times a commit for microseconds. With Python's 5 ms a busy link delays every commit,
+# with 1 ms still by a few.
+SWITCH_INTERVAL_S = 0.0001
 # What was received in the last moment is published before we end.
 DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0
@@ -89,7 +90,7 @@ def serve(load: Callable[[], Config]) -> int:
     # Until we can act on it: the file is read, and was just now.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     started_at = time.monotonic()
-    with open_store(config, _Progress()) as store:
+    with log.in_background(), open_store(config, _Progress()) as store:
         recovered = store.recovered
         log.event(
             _log,

@@ -16,21 +16,18 @@ from typing import cast
 from switch.flow._dispatch import Dispatcher
 from switch.link import descriptors
 from switch.link._connection import Connection
+from switch.link.acceptor import Acceptor
 from switch.link.errors import ListenError
 from switch.link.link import Link
 from switch.link.settings import Address, LinkSettings
 from switch.observe.listening import why_not_listening
 from switch.observe.log import event
 
-# Connections that the kernel keeps until we take them: a scheme that reconnects after
-# a restart does so with all of them in one moment.
-BACKLOG = 1024
-
 _log = logging.getLogger("switch.link")
 
 
 class LinkServer(Link):
-    _server: asyncio.Server | None = None
+    _acceptor: Acceptor | None = None
 
     def __init__(
         self,
@@ -47,20 +44,19 @@ class LinkServer(Link):
     @property
     def address(self) -> Address:
         """What is listened on, also when the system chose the port."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
+        assert self._acceptor is not None
+        host, port = self._acceptor.sockets[0].getsockname()[:2]
         return Address(host, port)
 
     async def start(self) -> None:
         endpoint = self._make_endpoint()
         address = self.settings.address
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                # A BufferedProtocol in all but its base class; see _connection.pyx.
-                lambda: cast(asyncio.BaseProtocol, Connection(endpoint)),
+            self._acceptor = await Acceptor.listen(
                 address.host,
                 address.port,
-                backlog=BACKLOG,
+                # A BufferedProtocol in all but its base class; see _connection.pyx.
+                lambda: cast(asyncio.BaseProtocol, Connection(endpoint)),
             )
         except (OSError, UnicodeError) as error:
             raise ListenError(why_not_listening(str(address), error)) from None
@@ -75,12 +71,12 @@ class LinkServer(Link):
         )
 
     def down(self) -> str:
-        return "not listening" if self._server is None else ""
+        return "not listening" if self._acceptor is None else ""
 
     def stop_opening(self) -> None:
         super().stop_opening()
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
 
     def _refusal(self, connection: Connection) -> str:
         if reason := super()._refusal(connection):

@@ -8,17 +8,22 @@ Rule 2: what slips through all the same (a library's error text) is masked here,
 Rule 3: no line breaks inside a line, so that a peer cannot forge one.
 Rule 4: a peer that misbehaves thousands of times a second writes a bounded number of
         lines; the next one says how many were left out.
+Rule 5: `in_background`, nobody waits for a line to be written: a file whose disk is
+        busy with commits takes a millisecond, a terminal that was stopped for ever.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import queue
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
 from typing import Any, Literal, TextIO
 
 LogFormat = Literal["auto", "plain", "json"]
@@ -26,6 +31,8 @@ LogFormat = Literal["auto", "plain", "json"]
 ROOT = "switch"
 # Of one event of one logger: enough to see a pattern, too few to fill a disk.
 LINES_PER_SECOND_MAX = 20
+# Lines that wait to be written in the background.
+WAITING_MAX = 10_000
 
 _CARD_DIGITS_MIN, _CARD_DIGITS_MAX = 12, 19
 _DIGIT_RUN = re.compile(r"[0-9](?:[ -]?[0-9]){11,}")
@@ -157,6 +164,58 @@ def _quoted(value: object) -> str:
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours, so that setting up twice replaces it and leaves others alone."""
+
+
+class _WaitingLines(QueueHandler):
+    """Formats a line and leaves it to the thread that writes."""
+
+    lost = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            if self.lost:
+                fields = {_FIELDS: {"lines": self.lost}}
+                told = logging.makeLogRecord(
+                    {"name": __name__, "levelno": logging.WARNING}
+                    | {"levelname": "WARNING", "msg": "lines were lost"}
+                    | fields
+                )
+                self.queue.put_nowait(self.prepare(told))
+                self.lost = 0
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.lost += 1
+
+
+class _Writer(QueueListener):
+    def __init__(self, lines: queue.Queue[Any], handler: logging.Handler) -> None:
+        super().__init__(lines, handler)
+        self._lines = lines
+
+    def enqueue_sentinel(self) -> None:
+        self._lines.put(None)  # when there is room; the base class would not wait
+
+
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Lines are written by a thread; those that wait are written at the end. To be
+    entered after `set_up`."""
+    root = logging.getLogger()
+    (direct,) = (each for each in root.handlers if isinstance(each, _Handler))
+    lines: queue.Queue[Any] = queue.Queue(WAITING_MAX)
+    waiting = _WaitingLines(lines)
+    waiting.setFormatter(direct.formatter)
+    waiting.addFilter(direct.filters[0])
+    writer = _Writer(lines, logging.StreamHandler(direct.stream))
+    writer.start()
+    root.removeHandler(direct)
+    root.addHandler(waiting)
+    try:
+        yield
+    finally:
+        root.removeHandler(waiting)
+        root.addHandler(direct)
+        writer.stop()
 
 
 def set_up(

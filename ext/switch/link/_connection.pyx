@@ -54,6 +54,8 @@ cdef enum:
     KEEP_ALIVE_IDLE_S = 60
     KEEP_ALIVE_S = 10
     KEEP_ALIVE_COUNT = 6
+    # Whoever waits for the interpreter gets it between two frames.
+    YIELD_NS = 50000
 
 cdef enum Pause:
     BY_PEER = 1             # it does not take what we write
@@ -153,13 +155,13 @@ cdef class Connection(Waiter):
         endpoint.counters.bytes_received += count
         if self.ending:
             self.partial_size = 0
-        elif endpoint.spent_ns and endpoint.spent_ns >= endpoint.turn_ns:
+        elif endpoint.spent_ns and endpoint.left_ns(self.read_ns) == 0:
             self._keep(endpoint.receive_at, size)
             self._wait_for_turn()
         else:
             self._handle(
                 endpoint.receive_at, size, self.read_ns,
-                self.read_ns + endpoint.turn_ns - endpoint.spent_ns,
+                self.read_ns + endpoint.left_ns(self.read_ns),
             )
 
     cdef int take_turn(self, int64_t now_ns, int64_t until_ns) except -1:
@@ -263,6 +265,8 @@ cdef class Connection(Waiter):
         cdef Endpoint endpoint = self.endpoint
         cdef const uint8_t* end = at + size
         cdef int64_t now = endpoint.clock()
+        cdef int64_t now_ns
+        cdef int64_t yield_ns = monotonic_ns() + YIELD_NS
         cdef Cut cut
         while endpoint.framing.cut(at, end - at, self.stream_offset, &cut):
             if cut.body_size:
@@ -274,10 +278,17 @@ cdef class Connection(Waiter):
                 endpoint.counters.heartbeats_received += 1
             at += cut.frame_size
             self.stream_offset += cut.frame_size
-            if at < end and monotonic_ns() >= until_ns:
+            if at == end:
+                break
+            now_ns = monotonic_ns()
+            if now_ns >= until_ns:
                 self._keep(at, end - at)
                 self._wait_for_turn()
                 return 0
+            if now_ns >= yield_ns:
+                with nogil:     # the commit thread may be waiting for it
+                    pass
+                yield_ns = now_ns + YIELD_NS
         if self.stream_offset == 0:
             _refuse_tls(endpoint.framing, at, end - at)
         self._keep(at, end - at)

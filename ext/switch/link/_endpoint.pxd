@@ -49,9 +49,12 @@ cdef class Endpoint:
     cdef uint8_t* receive_at
     cdef int64_t turn_ns
     cdef int64_t spent_ns               # of the turn under way
-    cdef int noise                      # frames in it that were no requests
+    cdef int noise                      # frames that were no requests
+    cdef int64_t noise_since_ns         # since then
+    cdef bint rests                     # for having had too many of them
     cdef bint turn_ends                 # the loop has been told to end it
     cdef object waiting                 # connections, for their turn
 
+    cdef int64_t left_ns(self, int64_t now_ns) noexcept
     cdef int spend(self, int64_t since_ns) except -1
     cdef int end_turn(self) except -1

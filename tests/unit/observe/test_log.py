@@ -4,12 +4,21 @@ import io
 import json
 import logging
 import re
+import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switch.observe.log import LINES_PER_SECOND_MAX, Sampler, event, mask_digits, set_up
+from switch.observe.log import (
+    LINES_PER_SECOND_MAX,
+    Sampler,
+    event,
+    in_background,
+    mask_digits,
+    set_up,
+)
 
 CARD = "4000001234567899"
 assert CARD[-4:] == "7899"
@@ -182,3 +191,65 @@ def test_what_a_library_says_is_counted_together_and_kept_in_bounded_memory():
     assert sampler.filter(record("aiohttp.web", "x"))
     assert sampler.filter(record("switch.link", "x"))
     assert sampler.filter(record("switch.link", "y"))
+
+
+class Stopped(io.StringIO):
+    """A terminal that was stopped, until it goes on."""
+
+    def __init__(self):
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.entered = threading.Event()
+
+    def write(self, text):
+        self.entered.set()
+        assert self.goes_on.wait(30)
+        return super().write(text)
+
+
+def test_in_background_nobody_waits_for_a_line_and_all_are_written(logged):
+    log, _ = logged("plain")
+    stream = Stopped()
+    set_up("info", "plain", stream)
+    with in_background():
+        for number in range(3):
+            event(log, logging.INFO, "opened", number=number)
+        assert stream.getvalue() == ""
+        stream.goes_on.set()
+    written = stream.getvalue().splitlines()
+    assert [line.rpartition(" ")[2] for line in written] == [
+        "number=0", "number=1", "number=2",
+    ]  # fmt: skip
+    event(log, logging.INFO, "afterwards")
+    assert "afterwards" in stream.getvalue()
+
+
+def test_lines_in_the_background_are_masked_and_sampled(logged):
+    log, stream = logged("json")
+    with in_background():
+        for _ in range(2 * LINES_PER_SECOND_MAX):
+            event(log, logging.INFO, f"card {CARD}")
+    lines = stream.getvalue().splitlines()
+    assert LINES_PER_SECOND_MAX <= len(lines) < 2 * LINES_PER_SECOND_MAX
+    assert json.loads(lines[0])["event"] == "card [card ..7899]"
+
+
+def test_lines_that_find_no_room_are_counted(logged, monkeypatch):
+    log, _ = logged("plain")
+    monkeypatch.setattr("switch.observe.log.WAITING_MAX", 2)
+    stream = Stopped()
+    set_up("info", "plain", stream)
+    with in_background():
+        event(log, logging.INFO, "begins")
+        assert stream.entered.wait(30)
+        for number in range(5):
+            event(log, logging.INFO, "opened", number=number)
+        stream.goes_on.set()
+        while "number=1" not in stream.getvalue():
+            time.sleep(0.001)
+        event(log, logging.INFO, "goes on")
+    words = [line.split(": ")[1] for line in stream.getvalue().splitlines()]
+    assert words == [
+        "begins", "opened number=0", "opened number=1", "lines were lost lines=3",
+        "goes on",
+    ]  # fmt: skip
