@@ -85,9 +85,17 @@ class Troubles:
             return Fate(seconds=seconds, way_there=chance.random())
         if name == "watch":
             return Fate(becomes="unsent", seconds=seconds)
-        becomes = chance.choice(["unsent", "lost", "unanswered", "late"])
-        late = chance.choice([0.01, 1.0, 4.0])
-        return Fate(becomes=becomes, seconds=seconds, late_seconds=late)  # type: ignore[arg-type]
+        fates = [
+            Fate(becomes="unsent", seconds=seconds),
+            Fate(becomes="lost", seconds=seconds),
+            Fate(becomes="unanswered", seconds=seconds),
+            Fate(
+                becomes="late",
+                seconds=seconds,
+                late_seconds=chance.choice([0.01, 1.0, 4.0]),
+            ),
+        ]
+        return chance.choice(fates)
 
 
 class Node:

@@ -102,6 +102,7 @@ _ANSWERS: Final = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.DATA_LOSS,
     grpc.StatusCode.UNAUTHENTICATED,
 )
 

@@ -118,7 +118,10 @@ class Endpoint:
 
 class Endpoints:
     def __init__(self, addresses: Sequence[str], tls: Tls | None) -> None:
-        assert 0 < len(addresses) <= ENDPOINTS_MAX
+        if not 0 < len(addresses) <= ENDPOINTS_MAX:
+            raise ValueError(
+                f"expected 1 to {ENDPOINTS_MAX} endpoints of etcd, got {len(addresses)}"
+            )
         self._line = [Endpoint(address, tls) for address in addresses]
 
     def __len__(self) -> int:

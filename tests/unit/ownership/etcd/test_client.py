@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from switch.ownership.etcd import client as client_module
+from switch.ownership.etcd.client import EtcdClient, Settings
 from switch.ownership.etcd.endpoints import Tls
 from switch.ownership.etcd.errors import (
     EtcdDenied,
@@ -196,6 +197,15 @@ def test_where_nobody_listens_nothing_was_sent():
             with pytest.raises(EtcdUnavailable, match="refused"):
                 async with client.watch("any"):
                     pass
+
+    run(test())
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_none_and_too_many_endpoints_are_refused(count):
+    async def test():
+        with pytest.raises(ValueError, match=f"1 to 16 endpoints of etcd, got {count}"):
+            EtcdClient(Settings(("127.0.0.1:1",) * count))
 
     run(test())
 

@@ -118,10 +118,10 @@ def test_a_holder_that_is_stopped_for_longer_than_its_lease_holds_nothing(etcd):
             if keeper.returncode is None:
                 keeper.kill()
                 await keeper.wait()
-        *held, last = (line.split() for line in said.decode().splitlines())
+        *before, last = (line.split() for line in said.decode().splitlines())
         assert last[1] == "False"
-        assert held
-        assert all(float(at) < taken_at for at, _ in held)
+        assert before
+        assert all(float(at) < taken_at for at, _ in before)
 
     run(test())
 
@@ -183,13 +183,16 @@ def test_with_its_leader_killed_nothing_is_lost(etcd_cluster):
     run(test())
 
 
-def test_a_member_that_hangs_is_left_for_another(etcd_cluster, monkeypatch):
+@pytest.mark.parametrize("is_leader", [False, True])
+def test_a_member_that_hangs_is_left_for_another(etcd_cluster, monkeypatch, is_leader):
     monkeypatch.setattr(client_module, "WATCH_QUIET_SECONDS", 0.3)
 
     async def test():
         cluster = unique("hung")
         leader = etcd_cluster.leader()
         hung, fine = (each for each in etcd_cluster.members if each is not leader)
+        if is_leader:
+            hung = leader
         endpoints = [hung.endpoint, fine.endpoint]
         async with (
             joined(endpoints, cluster, "a") as one,
@@ -197,7 +200,7 @@ def test_a_member_that_hangs_is_left_for_another(etcd_cluster, monkeypatch):
         ):
             hung.pause()
             try:
-                await other.acquire(1)
+                await until_done(lambda: other.acquire(1), OwnershipUnavailable)
                 await until(lambda: one.owner(1))
                 await until_done(lambda: one.acquire(2), OwnershipUnavailable)
             finally:
