@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from switch.journal.port import JournalError, ShardRecord
+from switch.journal.port import ShardRecord
 from switch.observe.metrics import SECONDS_BOUNDS, SIZE_BOUNDS
 
 
@@ -21,7 +21,7 @@ class Writer(Protocol):
     async def append(self, at: int, records: Sequence[ShardRecord]) -> int:
         """The commit's number, when its answers may go."""
 
-    def stop(self, error: JournalError) -> None: ...
+    def stop(self, error: Exception) -> None: ...
 
 
 class SessionCommitter:
@@ -55,7 +55,7 @@ class SessionCommitter:
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(self._append(at, records))
 
-    def stop(self, error: JournalError) -> None:
+    def stop(self, error: Exception) -> None:
         """Nothing is told of any more: not by the writer, nor here."""
         self._is_over = True
         self._writer.stop(error)

@@ -135,7 +135,7 @@ def test_checkpoints_and_dropped_segments(settings: Settings, shards: dict[int, 
             await append(first, states[one])
         for shard, state in states.items():
             position = first.writer.released
-            await first.write_checkpoint(shard, state.sequence, position, dump(state))
+            await first.checkpoint(shard, state.sequence, position, dump(state))
         await append(first, states[one])
         dropped = await retention.tidy(store, [first.name], list(shards), [], NOW + 1)
         assert dropped == 1

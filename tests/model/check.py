@@ -22,6 +22,7 @@ MODEL = Path(__file__).with_name("journal.pml")
 MEMORY_MIB_MAX = 9000
 DEPTH_MAX = 4_000_000
 SECONDS_MAX = 1200
+INCOMPLETE = "Search not completed|out of memory|max search depth too small"
 SMALL = ("N=2", "MA=1", "MB=1", "RETRY=0", "TAKES=1")
 
 
@@ -80,7 +81,7 @@ def check(case: Case) -> tuple[bool, str]:
         )
         output = run(directory, "./pan", "-E", f"-m{DEPTH_MAX}", "-w24")
     states = re.search(r"(\d+) states, stored", output)
-    is_whole = "Search not completed" not in output and "out of memory" not in output
+    is_whole = not re.search(INCOMPLETE, output)
     errors = re.search(r"errors: (\d+)", output)
     found = errors is not None and errors[1] != "0"
     counted = f"{int(states[1]):,} states" if states else "no states"

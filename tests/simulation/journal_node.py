@@ -197,7 +197,7 @@ class Node:
         data = dump(state)
         await self._released()
         self.world.tell(f"{self.name}: checkpoint of {shard} after {sequence}")
-        await self.session.write_checkpoint(shard, sequence, position, data)
+        await self.session.checkpoint(shard, sequence, position, data)
 
     async def publish(self, shard: int) -> None:
         if shard not in self.owned or self.is_over:

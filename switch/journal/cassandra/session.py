@@ -27,6 +27,7 @@ from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of, settle
 from switch.journal.cassandra.store import Epoch, EpochId, LogStore, Position
 from switch.journal.cassandra.writer import SessionWriter
 from switch.journal.errors import JournalError
+from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State
 
 # How often a shard may be taken by others while it is being taken here.
@@ -63,6 +64,23 @@ class Session:
         await settled(
             lambda: self._store.create_session(self.name, self.node), self._patience
         )
+
+    # -- its log
+
+    async def append(self, at: int, records: Sequence[ShardRecord]) -> int:
+        """See `SessionWriter`."""
+        return await self.writer.append(at, records)
+
+    async def confirm(self) -> None:
+        await self.writer.confirm()
+
+    def stop(self, error: Exception) -> None:
+        self.writer.stop(error)
+
+    @property
+    def position(self) -> Position:
+        """Up to where the log is released."""
+        return self.writer.released
 
     # -- taking
 
@@ -182,23 +200,25 @@ class Session:
 
     # -- checkpoints
 
-    async def write_checkpoint(
-        self, shard: int, sequence: int, released: Position, data: bytes
+    async def checkpoint(
+        self, shard: int, sequence: int, position: object, data: bytes
     ) -> None:
-        """`data` is a dump after entry `sequence`, and `released` the writer's position
+        """`data` is a dump after entry `sequence`, and `position` what `position` was
         before it was taken; all of it has been released since."""
         self.writer.check()
-        epoch = self.epochs[shard]
+        assert isinstance(position, Position)
+        epoch = self.epochs[shard].id
         await checkpoints.write(
-            self._store, shard, sequence, epoch.id, released, data, self._patience
+            self._store, shard, sequence, epoch, position, data, self._patience
         )
 
     async def renew_checkpoint(
-        self, shard: int, sequence: int, released: Position
+        self, shard: int, sequence: int, position: object
     ) -> bool:
         """For a shard that has had no entry since its checkpoint; else False."""
         self.writer.check()
+        assert isinstance(position, Position)
         epoch = self.epochs[shard]
         return await checkpoints.renew(
-            self._store, shard, sequence, epoch.id, released, self._patience
+            self._store, shard, sequence, epoch.id, position, self._patience
         )

@@ -60,7 +60,7 @@ class SessionWriter:
         self._checksum = log.genesis(session)
         self._sequences = codec.Sequences(shard_count)
         self._shards: set[int] = set()
-        self._stopped: JournalError | None = None
+        self._stopped: Exception | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._marking: asyncio.Task[None] | None = None
@@ -77,7 +77,7 @@ class SessionWriter:
 
     # -- its end
 
-    def stop(self, error: JournalError) -> None:
+    def stop(self, error: Exception) -> None:
         """Nothing is released any more, not even what is in flight."""
         if self._stopped is None:
             self._stopped = error
@@ -85,12 +85,23 @@ class SessionWriter:
             self._marking.cancel()
 
     @property
-    def stopped(self) -> JournalError | None:
+    def stopped(self) -> Exception | None:
         return self._stopped
 
     async def settle(self) -> None:
         """Returns when nothing is in flight. Raises what stopped it."""
         await self._idle.wait()
+        self.check()
+
+    async def confirm(self) -> None:
+        """Returns if the session was not over when this was called. Raises what ended
+        it, or JournalUnknown, which ends nothing."""
+        self.check()
+        try:
+            await self._look_at_fence()
+        except JournalFenced as error:
+            self.stop(error)
+            raise
         self.check()
 
     # -- a commit

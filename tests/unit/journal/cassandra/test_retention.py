@@ -32,7 +32,7 @@ async def checkpoint_all(session, states):
         position = session.writer.released
         if not await session.renew_checkpoint(shard, state.sequence, position):
             data = dump(state)
-            await session.write_checkpoint(shard, state.sequence, position, data)
+            await session.checkpoint(shard, state.sequence, position, data)
 
 
 def segments(store, session="s1"):
@@ -156,7 +156,7 @@ def test_an_epoch_that_begins_below_the_floor_has_nothing_there():
             state, position = states[shard], session.writer.released
             if not await session.renew_checkpoint(shard, state.sequence, position):
                 data = dump(state)
-                await session.write_checkpoint(shard, state.sequence, position, data)
+                await session.checkpoint(shard, state.sequence, position, data)
         late = Epoch(3, EpochId(2, "s1"), EpochId(1, "s1"), Position(3, 10))
         assert await tidy(store) > 3
         assert await store.open_epoch(late)
@@ -200,7 +200,7 @@ def test_a_shard_that_comes_into_the_log_meanwhile_finds_its_entries():
                 # late enough to know the end, as it were
                 state, position = states[1], session.writer.released
                 data = dump(state)
-                await session.write_checkpoint(1, state.sequence, position, data)
+                await session.checkpoint(1, state.sequence, position, data)
             return epochs
 
         store.read_epochs = comes_back

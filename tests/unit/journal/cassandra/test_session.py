@@ -222,7 +222,7 @@ def test_a_session_that_is_over_takes_nothing():
         with pytest.raises(JournalFenced):
             await first.take({1: 0}, Limits())
         with pytest.raises(JournalFenced):
-            await first.write_checkpoint(0, 0, Position(0, 0), b"")
+            await first.checkpoint(0, 0, Position(0, 0), b"")
 
     run(test)
 
@@ -243,7 +243,7 @@ def test_only_what_came_behind_a_checkpoint_is_read():
         for shard in ALL:
             position = first.writer.released
             data = dump(states[shard])
-            await first.write_checkpoint(shard, 7, position, data)
+            await first.checkpoint(shard, 7, position, data)
         await append(first, [states[0]], 2)
         second = await begun(store, "s2")
         store.calls.clear()

@@ -165,3 +165,24 @@ def test_a_mark_that_fails_is_no_harm():
     _, writer, error = run({"write_mark": [False, False]}, count=7)
     assert error is None
     assert writer.released == Position(2, 7)
+
+
+def test_it_is_confirmed_by_its_fence():
+    async def go():
+        store = MemoryStore()
+        writer = writer_of(store)
+        writer.admit(FIRST)
+        await writer.confirm()
+        assert store.calls == ["read_fence"]
+        store.faults["read_fence"] = [False] * 1000
+        with pytest.raises(JournalUnknown):
+            await writer.confirm()
+        store.faults.clear()
+        assert await writer.append(1, batch(1)) == 1
+        store.fences["s1"] = "s2"
+        with pytest.raises(JournalFenced):
+            await writer.confirm()
+        with pytest.raises(JournalFenced):
+            await writer.append(2, batch(2))
+
+    asyncio.run(go())
