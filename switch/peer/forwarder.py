@@ -336,8 +336,7 @@ class Forwarder:
 
     def _expire(self, pending: _Pending) -> None:
         request = pending.request
-        may_be_approved = pending.is_uncertain or pending.line is not None
-        was_wanted = request.is_wanted
+        is_not_true_yet = self._may_be_approved(pending)
         self._leave(pending)
         if pending.is_void:
             self.voids_given_up += 1
@@ -348,10 +347,16 @@ class Forwarder:
             return
         self.expired += 1
         request.refuse("91")
-        if may_be_approved and was_wanted and request.asks:
+        if is_not_true_yet:
             void = self._enter(request, is_void=True)
             void.shard = pending.shard
             self._send_or_park(void)
+
+    @staticmethod
+    def _may_be_approved(pending: _Pending) -> bool:
+        """By somebody, while its peer is told 91."""
+        was_sent = pending.is_uncertain or pending.line is not None
+        return was_sent and pending.request.asks and pending.request.is_wanted
 
     # -- time
 

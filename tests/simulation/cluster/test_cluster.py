@@ -15,6 +15,9 @@ from itertools import dropwhile
 
 import pytest
 
+from switch.cluster.session import NodeSession
+from switch.peer.forwarder import Forwarder
+from tests.simulation.cluster.fakes import MemorySession
 from tests.simulation.cluster.nodes import (
     DEADLINE_MS,
     PANS,
@@ -132,51 +135,68 @@ def test_any_node_answers_for_any_card():
     simulate(1, scenario)
 
 
+async def joining_and_leaving(world):
+    traffic = Traffic(world)
+    await asyncio.sleep(0.3)
+    await world.start("d")
+    await world.until_settled()
+    await asyncio.sleep(0.3)
+    assert world.nodes["d"].node.opened
+    traffic.names.remove("b")
+    await asyncio.sleep(0.3)
+    await world.leave("b")
+    await world.until_settled()
+    await asyncio.sleep(0.3)
+    await traffic.stop()
+    await voids_made(world)
+    audit(world, unanswered=False)
+    audit_in_time(world)
+    codes = {r.code for replies in world.replies.values() for r in replies}
+    assert codes == {"00", "14"}
+    assert not world.store.fenced
+
+
 @pytest.mark.parametrize("seed", seeds(3))
 def test_nodes_join_and_leave_and_no_request_is_lost_or_late(seed):
-    async def scenario(world):
-        traffic = Traffic(world)
-        await asyncio.sleep(0.3)
-        await world.start("d")
-        await world.until_settled()
-        await asyncio.sleep(0.3)
-        assert world.nodes["d"].node.opened
-        traffic.names.remove("b")
-        await asyncio.sleep(0.3)
-        await world.leave("b")
-        await world.until_settled()
-        await asyncio.sleep(0.3)
-        await traffic.stop()
-        await voids_made(world)
-        audit(world, unanswered=False)
-        audit_in_time(world)
-        codes = {r.code for replies in world.replies.values() for r in replies}
-        assert codes == {"00", "14"}
-        assert not world.store.fenced
+    simulate(seed, joining_and_leaving)
 
-    simulate(seed, scenario)
+
+async def moving_under_load(world):
+    traffic = Traffic(world, pause_s=0.0005)
+    await asyncio.sleep(0.05)
+    await world.start("d")
+    await world.until_settled()
+    await traffic.stop()
+    await voids_made(world)
+    audit(world, unanswered=False)
+    assert {r.code for rs in world.replies.values() for r in rs} <= {"00", "14", "51"}
+    assert not world.store.fenced
+
+
+@pytest.mark.parametrize("seed", seeds(2))
+def test_shards_move_under_load(seed):
+    simulate(seed, moving_under_load)
+
+
+async def vanishing(world):
+    traffic = Traffic(world)
+    await asyncio.sleep(world.chance.uniform(0.3, 0.6))
+    traffic.names.remove("c")
+    await asyncio.sleep(0.05)
+    world.vanish("c")
+    await asyncio.sleep(world.chance.uniform(3.0, 8.0))
+    await world.until_settled()
+    await traffic.stop()
+    await voids_made(world)
+    for stan in [each for each in world.asked if not world.replies[each]]:
+        world.repeat("a", stan)
+    await asyncio.sleep(1.0)
+    audit(world, unanswered=False)
 
 
 @pytest.mark.parametrize("seed", seeds(4))
 def test_a_node_vanishes_and_its_requests_are_settled_or_declined_in_time(seed):
-    async def scenario(world):
-        traffic = Traffic(world)
-        await asyncio.sleep(world.chance.uniform(0.3, 0.6))
-        traffic.names.remove("c")
-        await asyncio.sleep(0.05)
-        world.vanish("c")
-        await asyncio.sleep(world.chance.uniform(3.0, 8.0))
-        await world.until_settled()
-        await traffic.stop()
-        await voids_made(world)
-        lost = {reply for replies in world.replies.values() for reply in replies}
-        assert lost
-        for stan in [s for s in world.asked if not world.replies[s]]:
-            world.repeat("a", stan)
-        await asyncio.sleep(1.0)
-        audit(world, unanswered=False)
-
-    simulate(seed, scenario)
+    simulate(seed, vanishing)
 
 
 @pytest.mark.parametrize("seed", seeds(4))
@@ -201,6 +221,25 @@ def test_a_node_that_is_cut_off_answers_nothing_that_does_not_count(seed):
     simulate(seed, scenario)
 
 
+async def without_etcd(world):
+    """A node whose lease runs out while it reaches everything else."""
+    traffic = Traffic(world)
+    await asyncio.sleep(world.chance.uniform(0.3, 0.6))
+    world.registry.unreachable.add("b")
+    await asyncio.sleep(world.chance.uniform(3.0, 4.0))
+    world.mend("b")
+    await traffic.stop()
+    await world.until_settled()
+    await voids_made(world)
+    audit(world, unanswered=True)
+    assert world.nodes["b"].node.sessions_lost >= 1
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_a_node_that_etcd_does_not_hear_answers_nothing_that_does_not_count(seed):
+    simulate(seed, without_etcd)
+
+
 @pytest.mark.parametrize("seed", seeds(3))
 def test_lines_between_nodes_break_and_nothing_is_decided_twice(seed):
     async def scenario(world):
@@ -218,29 +257,70 @@ def test_lines_between_nodes_break_and_nothing_is_decided_twice(seed):
     simulate(seed, scenario)
 
 
+async def parted(world):
+    """Two nodes that do not reach each other for longer than a request has time."""
+    traffic = Traffic(world)
+    await asyncio.sleep(0.3)
+    world.network.cut("a", "b")
+    await asyncio.sleep(3.0)
+    await traffic.stop()
+    declined = [
+        stan
+        for stan, replies in world.replies.items()
+        if replies and replies[0].code == "91"
+    ]
+    assert declined
+    audit_in_time(world)
+    world.network.mend("a", "b")
+    await voids_made(world)
+    audit(world, unanswered=False)
+    for stan in declined:
+        world.repeat("c", stan)
+    await asyncio.sleep(1.0)
+    audit(world, unanswered=False)
+
+
 @pytest.mark.parametrize("seed", seeds(3))
 def test_two_nodes_that_do_not_reach_each_other_decline_in_time(seed):
-    async def scenario(world):
-        traffic = Traffic(world)
-        await asyncio.sleep(0.3)
-        world.network.cut("a", "b")
-        await asyncio.sleep(3.0)
-        await traffic.stop()
-        declined = [
-            stan
-            for stan, replies in world.replies.items()
-            if replies and replies[0].code == "91"
-        ]
-        assert declined
-        audit_in_time(world)
-        world.network.mend("a", "b")
-        await voids_made(world)
-        for stan in declined:
-            world.repeat("c", stan)
-        await asyncio.sleep(1.0)
-        audit(world, unanswered=False)
+    simulate(seed, parted)
 
-    simulate(seed, scenario)
+
+# --- broken on purpose
+
+
+def makes_no_91_true(patch):
+    patch.setattr(Forwarder, "_may_be_approved", staticmethod(lambda pending: False))
+
+
+def moves_before_it_has_settled(patch):
+    async def at_once(self, *shard):
+        pass
+
+    patch.setattr(NodeSession, "_settle", at_once)
+    patch.setattr(NodeSession, "_told", at_once)
+
+
+def believes_neither_lease_nor_fence(patch):
+    patch.setattr(NodeSession, "_check_lease", lambda self: None)
+    patch.setattr(MemorySession, "_check", lambda self: None)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "scenario"),
+    [
+        (makes_no_91_true, parted),
+        (moves_before_it_has_settled, moving_under_load),
+        (believes_neither_lease_nor_fence, without_etcd),
+    ],
+)
+def test_what_is_broken_is_found_within_ten_seeds(breaks, scenario, monkeypatch):
+    breaks(monkeypatch)
+    for seed in range(1, 11):
+        try:
+            simulate(seed, scenario)
+        except (AssertionError, TimeoutError):
+            return
+    pytest.fail("ten seeds found nothing wrong")
 
 
 def test_every_shard_has_one_owner_when_all_begin_at_once():
