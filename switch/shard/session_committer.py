@@ -72,10 +72,14 @@ class SessionCommitter:
                 self._is_over = True
                 self._failed(error)
             return
-        if self._is_over:
-            return
         self._count(loop.time() - started, records)
-        self._committed(number)
+        # Not from here: what goes wrong in it is the loop's to report, at once.
+        loop.call_soon(self._tell, number)
+
+    def _tell(self, number: int) -> None:
+        assert self._committed is not None
+        if not self._is_over:
+            self._committed(number)
 
     def _count(self, seconds: float, records: list[ShardRecord]) -> None:
         entries = sum(record.count for record in records)

@@ -35,6 +35,7 @@ from switch.journal.errors import JournalError, JournalMismatch, JournalUnknown
 IN_FLIGHT_MAX = 512
 REQUEST_SECONDS_MAX = 2.0
 CONNECT_SECONDS_MAX = 5.0
+SCHEMA_SECONDS_MAX = 20.0  # of a change that all nodes have to agree on
 PAGE_ROWS = 1000
 
 # What says for sure that nothing was done, and that to ask again is of no use.
@@ -200,7 +201,10 @@ class AcsyllaStore:
 
     async def _query(self, text: str) -> list[list[Any]]:
         result = await self._asked(
-            text, self._session.execute(acsylla.create_statement(text))
+            text,
+            self._session.execute(
+                acsylla.create_statement(text, timeout=SCHEMA_SECONDS_MAX)
+            ),
         )
         return [row.as_list() for row in result]
 

@@ -1,7 +1,8 @@
 """The tables, their version, and whether a keyspace may hold them.
 
-A keyspace is made and brought up to date by `AcsyllaStore.create`, which any number of
-nodes may do at once. A program refuses tables of a version that it does not know.
+A keyspace is made and brought up to date by `AcsyllaStore.create`, again if need be,
+but by one process at a time: Cassandra may make of two that make one table at once two
+tables of one name. A program refuses tables of a version that it does not know.
 """
 
 from __future__ import annotations

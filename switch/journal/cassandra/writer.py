@@ -30,7 +30,6 @@ from switch.journal.errors import (
     JournalError,
     JournalFenced,
     JournalStopped,
-    JournalUnknown,
 )
 from switch.journal.port import ShardRecord
 
@@ -213,5 +212,5 @@ class SessionWriter:
     async def _write_mark(self, position: Position) -> None:
         try:
             await self._store.write_mark(self.session, log.RELEASED, position)
-        except JournalUnknown as error:
+        except JournalError as error:
             _log.info("a successor may have to read more: %s", error)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.retrying import Patience
@@ -11,11 +12,18 @@ from switch.journal.cassandra.session import Session
 from switch.journal.cassandra.writer import SessionWriter
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State, apply, open_account
+from tests.simulation.scripted_loop import ScriptedLoop
 
 SHARD_COUNT = 4
 PATIENCE = Patience(seconds_max=0.02, pause_first_s=0.001, pause_max_s=0.001)
 NOW = 1_764_000_000_000
 ALL = dict.fromkeys(range(SHARD_COUNT), 0)
+
+
+def run_scripted(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Its result; time passes when nothing else does."""
+    loop = ScriptedLoop((Exception,))  # type: ignore[abstract]
+    return loop.run(coroutine)
 
 
 def writer_of(

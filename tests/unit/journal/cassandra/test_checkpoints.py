@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from switch.journal.cassandra import checkpoints
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.store import EpochId, Position
 from switch.journal.errors import JournalDamaged, JournalVersion
-from tests.unit.journal.cassandra.build import PATIENCE
+from tests.unit.journal.cassandra.build import PATIENCE, run_scripted
 
 SMALL = b"a state"
 LARGE = bytes(range(256)) * 5000  # three chunks
@@ -34,7 +32,7 @@ async def read(store):
 
 
 def run(test):
-    asyncio.run(test(MemoryStore()))
+    run_scripted(test(MemoryStore()))
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE, b""], ids=["one", "three", "none"])

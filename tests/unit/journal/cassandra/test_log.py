@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from switch.journal.cassandra import log
@@ -16,6 +14,7 @@ from switch.journal.cassandra.store import (
     Position,
 )
 from switch.journal.errors import JournalError
+from tests.unit.journal.cassandra.build import run_scripted
 
 
 async def put(store: MemoryStore, segment: int, *parts: Part) -> None:
@@ -54,7 +53,7 @@ def test_it_ends_at_the_first_gap(segments, expected):
             await put(store, segment, *map(one, numbers))
         assert await walk(store) == expected
 
-    asyncio.run(go())
+    run_scripted(go())
 
 
 def test_it_may_begin_anywhere():
@@ -67,7 +66,7 @@ def test_it_may_begin_anywhere():
         assert await walk(store, Position(3, 8)) == [9]
         assert await walk(store, Position(4, 9)) == []
 
-    asyncio.run(go())
+    run_scripted(go())
 
 
 def test_a_commit_of_several_parts_is_there_when_all_of_it_is():
@@ -84,7 +83,7 @@ def test_a_commit_of_several_parts_is_there_when_all_of_it_is():
         assert second.data == data
         assert first.position == Position(0, 1)
 
-    asyncio.run(go())
+    run_scripted(go())
 
 
 def test_a_commit_that_is_too_large_is_refused():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from switch.journal.cassandra import log, publishers, retention
 from switch.journal.cassandra.chains import chain_of
 from switch.journal.cassandra.memory import MemoryStore
@@ -15,6 +13,7 @@ from tests.unit.journal.cassandra.build import (
     SHARD_COUNT,
     accounts,
     append,
+    run_scripted,
     taken,
 )
 
@@ -47,7 +46,7 @@ def run(test):
         assert segments(store) == [0, 1, 2, 3]
         await test(store, session, states)
 
-    asyncio.run(go())
+    run_scripted(go())
 
 
 def test_without_checkpoints_all_is_needed():

@@ -16,6 +16,7 @@ from tests.unit.journal.cassandra.build import (
     accounts,
     append,
     begun,
+    run_scripted,
     taken,
 )
 
@@ -25,7 +26,7 @@ def names(count: int) -> list[str]:
 
 
 def run(test):
-    asyncio.run(test(MemoryStore()))
+    run_scripted(test(MemoryStore()))
 
 
 def test_the_first_session_finds_empty_shards():
@@ -132,7 +133,7 @@ def test_giving_up_waits_for_what_is_in_flight():
         assert store.epochs[0][EpochId(1, "s1")].sealed_at == 1
         await appending
 
-    asyncio.run(test())
+    run_scripted(test())
 
 
 def test_nothing_is_appended_once_it_is_given_up_whatever_comes_of_it():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from switch.journal.cassandra import log, takeover
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.store import Part, Position
 from switch.journal.errors import JournalMissing, JournalUnknown
-from tests.unit.journal.cassandra.build import PATIENCE, append, taken
+from tests.unit.journal.cassandra.build import PATIENCE, append, run_scripted, taken
 
 
 async def ended(store: MemoryStore, by: str = "s2") -> int:
@@ -27,7 +25,7 @@ def after(count, then):
         store.calls.clear()
         await then(store)
 
-    asyncio.run(go())
+    run_scripted(go())
 
 
 def test_it_is_fenced_then_read_then_written_back_then_sealed():
@@ -109,7 +107,7 @@ def test_a_tail_that_is_dropped_meanwhile_is_read_again():
 
 def test_there_must_be_one():
     with pytest.raises(JournalMissing, match="no such session"):
-        asyncio.run(ended(MemoryStore()))
+        run_scripted(ended(MemoryStore()))
 
 
 @pytest.mark.parametrize("call", ["write_fence", "read_parts", "seal_session"])

@@ -15,7 +15,7 @@ from switch.journal.errors import (
     JournalUnknown,
 )
 from tests.unit.journal.build import batch
-from tests.unit.journal.cassandra.build import writer_of
+from tests.unit.journal.cassandra.build import run_scripted, writer_of
 
 FIRST = {0: 0, 1: 0, 2: 0, 3: 0}
 
@@ -38,7 +38,7 @@ def run(faults=None, *, count=1, fenced=False):
             return store, writer, error
         return store, writer, None
 
-    return asyncio.run(go())
+    return run_scripted(go())
 
 
 def test_the_fence_is_read_after_the_acknowledgement():
@@ -63,7 +63,7 @@ def test_an_append_that_stays_unknown_ends_the_session():
     assert writer.stopped is error
     assert writer.released == Position(0, 0)
     with pytest.raises(JournalUnknown):
-        asyncio.run(writer.append(2, batch(2)))
+        run_scripted(writer.append(2, batch(2)))
 
 
 def test_a_fence_that_cannot_be_read_ends_the_session():
@@ -94,7 +94,7 @@ def test_what_is_in_flight_when_it_is_stopped_is_not_released():
             await writer.settle()
         return writer
 
-    assert asyncio.run(go()).released == Position(0, 0)
+    assert run_scripted(go()).released == Position(0, 0)
 
 
 def test_a_cancelled_append_ends_the_session():
@@ -111,7 +111,7 @@ def test_a_cancelled_append_ends_the_session():
         with pytest.raises(JournalStopped, match="given up"):
             await writer.append(2, batch(2))
 
-    asyncio.run(go())
+    run_scripted(go())
 
 
 def test_one_append_at_a_time():
@@ -129,7 +129,7 @@ def test_one_append_at_a_time():
             await writer.append(2, batch(2))
         assert await first == 1
 
-    asyncio.run(go_slow())
+    run_scripted(go_slow())
 
 
 def test_only_shards_that_it_has_in_their_order():
@@ -146,7 +146,7 @@ def test_only_shards_that_it_has_in_their_order():
         with pytest.raises(JournalError, match="shards that this session has not"):
             await writer.append(1, batch(3))
 
-    asyncio.run(go())
+    run_scripted(go())
 
 
 def test_a_full_segment_is_followed_by_another_and_a_mark():
@@ -185,4 +185,4 @@ def test_it_is_confirmed_by_its_fence():
         with pytest.raises(JournalFenced):
             await writer.append(2, batch(2))
 
-    asyncio.run(go())
+    run_scripted(go())
