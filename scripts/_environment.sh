@@ -61,8 +61,8 @@ missing_packages() {
     has_venv "$python" || printf '%s-venv\n' "$name"
 }
 
-# The same for the servers that the tests run against: Java runs and Maven fetches one,
-# Go builds another.
+# The same for the servers that the tests run against: Java runs and Maven fetches some,
+# Go builds the others.
 missing_server_packages() {
     command -v java >/dev/null 2>&1 || printf 'default-jre-headless\n'
     command -v mvn >/dev/null 2>&1 || printf 'maven\n'

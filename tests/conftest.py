@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.servers.etcd import Etcd
 from tests.servers.kafka import Kafka
 from tests.servers.nsq import Nsqd, Nsqlookupd
 
@@ -56,3 +57,17 @@ def nsqd(
     """For all tests that leave it alone; each has topics of its own."""
     with Nsqd(tmp_path_factory.mktemp("nsqd"), nsqlookupd) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """For all tests that leave it alone; each has keys of its own."""
+    with Etcd(tmp_path_factory.mktemp("etcd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def etcd_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """Three members. A test that harms one of them mends it."""
+    with Etcd(tmp_path_factory.mktemp("etcd-cluster"), 3) as servers:
+        yield servers

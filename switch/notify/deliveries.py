@@ -20,8 +20,8 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from switch.backoff import delay
 from switch.notify.webhook import NotTakenError
-from switch.nsq.backoff import delay
 from switch.nsq.consumer import Requeue
 from switch.nsq.protocol import Message
 

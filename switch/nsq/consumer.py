@@ -19,8 +19,8 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from switch.backoff import Backoff, delay
 from switch.nsq import protocol
-from switch.nsq.backoff import Backoff, delay
 from switch.nsq.connection import HEARTBEAT_SECONDS, Connection
 from switch.nsq.errors import NsqError, NsqProtocolError
 from switch.nsq.lookup import hosts_of

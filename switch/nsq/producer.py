@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from switch.backoff import Backoff
 from switch.nsq import protocol
-from switch.nsq.backoff import Backoff
 from switch.nsq.connection import Connection
 from switch.nsq.errors import (
     REFUSALS,

@@ -4,10 +4,15 @@ import argparse
 import sys
 import time
 
-from tests.servers import kafka, nsq
+from tests.servers import cassandra, etcd, kafka, nsq
 from tests.servers.common import ServerError
 
-GETTERS = {"kafka": kafka.get, "nsq": nsq.get}
+GETTERS = {
+    "cassandra": cassandra.get,
+    "etcd": etcd.get,
+    "kafka": kafka.get,
+    "nsq": nsq.get,
+}
 
 
 def main() -> int:

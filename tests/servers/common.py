@@ -32,6 +32,7 @@ POLL_SECONDS = 0.02
 FETCHES_MAX = 4
 FETCH_PAUSE_SECONDS = 5.0
 OUTPUT_CHARACTERS_SHOWN = 4000
+GO_DIRECTORY = Path("/usr/local/go/bin")
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -116,6 +117,14 @@ def run(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> 
         raise ServerError(f"{' '.join(map(str, words))} failed:\n{shown}")
 
 
+def go() -> str:
+    """Where Go's own installer puts it is not on everybody's PATH."""
+    found = shutil.which("go") or shutil.which("go", path=GO_DIRECTORY)
+    if found is None:
+        raise ServerError("expected a program go, got none")
+    return found
+
+
 # -- running
 
 
@@ -184,7 +193,7 @@ class Server:
         return self.directory / "output.log"
 
     def spawn(self) -> None:
-        """Begins to start."""
+        """Begins to start. To the kernel its parent is the thread that calls this."""
         assert not self.is_running
         self.starts += 1
         with self.output.open("ab") as output:

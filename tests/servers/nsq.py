@@ -7,12 +7,12 @@ from pathlib import Path
 from tests.servers.common import (
     HOST,
     Server,
-    ServerError,
     accepts,
     being_fetched,
     cached,
     fetch,
     free_ports,
+    go,
 )
 
 VERSION = "1.3.0"
@@ -22,15 +22,6 @@ NAME = f"nsq-{VERSION}"
 MODULE = Path(__file__).with_name("nsq.mod")
 SUMS = Path(__file__).with_name("nsq.sum")
 PROGRAMS = ("nsqd", "nsqlookupd")
-GO_DIRECTORY = Path("/usr/local/go/bin")
-
-
-def go() -> str:
-    """Where Go's own installer puts it is not on everybody's PATH."""
-    found = shutil.which("go") or shutil.which("go", path=GO_DIRECTORY)
-    if found is None:
-        raise ServerError("expected a program go, got none")
-    return found
 
 
 def get() -> bool:

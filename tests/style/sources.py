@@ -50,6 +50,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_generated(path: Path) -> bool:
+    if path.stem.endswith("_pb2"):
+        return True
     return path.suffix == ".c" and path.with_suffix(".pyx").exists()
 
 

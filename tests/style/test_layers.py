@@ -42,10 +42,13 @@ _BELOW_APP = {
 ALLOWED: dict[str, set[str]] = {
     "ledger": {"iso8583"},
     "files": set(),
+    "backoff": set(),
     # A client of its own, of use to anybody.
-    "nsq": {"observe"},
+    "nsq": {"observe", "backoff"},
     **{port: {"iso8583", "ledger", "files", *PORTS} for port in PORTS},
     "publish": {"iso8583", "ledger", "files", "nsq", *PORTS},
+    # A session of a cluster goes on by itself, and tells what befalls it.
+    "ownership": {"observe", "backoff", *PORTS},
     "observe": set(),
     "clock": {"observe"},
     "shard": {*_BELOW_SHARD, "observe"},
@@ -56,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "cluster": {*_BELOW_SHARD, "observe", "shard", "flow", "link", "peer"},
     "replay": {"iso8583", "link"},
     # Beside the switch: it sees NSQ alone.
-    "notify": {"nsq", "observe"},
+    "notify": {"nsq", "observe", "backoff"},
     # Behind the journal: what reads the released entries. It sees no shard or link.
     "projection": {*_BELOW_SHARD, "observe"},
     "companion": {*_BELOW_SHARD, "observe"},
