@@ -242,6 +242,9 @@ has_clang() {
         | clang -fsanitize=fuzzer-no-link,address -E -x c - >/dev/null 2>&1
 }
 
+# Checks models of protocols; gcc compiles what it makes of them.
+ensure_spin() { command -v spin >/dev/null 2>&1 || install_packages spin; }
+
 ensure_fuzzer() {
     has_clang || install_packages clang
     "$venv/bin/python" -I -c 'import atheris' 2>/dev/null && return

@@ -4,6 +4,7 @@ JournalError
  +- JournalFull       the disk is full; nothing was kept, it may be tried again
  +- JournalBusy       another writer holds the file; as above
  +- JournalUnknown    the append is durable or not: only opening again tells
+ +- JournalFenced     another session has taken over: nothing may be answered any more
  +- JournalStopped    an earlier fault stopped this object; it accepts nothing more
  +- JournalReadOnly   the place cannot be written
  +- JournalMissing    there is no journal here
@@ -69,6 +70,10 @@ class JournalBusy(JournalError):
 
 
 class JournalUnknown(JournalError):
+    pass
+
+
+class JournalFenced(JournalError):
     pass
 
 

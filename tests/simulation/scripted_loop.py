@@ -150,7 +150,7 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         pass
 
-    def run(self, main: Coroutine[Any, Any, None]) -> None:
+    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
         """Until `main` is done, or something fails."""
         asyncio._set_running_loop(self)
         try:
@@ -162,7 +162,7 @@ class ScriptedLoop(asyncio.AbstractEventLoop):
                     self._pass_time()
             if self.faults:
                 raise self.faults[0]
-            task.result()
+            return task.result()
         finally:
             self._abandon()
             asyncio._set_running_loop(None)

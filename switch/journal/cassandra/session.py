@@ -1,0 +1,224 @@
+"""A node's run: one log, and the shards that come into it and leave it.
+
+Rule 1: a shard is taken when the epoch before it is ended and read, and the new one
+        names it as its parent. Until then not one entry is appended.
+Rule 2: from the moment that a shard is given up, its epoch gets no entry any more,
+        whatever becomes of the statement that says so.
+Rule 3: a session that is over takes nothing and gives nothing. Its node begins again
+        under a new name; a session's name is never used twice.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from switch.journal.cassandra import checkpoints, recovery, takeover
+from switch.journal.cassandra.chains import (
+    Chain,
+    EndOf,
+    Moved,
+    chain_of,
+    current_of,
+)
+from switch.journal.cassandra.epochs import open_epoch, seal_epoch
+from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of, settled
+from switch.journal.cassandra.store import Epoch, EpochId, LogStore, Position
+from switch.journal.cassandra.writer import SessionWriter
+from switch.journal.errors import JournalError
+from switch.journal.port import ShardRecord
+from switch.ledger import Limits, State
+
+# How often a shard may be taken by others while it is being taken here.
+ATTEMPTS_MAX = 16
+
+
+def new_session_name() -> str:
+    return uuid.uuid4().hex
+
+
+class Session:
+    def __init__(
+        self,
+        store: LogStore,
+        writer: SessionWriter,
+        node: str,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self.writer = writer
+        self.node = node
+        self.epochs: dict[int, Epoch] = {}  # of the shards that it has
+        self._store = store
+        self._patience = patience
+        # given up, and not yet known to be sealed: their epochs, and where they end
+        self._leaving: dict[int, tuple[EpochId, int]] = {}
+        self._opening: dict[int, Epoch] = {}  # tried, with an outcome that is unknown
+
+    @property
+    def name(self) -> str:
+        return self.writer.session
+
+    async def begin(self) -> None:
+        """To be called once, before anything else."""
+        await settled(
+            lambda: self._store.create_session(self.name, self.node), self._patience
+        )
+
+    # -- its log
+
+    async def append(self, at: int, records: Sequence[ShardRecord]) -> int:
+        """See `SessionWriter`."""
+        return await self.writer.append(at, records)
+
+    async def confirm(self) -> None:
+        await self.writer.confirm()
+
+    def stop(self, error: Exception) -> None:
+        self.writer.stop(error)
+
+    @property
+    def position(self) -> Position:
+        """Up to where the log is released."""
+        return self.writer.released
+
+    # -- taking
+
+    async def take(self, shards: Mapping[int, int], limits: Limits) -> dict[int, State]:
+        """Takes them from whoever has them: `shards` maps each to the least number of
+        its epoch. Who has one of them is fenced, unless it gave it up. Shards that
+        others took meanwhile, again and again, are not in the result.
+
+        Raises JournalError; none of them is taken then, as far as anybody here knows,
+        and they may be taken again.
+        """
+        states: dict[int, State] = {}
+        try:
+            for _ in range(ATTEMPTS_MAX):
+                left = [shard for shard in shards if shard not in states]
+                if not left:
+                    break
+                states |= await self._try(left, shards, limits)
+        except BaseException:
+            for shard in states:
+                self.epochs.pop(shard)
+                self.writer.forget(shard)
+            raise
+        return states
+
+    async def _try(
+        self, shards: Sequence[int], at_least: Mapping[int, int], limits: Limits
+    ) -> dict[int, State]:
+        try:
+            chains = await self._chains(shards)
+            states = await recovery.recover(self._store, chains, limits, self._patience)
+        except Moved:
+            return {}
+        opened = await self._open(chains, at_least)
+        taken: dict[int, State] = {}
+        for epoch in opened:
+            state = states[epoch.shard]
+            self.epochs[epoch.shard] = epoch
+            self.writer.admit({epoch.shard: state.sequence})
+            taken[epoch.shard] = state
+        return taken
+
+    async def _chains(self, shards: Sequence[int]) -> list[Chain]:
+        ends: dict[str, int] = {}
+
+        async def end_of(session: str) -> int:
+            if session not in ends:
+                ends[session] = await takeover.end_session(
+                    self._store, session, self.name, self._patience
+                )
+            return ends[session]
+
+        # One after the other: nearly always one session has to be ended for all.
+        return [await self._chain(shard, end_of) for shard in shards]
+
+    async def _chain(self, shard: int, end_of: EndOf) -> Chain:
+        self.writer.check()
+        if shard in self.epochs:
+            raise JournalError(f"shard {shard} is this session's already")
+        if shard in self._leaving:
+            await self._seal(shard)
+        found = await settled(lambda: self._store.read_epochs(shard), self._patience)
+        newest = current_of(found)
+        if newest is not None and self._is_mine(newest):
+            chain = await chain_of(shard, found.epochs, newest.parent, end_of)
+            return Chain(shard, newest, chain.spans)
+        return await chain_of(shard, found.epochs, found.current, end_of)
+
+    def _is_mine(self, newest: Epoch) -> bool:
+        """Opened by an earlier call that did not get to know it: it is empty."""
+        return newest.id.session == self.name and newest.sealed_at is None
+
+    async def _open(
+        self, chains: Sequence[Chain], at_least: Mapping[int, int]
+    ) -> list[Epoch]:
+        """Those that are this session's now."""
+        epochs = [self._next_epoch(chain, at_least[chain.shard]) for chain in chains]
+        opened = await all_of([partial(self._open_one, epoch) for epoch in epochs])
+        return [epoch for epoch, is_open in zip(epochs, opened, strict=True) if is_open]
+
+    async def _open_one(self, epoch: Epoch) -> bool:
+        self._opening[epoch.shard] = epoch
+        is_open = await open_epoch(self._store, epoch, self._patience)
+        del self._opening[epoch.shard]
+        return is_open
+
+    def _next_epoch(self, chain: Chain, at_least: int) -> Epoch:
+        newest = chain.newest
+        if newest is not None and self._is_mine(newest):
+            return newest
+        parent = None if newest is None else newest.id
+        tried = self._opening.get(chain.shard)
+        if tried is not None and tried.parent == parent:
+            return tried  # it may still be applied: the same again, or nothing
+        number = max(1 if parent is None else parent.number + 1, at_least)
+        return Epoch(
+            chain.shard, EpochId(number, self.name), parent, self.writer.issued
+        )
+
+    # -- giving up
+
+    async def give_up(self, shard: int) -> None:
+        """A planned move: the shard's owner-to-be finds its epoch sealed, and fences
+        nobody. To be called when nothing is admitted to the shard any more and nothing
+        of it waits for a commit. Raises JournalError; it is given up all the same."""
+        epoch = self.epochs.pop(shard)
+        self.writer.forget(shard)
+        await self.writer.settle()
+        # Released, not merely acknowledged: it must be below any end that others seal.
+        self._leaving[shard] = epoch.id, self.writer.released.number
+        await self._seal(shard)
+
+    async def _seal(self, shard: int) -> None:
+        epoch, end = self._leaving[shard]
+        await seal_epoch(self._store, shard, epoch, end, self._patience)
+        del self._leaving[shard]
+
+    # -- checkpoints
+
+    async def checkpoint(
+        self, shard: int, sequence: int, position: object, data: bytes
+    ) -> None:
+        """`data` is a dump after entry `sequence`, and `position` what `position` was
+        before it was taken; all of it has been released since."""
+        self.writer.check()
+        assert isinstance(position, Position)
+        epoch = self.epochs[shard].id
+        await checkpoints.write(
+            self._store, shard, sequence, epoch, position, data, self._patience
+        )
+
+    async def renew_checkpoint(
+        self, shard: int, sequence: int, position: object
+    ) -> bool:
+        """For a shard that has had no entry since its checkpoint; else False."""
+        self.writer.check()
+        assert isinstance(position, Position)
+        epoch = self.epochs[shard]
+        return await checkpoints.renew(
+            self._store, shard, sequence, epoch.id, position, self._patience
+        )

@@ -1,0 +1,1 @@
+"""Models of protocols, checked exhaustively: `python -m tests.model.check`."""

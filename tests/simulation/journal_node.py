@@ -1,0 +1,248 @@
+"""One run of a node in the simulation: the journal's own classes, a commit group, the
+ledger; and in place of links and etcd, a world that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from switch.journal.cassandra import publishers, retention
+from switch.journal.cassandra.chains import Chain, Moved, chain_of
+from switch.journal.cassandra.retrying import Patience
+from switch.journal.cassandra.session import Session
+from switch.journal.cassandra.writer import SessionWriter
+from switch.journal.errors import (
+    JournalError,
+    JournalFenced,
+    JournalStopped,
+    JournalUnknown,
+)
+from switch.ledger import AccountOpened, CardIssued, Limits, Request, State, dump
+from switch.shard._group import CommitGroup, Shard
+from switch.shard.session_committer import SessionCommitter
+from tests.simulation.cassandra import Client
+from tests.simulation.journal_auditor import Answer
+from tests.simulation.scripted_loop import ScriptedProcess
+
+if TYPE_CHECKING:
+    from tests.simulation.journal_world import World
+
+NOW = 1_764_000_000_000  # 2025-11-24T16:00:00Z
+STERLING = 826
+BALANCE = 3_000
+SHARD_COUNT = 2
+SEGMENT_COMMITS = 4
+PUBLISHER = "out"
+PATIENCE = Patience(seconds_max=0.4, pause_first_s=0.002, pause_max_s=0.02)
+# What Cassandra and other sessions may do to a node; anything else is a fault.
+EXPECTED = (JournalUnknown, JournalFenced, JournalStopped)
+
+
+def pan_hash(shard: int) -> bytes:
+    return bytes([shard]) * 16
+
+
+class Node:
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.process = ScriptedProcess(world.loop, name)
+        self.store = Client(world.cassandra)
+        self.writer = SessionWriter(
+            self.store,
+            name,
+            SHARD_COUNT,
+            patience=PATIENCE,
+            segment_commits=SEGMENT_COMMITS,
+        )
+        self.session = Session(self.store, self.writer, name, PATIENCE)
+        self.committer = SessionCommitter(self.writer)
+        self.limits = Limits(transactions_max=1000)
+        self.group = CommitGroup(
+            [State(shard, self.limits) for shard in range(SHARD_COUNT)],
+            submit=self.committer.submit,
+            schedule=world.loop.call_soon,
+            released=lambda number: None,
+            clock=self.now,
+            monotonic=world.loop.time,
+        )
+        self.owned: set[int] = set()
+        self.is_busy = True  # with a change of owner
+        self.is_over = False
+        self.process.start(self._begin())
+
+    def now(self) -> int:
+        return NOW + int(self.world.loop.time() * 1000)
+
+    @property
+    def is_alive(self) -> bool:
+        return not (self.is_over or self.process.is_dead)
+
+    async def _begin(self) -> None:
+        self.committer.start(self.group.committed, self._failed)
+        try:
+            await self.session.begin()
+        except JournalUnknown as error:
+            self._failed(error)
+        self.is_busy = False
+
+    def _failed(self, error: Exception) -> None:
+        """The session is over; its node begins another one."""
+        if not isinstance(error, EXPECTED):
+            raise error
+        if not self.is_over:
+            self.is_over = True
+            self.world.tell(f"{self.name} is over: {error}")
+            self.group.stop(error)
+            self.world.replace(self)
+
+    # -- requests
+
+    async def ask(self, shard: int, number: int, amount: int) -> None:
+        if shard not in self.owned or self.is_over:
+            return
+        rrn = f"R{number:011d}"
+        request = Request(
+            1,
+            pan_hash=pan_hash(shard),
+            mti="0100",
+            stan=f"{number:06d}",
+            rrn=rrn,
+            amount=amount,
+            currency=STERLING,
+        )
+        decision = self.group.shards[shard].decide(request, self.now())
+        answer = Answer(shard, rrn, decision.approved, decision.sequence)
+        await self._released()
+        self.world.auditor.answered(answer)
+
+    async def _released(self) -> None:
+        """Raises what stopped the group."""
+        released = self.world.loop.create_future()
+        self.group.wait(released)
+        await released
+
+    # -- changes of owner
+
+    async def take(self, shards: list[int]) -> None:
+        left = [shard for shard in shards if shard not in self.owned]
+        if self.is_busy or self.is_over or not left:
+            return
+        self.is_busy = True
+        self.world.tell(f"{self.name} takes {left}")
+        at_least = dict.fromkeys(left, self.world.next_revision())
+        try:
+            states = await self.session.take(at_least, self.limits)
+        except EXPECTED as error:
+            self.world.tell(f"{self.name} did not take {left}: {error}")
+            return
+        finally:
+            self.is_busy = False
+        for shard, state in states.items():
+            self._own(shard, state)
+
+    def _own(self, shard: int, state: State) -> None:
+        self.world.tell(f"{self.name} has {shard} after entry {state.sequence}")
+        self.group.shards[shard] = Shard(state, self.group)
+        self.owned.add(shard)
+        if self.is_over:
+            return
+        name = f"account-{shard}"
+        if state.account_count == 0:
+            account = AccountOpened(name, STERLING, BALANCE, 0, at=0)
+            self.group.administer([(shard, account)], self.now())
+        if state.card_count == 0:
+            card = CardIssued(
+                pan_hash(shard), b"s" * 39, name, 0, 3012, 0, "0001", at=0
+            )
+            self.group.administer([(shard, card)], self.now())
+
+    async def give_up(self, shard: int) -> None:
+        if self.is_busy or self.is_over or shard not in self.owned:
+            return
+        self.is_busy = True
+        self.owned.discard(shard)
+        self.world.tell(f"{self.name} gives {shard} up")
+        try:
+            # Without a checkpoint its new owner reads more, and that is all.
+            with suppress(*EXPECTED):
+                await self._checkpoint(shard)
+            await self._released()
+            if self.world.before_giving(self, shard):
+                await asyncio.sleep(0.0001)
+            await self.session.give_up(shard)
+        except EXPECTED as error:
+            self.world.tell(f"{self.name} did not give {shard} up: {error}")
+            return
+        finally:
+            self.is_busy = False
+        self.world.hand_over(shard)
+
+    # -- what is done beside
+
+    async def checkpoint(self, shard: int) -> None:
+        if shard in self.owned and not (self.is_busy or self.is_over):
+            self.is_busy = True
+            with suppress(*EXPECTED):
+                await self._checkpoint(shard)
+            self.is_busy = False
+
+    async def _checkpoint(self, shard: int) -> None:
+        state = self.group.shards[shard].state
+        at = state.sequence, self.writer.released
+        if await self.session.renew_checkpoint(shard, *at):
+            return
+        sequence, position = state.sequence, self.writer.released
+        data = dump(state)
+        await self._released()
+        self.world.tell(f"{self.name}: checkpoint of {shard} after {sequence}")
+        await self.session.checkpoint(shard, sequence, position, data)
+
+    async def publish(self, shard: int) -> None:
+        if shard not in self.owned or self.is_over:
+            return
+        with suppress(*EXPECTED, Moved):
+            await self._publish(shard)
+
+    async def _publish(self, shard: int) -> None:
+        found = await self.store.read_epochs(shard)
+        if found.current is None or found.current.session != self.name:
+            return
+        chain = await chain_of(shard, found.epochs, found.current, self._end_of)
+        await self._publish_chain(chain)
+
+    async def _end_of(self, session: str) -> int:
+        if session == self.name:
+            return self.writer.released.number
+        row = await self.store.read_session(session)
+        assert row is not None
+        if row.sealed_at is None:
+            raise JournalError(f"{session} is an ancestor and not sealed")
+        return row.sealed_at
+
+    async def _publish_chain(self, chain: Chain) -> None:
+        store, patience = self.store, PATIENCE
+        while True:
+            records, behind = await publishers.read_on(
+                store, PUBLISHER, chain, patience
+            )
+            if behind is None:
+                return
+            for _, record in records:
+                self.world.auditor.is_published(
+                    chain.shard, record.first_sequence, record.payload
+                )
+            await publishers.write_published(
+                store, PUBLISHER, chain.shard, behind, patience
+            )
+
+    async def tidy(self) -> None:
+        sessions = list(self.world.cassandra.sessions)
+        try:
+            dropped = await retention.tidy(
+                self.store, sessions, range(SHARD_COUNT), [PUBLISHER], 2**62, PATIENCE
+            )
+            self.world.tell(f"{self.name} dropped {dropped} segments")
+        except (*EXPECTED, Moved):
+            pass
