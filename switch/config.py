@@ -38,6 +38,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from switch.cluster.settings import (
+    ClusterSettings,
+    ContactPoints,
+    Keyspace,
+    Name,
+    Replication,
+)
+from switch.cluster.settings import missing as missing_of_cluster
 from switch.link._framing import size_max_of
 from switch.link.settings import MAIN, Address, LinkSettings, scheme_of
 from switch.publish.settings import Hosts, KafkaSettings, NsqName, NsqSettings
@@ -120,6 +128,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     keys: KeysSettings = KeysSettings()
     journal: JournalSettings = JournalSettings()
     publish: PublishSettings = PublishSettings()
+    cluster: ClusterSettings = ClusterSettings()
     log: LogSettings = LogSettings()
 
 
@@ -300,10 +309,16 @@ def to_toml(config: Config, sources: Mapping[str, str] | None = None) -> str:
         if head != section:
             lines += ["", f"[{head}]"]
             section = head
-        text = json.dumps(str(value) if isinstance(value, Address) else value)
+        text = _toml(value)
         source = "" if sources is None else f"  # {sources.get(path, 'default')}"
         lines.append(f"{name} = {text}{source}")
     return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {value[key]}" for key in value) + " }"
+    return json.dumps(str(value) if isinstance(value, Address) else value)
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -321,7 +336,7 @@ def _leaves(
         if name not in sections:
             yield prefix + name, hints[name]
     for name in sections:
-        if get_origin(hints[name]) is dict:
+        if get_origin(hints[name]) is dict:  # the links
             for link in links:
                 yield from _leaves(LinkSettings, links, f"{prefix}{name}.{link}.")
         else:
@@ -330,7 +345,7 @@ def _leaves(
 
 def _is_section(hint: Any) -> bool:
     if get_origin(hint) is not None:
-        return get_origin(hint) is dict
+        return get_origin(hint) is dict and hint != Replication
     return isinstance(hint, type) and issubclass(hint, Struct) and hint is not Address
 
 
@@ -344,8 +359,10 @@ def _convert(path: str, hint: Any, value: Any, source: str, *, strict: bool) -> 
             if isinstance(value, Address):
                 return value
             return Address.parse(value)
-        if hint == Hosts and isinstance(value, str):
+        if hint in (Hosts, ContactPoints) and isinstance(value, str):
             value = [host.strip() for host in value.split(",") if host.strip()]
+        if hint == Replication and isinstance(value, str):
+            value = dict(part.strip().split("=") for part in value.split(","))
         return msgspec.convert(value, hint, strict=strict)
     except (ValueError, AttributeError):  # ValidationError is a ValueError
         raise ConfigError(
@@ -353,13 +370,21 @@ def _convert(path: str, hint: Any, value: Any, source: str, *, strict: bool) -> 
         ) from None
 
 
+_DESCRIPTIONS: tuple[tuple[Any, str], ...] = (
+    (Address, "HOST:PORT"),
+    (Hosts, "a list of HOST:PORT"),
+    (ContactPoints, "a list of HOST or HOST:PORT"),
+    (Replication, "{ DATACENTER = COPIES }"),
+    (NsqName, "up to 64 letters, digits, '.', '_' and '-'"),
+    (Name, "up to 64 letters, digits, '.', '_' and '-'"),
+    (Keyspace, "up to 48 small letters, digits and '_', a letter first"),
+)
+
+
 def _describe(hint: Any) -> str:
-    if hint is Address:
-        return "HOST:PORT"
-    if hint == Hosts:
-        return "a list of HOST:PORT"
-    if hint == NsqName:
-        return "up to 64 letters, digits, '.', '_' and '-'"
+    for known, words in _DESCRIPTIONS:
+        if hint == known:
+            return words
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is Annotated:
@@ -375,7 +400,7 @@ def _build(
     chosen: dict[str, Any] = {}
     for name, hint in get_type_hints(struct, include_extras=True).items():
         path = prefix + name
-        if get_origin(hint) is dict:
+        if get_origin(hint) is dict and _is_section(hint):
             chosen[name] = {
                 link: _build(LinkSettings, f"{path}.{link}.", values, links)
                 for link in links
@@ -427,12 +452,17 @@ def _conflicts(config: Config, sources: Mapping[str, str]) -> Iterator[str]:
             f"publish.kafka.certificate_file: expected that of key_file, "
             f"{kafka.key_file}, got none ({source('publish.kafka.certificate_file')})"
         )
+    for name, expected, got in missing_of_cluster(config.cluster):
+        path = f"cluster.{name}"
+        yield f"{path}: expected {expected}, got {got} ({source(path)})"
     listening = [
         (f"links.{name}.address", link.address)
         for name, link in config.links.items()
         if link.role == "listen"
     ]
     listening.append(("http.listen", config.http.listen))
+    if config.cluster.name:
+        listening.append(("cluster.peer.listen", config.cluster.peer.listen))
     for (one, taken), (other, address) in combinations(listening, 2):
         if address.overlaps(taken):
             yield (

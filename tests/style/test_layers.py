@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     "admin": {*_BELOW_SHARD, "shard", "observe", "rows", "openings", "files"},
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "backup": {*_BELOW_SHARD, "config", "files"},
-    "config": {"iso8583", "ledger", "link", "publish"},
+    "config": {"iso8583", "ledger", "link", "publish", "cluster"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
     "cli": {*_BELOW_APP, "replay", "app", "files", "nsq", "notify"},
