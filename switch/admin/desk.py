@@ -60,7 +60,6 @@ class Desk:
         self._directory = directory
         self._keys = keys
         self._clock = clock
-        self._states = directory.states
 
     # -- looking
 
@@ -136,24 +135,37 @@ class Desk:
     async def issue_card(
         self, who: str, body: types.IssueCard, key: str | None = None
     ) -> types.Card:
+        return await self.issue_sealed(who, sealed(self._keys, body), key)
+
+    async def issue_sealed(
+        self, who: str, body: types.SealedCard, key: str | None = None
+    ) -> types.Card:
         told = self._attribution(who, body.reason)
-        ((pan_hash, sealed),) = self._keys.seal_many([body.pan.encode()])
-        token = pan_hash.hex()
+        pan_hash = bytes.fromhex(body.token)
         # The number itself is in no hash but the keyed one.
-        asked = msgspec.structs.replace(body, pan=token)
+        asked = types.IssueCard(
+            body.token, body.account, body.expiry, body.reason, body.status
+        )
         operation_key = _operation_key(who, key, "issue_card", asked)
         if self._done_before(operation_key) is None:
-            if self._states[self._directory.shard(pan_hash)].has_card(pan_hash):
-                raise AdminError(409, "pan: expected a new one, got one that is issued")
+
+            def entry_of(state: State) -> Entry:
+                return issue_card(
+                    state, pan_hash, body.sealed, body.account, int(body.expiry),
+                    body.status, body.last_four, operation_key=operation_key, **told,
+                )  # fmt: skip
+
+            self._check_new(pan_hash)
+            # Twice: nobody is told of the card before it can be issued.
+            entry_of(self._state_of(body.account))
+            await self._claim(pan_hash, body.account)
             state = self._state_of(body.account)
-            entry = issue_card(
-                state, pan_hash, sealed, body.account, int(body.expiry), body.status,
-                body.pan[-4:], operation_key=operation_key, **told,
-            )  # fmt: skip
-            self._write([(state.shard, entry)])
+            self._write([(state.shard, entry_of(state))])
             self._directory.learn(pan_hash, state.shard)
         await self._released()
-        return types.Card(token, body.account, body.pan[-4:], body.expiry, body.status)
+        return types.Card(
+            body.token, body.account, body.last_four, body.expiry, body.status
+        )
 
     async def change_card(
         self, who: str, token: str, body: types.ChangeCard
@@ -161,7 +173,7 @@ class Desk:
         if body.status is UNSET and body.expiry is UNSET:
             raise AdminError(422, "expected status, expiry or both, got neither")
         pan_hash = bytes.fromhex(token)
-        state = self._states[self._directory.shard(pan_hash)]
+        state = self._state_of_card(pan_hash)
         attribution = self._attribution(who, body.reason)
         changes: Changes = []
         if body.status is not UNSET:
@@ -184,8 +196,8 @@ class Desk:
         key, asked = operation_key[:HASH_SIZE], operation_key[HASH_SIZE:]
         now = self._clock()
         # In whichever shard it was: a key is used once, not once an account.
-        for state in self._states:
-            done = state.operation(key, now)
+        for shard in self._group.shards:
+            done = shard.state.operation(key, now)
             if done is not None:
                 if done.asked != asked:
                     raise AdminError(
@@ -205,8 +217,22 @@ class Desk:
     def _attribution(self, who: str, reason: str) -> Attribution:
         return attribution(who, reason, self._clock())
 
+    def _check_new(self, pan_hash: bytes) -> None:
+        """Raises AdminError if the card is there already."""
+        if self._state_of_card(pan_hash).has_card(pan_hash):
+            raise AdminError(409, "pan: expected a new one, got one that is issued")
+
+    async def _claim(self, pan_hash: bytes, account: str) -> None:
+        """All shards are here, and have been looked into."""
+
     def _state_of(self, account: str) -> State:
-        return self._states[shard_of_account(account.encode(), len(self._states))]
+        """Raises Elsewhere."""
+        number = shard_of_account(account.encode(), self._group.shard_count)
+        return self._group.shard(number).state
+
+    def _state_of_card(self, pan_hash: bytes) -> State:
+        """Of an unknown card, the one that remembers its number. Raises Elsewhere."""
+        return self._group.shard(self._directory.shard(pan_hash)).state
 
     def _account(self, name: str) -> types.Account:
         found = self._state_of(name).account(name) if name.isascii() else None
@@ -219,13 +245,21 @@ class Desk:
         )  # fmt: skip
 
     def _card(self, pan_hash: bytes) -> types.Card:
-        found = self._states[self._directory.shard(pan_hash)].card(pan_hash)
+        found = self._state_of_card(pan_hash).card(pan_hash)
         if found is None:
             raise AdminError(404, "expected the token of a card, got another")
         return types.Card(
             pan_hash.hex(), found.account, found.last_four, f"{found.expiry:04d}",
             CARD_STATUSES[found.status],
         )  # fmt: skip
+
+
+def sealed(keys: PanKeys, body: types.IssueCard) -> types.SealedCard:
+    ((pan_hash, seal),) = keys.seal_many([body.pan.encode()])
+    return types.SealedCard(
+        pan_hash.hex(), seal, body.pan[-4:], body.account, body.expiry, body.status,
+        body.reason,
+    )  # fmt: skip
 
 
 def _operation_key(who: str, key: str | None, *asked: object) -> bytes | None:

@@ -6,6 +6,11 @@ AdminError          status, and what was expected
 
 from __future__ import annotations
 
+from typing import Final
+
+# Of what `ChangeRefused` says.
+STATUS_OF: Final = {"invalid": 422, "missing": 404, "conflict": 409, "full": 503}
+
 
 class AdminError(Exception):
     def __init__(self, status: int, message: str) -> None:

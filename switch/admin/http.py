@@ -18,8 +18,9 @@ import msgspec
 from aiohttp import web
 
 from switch.admin import types
+from switch.admin.cluster import ClusterDesk, NoImporter, NoSearch
 from switch.admin.desk import Desk
-from switch.admin.errors import AdminError, ImportBad
+from switch.admin.errors import STATUS_OF, AdminError, ImportBad
 from switch.admin.imports import Importer
 from switch.admin.operations import (
     BODY_BYTES_MAX,
@@ -47,7 +48,6 @@ LOCAL: Final = Caller("", "viewer")
 # The parameters of queries that are numbers, and no bound of theirs has more digits.
 NUMBERS: Final = {"limit", "amount"}
 NUMBER_DIGITS_MAX: Final = 18
-STATUS_OF: Final = {"invalid": 422, "missing": 404, "conflict": 409, "full": 503}
 
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 Handler = Callable[[web.Request, Caller], Awaitable[Any]]
@@ -56,9 +56,9 @@ Handler = Callable[[web.Request, Caller], Awaitable[Any]]
 class Admin:
     def __init__(
         self,
-        desk: Desk,
-        importer: Importer,
-        search: Search,
+        desk: Desk | ClusterDesk,
+        importer: Importer | NoImporter,
+        search: Search | NoSearch,
         tokens: TokenFile,
         version: str,
     ) -> None:

@@ -107,6 +107,18 @@ class IssueCard(Struct, frozen=True, forbid_unknown_fields=True):
     status: CardStatusName = "active"
 
 
+class SealedCard(Struct, frozen=True):
+    """`IssueCard` between nodes: none of them sends a card number."""
+
+    token: CardToken
+    sealed: bytes
+    last_four: str
+    account: str
+    expiry: Expiry
+    status: CardStatusName
+    reason: Reason
+
+
 class ChangeCard(Struct, frozen=True, forbid_unknown_fields=True):
     """One of `status` and `expiry`, or both."""
 

@@ -27,6 +27,7 @@ COMMAND_MODULES: Final = (
     "publish",
     "consume",
     "notify",
+    "cluster",
     "journal",
     "backup",
     "keys",
@@ -38,6 +39,7 @@ COMMAND_MODULES: Final = (
 EXIT_CODES: Final = {
     "switch.admin": exits.INPUT_OUTPUT,
     "switch.backup": exits.INPUT_OUTPUT,
+    "switch.cluster": exits.INPUT_OUTPUT,
     "switch.config": exits.USAGE,
     "switch.imports": exits.USAGE,
     "switch.replay": exits.USAGE,
@@ -46,6 +48,7 @@ EXIT_CODES: Final = {
     "switch.link": exits.INPUT_OUTPUT,
     "switch.nsq": exits.INPUT_OUTPUT,
     "switch.observe": exits.INPUT_OUTPUT,
+    "switch.peer": exits.INPUT_OUTPUT,
     "switch.ownership": exits.INPUT_OUTPUT,
     "switch.projection": exits.INPUT_OUTPUT,
     "switch.publish": exits.INPUT_OUTPUT,

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from switch.cluster.errors import SessionLost
+from switch.cluster.lines import Lines
 from switch.cluster.port import JournalSession, ShardOwnership
 from switch.cluster.session import NodeSession, others
 from switch.journal.errors import JournalError
@@ -21,7 +22,6 @@ from switch.ledger import Limits
 from switch.observe.log import event
 from switch.ownership.port import OwnershipError
 from switch.peer.answering import Answering
-from switch.peer.asking import PeerLine
 from switch.peer.forwarder import Forwarder
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
@@ -61,21 +61,14 @@ class Node:
         self._session: NodeSession | None = None
         self._forwarder: Forwarder | None = None
         self._answering: Answering | None = None
-        self._make_line: Callable[[str, str], PeerLine] | None = None
-        self._addresses: dict[str, str] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._lines: list[Lines] = []
         self._stopping = asyncio.Event()
 
-    def attach(
-        self,
-        forwarder: Forwarder,
-        answering: Answering,
-        make_line: Callable[[str, str], PeerLine],
-    ) -> None:
-        """`make_line(node, address)`."""
+    def attach(self, forwarder: Forwarder, answering: Answering, *lines: Lines) -> None:
+        """`lines`: those that are kept up to the nodes that are there."""
         self._forwarder = forwarder
         self._answering = answering
-        self._make_line = make_line
+        self._lines = list(lines)
 
     @property
     def opened(self) -> frozenset[int]:
@@ -99,7 +92,25 @@ class Node:
         if self._forwarder is not None:
             await self._forwarder.drain(SETTLE_S)
             await self._forwarder.close()
-        await self._close_lines()
+        await asyncio.gather(*(lines.close() for lines in self._lines))
+
+    def not_ready(self) -> list[str]:
+        """Why it does not answer for its part of the shards yet."""
+        if self.failure:
+            return [f"no session: {self.failure}"]
+        nobodys = sum(
+            self.owner_of(shard) is None for shard in range(self._group.shard_count)
+        )
+        return [f"{nobodys} shards have no owner yet"] if nobodys else []
+
+    def owners(self) -> dict[str, int]:
+        """How many shards each node has, as far as is known here."""
+        found: dict[str, int] = {}
+        for shard in range(self._group.shard_count):
+            owner = self.owner_of(shard)
+            if owner is not None:
+                found[owner] = found.get(owner, 0) + 1
+        return found
 
     def stop(self) -> None:
         self._stopping.set()
@@ -148,27 +159,7 @@ class Node:
     def _changed(self) -> None:
         if self._forwarder is None or self._session is None:
             return
-        self._change_lines(others(self._session.ownership.members(), self.name))
+        addresses = others(self._session.ownership.members(), self.name)
+        for lines in self._lines:
+            lines.change(addresses)
         self._forwarder.owners_changed()
-
-    def _change_lines(self, addresses: dict[str, str]) -> None:
-        assert self._forwarder is not None
-        assert self._make_line is not None
-        lines = self._forwarder.lines
-        for node in tuple(lines):
-            if addresses.get(node) != self._addresses.get(node):
-                task = asyncio.create_task(lines.pop(node).close())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
-        for node, address in addresses.items():
-            if node not in lines:
-                lines[node] = self._make_line(node, address)
-        self._addresses = addresses
-
-    async def _close_lines(self) -> None:
-        if self._forwarder is not None:
-            await asyncio.gather(
-                *(line.close() for line in self._forwarder.lines.values()),
-                *self._closing,
-            )
-            self._forwarder.lines.clear()

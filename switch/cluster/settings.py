@@ -74,6 +74,11 @@ class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     peer: PeerSettings = PeerSettings()
 
 
+_TOGETHER = (
+    "cert, key and ca together, without which nodes talk on loopback alone"
+)
+
+
 def missing(settings: ClusterSettings) -> Iterator[tuple[str, str, object]]:
     """What a cluster cannot do without: the setting, what was expected, what came."""
     if not settings.name:
@@ -104,12 +109,7 @@ def _missing_of_peer(peer: PeerSettings) -> Iterator[tuple[str, str, object]]:
     if any(files.values()) or not _is_loopback(peer.listen):
         for name, file in files.items():
             if not file:
-                yield (
-                    f"peer.{name}",
-                    "cert, key and ca together, without which nodes talk on loopback "
-                    "alone",
-                    "none",
-                )
+                yield f"peer.{name}", _TOGETHER, "none"
     if _is_anywhere(peer.listen):
         yield "peer.listen", "an address at which other nodes reach it", peer.listen
 

@@ -138,6 +138,25 @@ METRICS: dict[str, Definition] = {
     "publish_servers_down": Definition(
         "gauge", "servers of an engine that it has no connection to", ENGINE
     ),
+    # -- cluster
+    "cluster_shards": Definition("gauge", "shards that are open on this node"),
+    "cluster_sessions_lost": Definition(
+        "counter", "sessions that ended before the node was stopped"
+    ),
+    "cluster_nodes_up": Definition(
+        "gauge", "other nodes that this one has a connection to"
+    ),
+    "forwarded_pending": Definition(
+        "gauge", "requests for shards of other nodes that wait for their answer"
+    ),
+    "forwarded_expired": Definition(
+        "counter", "requests answered 91 because their shard did not answer in time"
+    ),
+    "voids_made": Definition("counter", "of these, those made true in the shard"),
+    "voids_given_up": Definition("counter", "of these, those that may have a hold"),
+    "asked_by_nodes": Definition("counter", "requests and calls of other nodes"),
+    "asked_not_mine": Definition("counter", "of these, those for shards elsewhere"),
+    "asked_refused": Definition("counter", "of these, those not decided"),
     # -- disks
     "disk_free_bytes": Definition(
         "gauge", "free on the disk of a directory, for us", DIRECTORY

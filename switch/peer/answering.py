@@ -16,15 +16,19 @@ from switch.flow._dispatch import Dispatcher
 from switch.flow.outcome import Outcome
 from switch.observe.log import event
 from switch.peer._replies import PeerReplies
+from switch.peer.calls import AnswerHere
 from switch.peer.connection import PeerConnection
 from switch.peer.errors import PeerProtocolError
 from switch.peer.framing import Frame, Kind, pack
 from switch.peer.hello import Hello, Identity, fingerprint, hello
 from switch.peer.port import Owners
+from switch.shard.errors import Elsewhere
 
 # Requests of one node that wait for their commit; above it the node is not read until
 # half of them are answered. `asking.IN_FLIGHT_MAX` of the other side comes first.
 OUTSTANDING_MAX = 32_768
+# Calls of all nodes that are being answered; above it they are refused.
+CALLS_MAX = 1024
 
 MS_PER_S = 1000
 
@@ -47,9 +51,11 @@ class Answering:
         owners: Owners,
         *,
         clock: Callable[[], int],
+        answer_call: AnswerHere | None = None,
     ) -> None:
         """`dispatchers`: by the link's name; what they count is counted where a request
-        came from too. `clock`: milliseconds since 1970."""
+        came from too. `clock`: milliseconds since 1970. `answer_call`: see
+        `switch.peer.calls`."""
         self.sessions: dict[PeerConnection, _Session] = {}
         self.asked = 0
         self.not_mine = 0
@@ -62,6 +68,8 @@ class Answering:
         }
         self._owners = owners
         self._clock = clock
+        self._answer_call = answer_call
+        self._calls: set[asyncio.Task[None]] = set()
 
     def accept(self) -> PeerConnection:
         return PeerConnection(self, self._identity, self._greeting)
@@ -107,6 +115,34 @@ class Answering:
     def now(self) -> int:
         return self._clock()
 
+    def take_call(self, connection: PeerConnection, frame: Frame) -> None:
+        if self._answer_call is None or len(self._calls) >= CALLS_MAX:
+            self.refused += 1
+            why = b"91no room for it now"
+            connection.send(pack(Kind.REFUSED, why, number=frame.number))
+            return
+        task = asyncio.create_task(self._call(connection, frame))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _call(self, connection: PeerConnection, frame: Frame) -> None:
+        assert self._answer_call is not None
+        try:
+            body = await self._answer_call(frame.shard, frame.body)
+            kind = Kind.RESULT
+        except Elsewhere:
+            kind, body = Kind.NOT_MINE, self.owner_of(frame.shard).encode()
+            self.not_mine += 1
+        except Exception as error:  # noqa: BLE001 -- ends with its call
+            # Whether it was done is not known: no answer says so.
+            event(
+                _log, logging.ERROR, "call of a node failed",
+                error=error, node=connection.node,
+            )  # fmt: skip
+            connection.close("a call failed")
+            return
+        connection.send(pack(kind, body, number=frame.number))
+
 
 class _Session:
     def __init__(
@@ -123,9 +159,13 @@ class _Session:
         self._is_paused = False
 
     def take(self, frame: Frame) -> None:
+        if frame.kind == Kind.CALL:
+            self._answering.asked += 1
+            self._answering.take_call(self._connection, frame)
+            return
         if frame.kind not in (Kind.REQUEST, Kind.VOID):
             raise PeerProtocolError(
-                "frame of a node that asks", "REQUEST or VOID", frame.kind.name
+                "frame of a node that asks", "REQUEST, VOID or CALL", frame.kind.name
             )
         if frame.link >= len(self._dispatchers):
             raise PeerProtocolError(

@@ -22,6 +22,7 @@ DIAL_TIMEOUT_S = 2.0
 # Between attempts: doubled with each that fails, less a part by chance.
 REDIAL_S_MIN = 0.05
 REDIAL_S_MAX = 1.0
+ANSWERS = frozenset({Kind.ANSWER, Kind.RESULT, Kind.NOT_MINE, Kind.REFUSED})
 
 _log = logging.getLogger("switch.peer")
 
@@ -95,7 +96,7 @@ class PeerLine:
         self._asker.line_up(self)
 
     def peer_said(self, connection: PeerConnection, frame: Frame) -> None:
-        if frame.kind not in (Kind.ANSWER, Kind.NOT_MINE, Kind.REFUSED):
+        if frame.kind not in ANSWERS:
             raise PeerProtocolError(
                 "frame of a node that is asked", "an answer", frame.kind.name
             )

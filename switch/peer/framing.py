@@ -37,6 +37,8 @@ class Kind(IntEnum):
     REFUSED = 6  # not decided, and why: field 39, then words
     PING = 7
     PONG = 8
+    CALL = 9  # what is no message of a link, see `switch.peer.calls`
+    RESULT = 10  # of a call
 
 
 assert _HEADER.size == HEADER_SIZE

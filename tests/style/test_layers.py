@@ -35,6 +35,7 @@ _BELOW_APP = {
         "openings",
         "peer",
         "cluster",
+        "cluster_store",
     ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
@@ -77,7 +78,10 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"iso8583", "ledger", "link", "publish", "cluster"},
     "check": {"iso8583", "ledger", "keys", "link", "config"},
     "app": _BELOW_APP,
-    "cli": {*_BELOW_APP, "replay", "app", "files", "nsq", "notify"},
+    # The same for a node of a cluster, and what works on one.
+    "cluster_store": {*_BELOW_SHARD, "cluster", "config"},
+    "clustered": {*_BELOW_APP, "app"},
+    "cli": {*_BELOW_APP, "replay", "app", "clustered", "files", "nsq", "notify"},
     "__main__": {"cli"},
 }
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 from iso8583 import Codec, load_dialect, load_spec
+from switch.cluster.lines import Lines
 from switch.cluster.node import Node
 from switch.flow._dispatch import Dispatcher
 from switch.journal.port import ShardRecord
@@ -92,7 +93,8 @@ class SimulatedNode:
         self.answering = Answering(
             self.identity, {"main": self._dispatcher()}, self.node, clock=wall_clock
         )
-        self.node.attach(self.forwarder, self.answering, self._line)
+        lines = Lines(self.forwarder.lines, self._line)
+        self.node.attach(self.forwarder, self.answering, lines)
         world.network.listening[name] = self.answering.accept
         self._messages = NetworkMessages(CODEC, wall_clock, DIALECT)
         self.endpoint = Endpoint(

@@ -58,11 +58,11 @@ def test_a_frame_by_its_bytes():
     )
 
 
-@pytest.mark.parametrize("kind", [0, 9, 255])
+@pytest.mark.parametrize("kind", [0, 11, 255])
 def test_a_kind_that_is_none_is_refused(kind):
     wrong = bytearray(pack(Kind.PING))
     wrong[4] = kind
-    with pytest.raises(PeerProtocolError, match="a kind from 1 to 8"):
+    with pytest.raises(PeerProtocolError, match="a kind from 1 to 10"):
         FrameReader().feed(bytes(wrong))
 
 

@@ -1,0 +1,399 @@
+"""The other composition root: a node of a cluster.
+
+    link bytes -> frames -> message -> dispatch -> shard here -> session's log -> reply
+                                          └─> shard elsewhere -> its node -> reply
+
+Rule 1: a session that is lost ends nothing but itself: the links stay, what was not
+        answered by then is not answered from here, and the node begins another one.
+Rule 2: stopping answers everything that was received, gives up every shard as planned,
+        and leaves; other nodes have them before this process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+
+import switch
+from switch.admin.cluster import ClusterDesk, NoImporter, NoSearch
+from switch.admin.errors import AdminError
+from switch.admin.http import Admin
+from switch.admin.shards import ShardDesk
+from switch.admin.tokens import TokenFile
+from switch.app import PENDING_ENTRIES_MAX, SWEEP_INTERVAL_S, SWITCH_INTERVAL_S
+from switch.check import load_languages
+from switch.clock import WallClock
+from switch.cluster.lines import Lines
+from switch.cluster.node import Node
+from switch.cluster_store import Cluster, open_cluster
+from switch.config import Config
+from switch.embedded import make_limits
+from switch.flow._dispatch import Dispatcher
+from switch.journal.cassandra.node_session import CassandraSession
+from switch.journal.cassandra.session import new_session_name
+from switch.journal.directory import TOKENS_NAME
+from switch.link.links import Language, Links
+from switch.link.settings import Address
+from switch.observe import log
+from switch.observe.http import HttpServer
+from switch.observe.metrics import Sample, make_registry
+from switch.ownership.etcd.membership import EtcdOwnership
+from switch.ownership.port import Member
+from switch.peer.answering import Answering
+from switch.peer.asking import PeerLine
+from switch.peer.calls import Caller, CallFailed
+from switch.peer.forwarder import Forwarder
+from switch.peer.hello import Identity, fingerprint
+from switch.peer.sockets import Certificates, contexts, dial_to, listen
+from switch.shard._directory import CardDirectory
+from switch.shard._group import CommitGroup
+
+_log = logging.getLogger("switch.clustered")
+
+# A takeover replays at most about so many entries of a shard: some tenths of a second.
+CHECKPOINT_ENTRIES_MAX = 100_000
+
+Dispatchers = dict[str, Dispatcher]
+
+
+def serve(config: Config) -> int:
+    """Runs a node until SIGTERM or SIGINT. Raises ConfigError, and what
+    `open_cluster` does."""
+    log.set_up(config.log.level, config.log.format)
+    languages = load_languages(config)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    uvloop.run(_serve(config, languages))
+    return 0
+
+
+async def _serve(config: Config, languages: Mapping[str, Language]) -> None:
+    async with open_cluster(config) as cluster:
+        gc.collect()
+        gc.freeze()
+        await ClusteredSwitch(config, languages, cluster).run()
+
+
+class ClusterNode:
+    """What a node is to the other nodes: its shards, and the ways to those of others.
+    It has no links of its own and no HTTP."""
+
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        listen_at: Address,
+        languages: Mapping[str, Language],
+        cluster: Cluster,
+    ) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.clock = WallClock()
+        self._config = config
+        self._listen_at = listen_at
+        self._address = str(listen_at)
+        peer = config.cluster.peer
+        self._contexts = (
+            contexts(Certificates(peer.cert, peer.key, peer.ca))
+            if peer.cert
+            else (None, None)
+        )
+        self._identity = Identity(
+            cluster.name, name, cluster.shard_count, cluster.keys.fingerprint
+        )
+        loop = asyncio.get_running_loop()
+        self.group = CommitGroup(
+            [],
+            submit=lambda at, records: self.node.submit(at, records),
+            schedule=loop.call_soon,
+            released=lambda number: None,
+            clock=self.clock,
+            pending_max=PENDING_ENTRIES_MAX,
+            monotonic=loop.time,
+            shard_count=cluster.shard_count,
+            confirms=True,
+        )
+        self.directory = CardDirectory([], shard_count=cluster.shard_count)
+        self.limits = make_limits(config.ledger, cluster.shard_count)
+        self.node = Node(
+            name,
+            self.group,
+            self.directory,
+            self.limits,
+            self._new_session,
+            every_entries=min(
+                config.journal.snapshot_every_entries, CHECKPOINT_ENTRIES_MAX
+            ),
+        )
+        self._compose_peers(languages)
+
+    def _compose_peers(self, languages: Mapping[str, Language]) -> None:
+        cluster, config = self.cluster, self._config
+        self.desk = ShardDesk(
+            self.group, self.directory, cluster.keys, self.clock, cluster.store
+        )
+        self.caller = Caller(self.name, self.node, self.desk.answer)
+        self.forwarder = Forwarder(
+            self.name,
+            cluster.shard_count,
+            self._dispatchers(config, languages),
+            cluster.store,
+            self.node,
+            clock=self.clock,
+        )
+        dispatchers = self._dispatchers(config, languages)
+        self._prints = {
+            name: fingerprint(each.codec, each.dialect, each.scheme)
+            for name, each in dispatchers.items()
+        }
+        self.answering = Answering(
+            self._identity,
+            dispatchers,
+            self.node,
+            clock=self.clock,
+            answer_call=self.desk.answer,
+        )
+        self.node.attach(
+            self.forwarder,
+            self.answering,
+            Lines(self.forwarder.lines, self._line),
+            Lines(self.caller.lines, self._line_of_calls),
+        )
+
+    def dispatcher(self, language: Language, scheme: int) -> Dispatcher:
+        return Dispatcher(
+            language[0],
+            self.directory,
+            self.group,
+            self.cluster.keys.pan_hash,
+            scheme=scheme,
+            dialect=language[1],
+        )
+
+    def _dispatchers(
+        self, config: Config, languages: Mapping[str, Language]
+    ) -> Dispatchers:
+        return {
+            name: self.dispatcher(languages[name], config.links[name].scheme)
+            for name in languages
+        }
+
+    def _line(self, node: str, address: str) -> PeerLine:
+        dial = dial_to(address, self._contexts[1])
+        return PeerLine(node, self.forwarder, self._identity, self._prints, dial)
+
+    def _line_of_calls(self, node: str, address: str) -> PeerLine:
+        dial = dial_to(address, self._contexts[1])
+        return PeerLine(node, self.caller, self._identity, {}, dial)
+
+    def _new_session(self) -> tuple[EtcdOwnership, CassandraSession]:
+        name = new_session_name()
+        cluster = self.cluster
+        ownership = EtcdOwnership(
+            cluster.etcd,
+            cluster.name,
+            Member(self.name, name, self._address),
+            ttl_s=self._config.cluster.etcd.lease_ttl_s,
+        )
+        journal = CassandraSession(cluster.store, name, self.name, cluster.shard_count)
+        return ownership, journal
+
+    async def listen(self, stack: AsyncExitStack) -> None:
+        """For the other nodes; they are told where. Raises PeerError."""
+        server = await listen(self.answering, self._listen_at, self._contexts[0])
+        port = server.sockets[0].getsockname()[1]
+        self._address = str(Address(self._listen_at.host, port))
+        log.event(
+            _log, logging.INFO, "listening for nodes",
+            node=self.name, address=self._address,
+        )  # fmt: skip
+
+        def close() -> None:
+            server.close()
+            self.answering.close("the node stops")
+
+        stack.callback(close)
+
+    async def call(self, shard: int, body: bytes, *, may_repeat: bool) -> bytes:
+        """See `switch.admin.cluster.Calls`."""
+        try:
+            return await self.caller.call(shard, body, may_repeat=may_repeat)
+        except CallFailed as error:
+            doubt = ": it may have been done" if error.is_unknown else ""
+            raise AdminError(503, f"{error}{doubt}") from None
+
+
+class ClusteredSwitch:
+    """One running node. `run` returns when it was asked to stop."""
+
+    def __init__(
+        self, config: Config, languages: Mapping[str, Language], cluster: Cluster
+    ) -> None:
+        self._config = config
+        self._languages = languages
+        self._cluster = cluster
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._has_started = False
+        settings = config.cluster
+        self._node = ClusterNode(
+            config, settings.node, settings.peer.listen, languages, cluster
+        )
+
+    async def run(self) -> None:
+        node = self._node
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, _say_not_reloaded)
+        self._links = Links(
+            node.group,
+            node.dispatcher,
+            clock=node.clock,
+            forward=node.forwarder.forward,
+        )
+        async with AsyncExitStack() as stack:
+            await node.listen(stack)
+            self._http = self._make_http()
+            await self._http.start()
+            stack.push_async_callback(self._http.stop)
+            work = [
+                asyncio.create_task(node.node.run()),
+                asyncio.create_task(self._sweep()),
+            ]
+            for task in work:
+                task.add_done_callback(self._work_ended)
+            await self._links.change(self._config.links, self._languages)
+            self._has_started = True
+            await self._stopping.wait()
+            log.event(_log, logging.INFO, "stopping")
+            await self._stop(*work)
+            if self._failure is not None:
+                raise self._failure
+        log.event(_log, logging.INFO, "stopped")
+
+    async def _stop(self, node: asyncio.Task[None], sweep: asyncio.Task[None]) -> None:
+        if self._failure is None:
+            await self._links.drain()
+            self._node.node.stop()
+            await node
+        else:
+            await self._links.abort()
+        for task in (node, sweep):
+            task.cancel()
+        await asyncio.gather(node, sweep, return_exceptions=True)
+
+    def _work_ended(self, task: asyncio.Task[None]) -> None:
+        """What goes on for ever has ended: nothing may rely on the rest."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error
+            self._node.group.stop(RuntimeError("the node has failed"))
+            log.event(
+                _log, logging.CRITICAL, "failed, nothing is answered any more",
+                reason=f"{type(error).__name__}: {error}",
+            )  # fmt: skip
+            self._stopping.set()
+
+    def _make_http(self) -> HttpServer:
+        config, cluster, node = self._config, self._cluster, self._node
+        registry, collector = make_registry(switch.__version__)
+        collector.add(self._samples)
+        collector.add(self._links.samples)
+        desk = ClusterDesk(node, cluster.store, cluster.keys, cluster.shard_count)
+        tokens = config.admin.tokens_file or _tokens_of(config)
+        admin = Admin(
+            desk, NoImporter(), NoSearch(), TokenFile(tokens), switch.__version__
+        )
+        return HttpServer(
+            config.http.listen.host,
+            config.http.listen.port,
+            registry=registry,
+            not_ready=self._not_ready,
+            details=self._details,
+            not_healthy=self._not_healthy,
+            routes=admin.routes(),
+        )
+
+    # -- what goes on beside the links
+
+    async def _sweep(self) -> None:
+        """Ends the holds whose time is over."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            now = self._node.clock()
+            for shard in self._node.group.shards:
+                if shard.end_holds(now):
+                    self._node.group.flush()
+                    await asyncio.sleep(0)
+
+    # -- what operators see
+
+    def _not_healthy(self) -> Sequence[str]:
+        return [] if self._failure is None else ["the node has failed"]
+
+    def _not_ready(self) -> Sequence[str]:
+        if self._failure is not None:
+            return self._not_healthy()
+        if self._stopping.is_set():
+            return ["stopping"]
+        if not self._has_started:
+            return ["not listening yet"]
+        group = self._node.group
+        if group.in_flight_ms > group.deadline_ms:
+            return [f"Cassandra has been writing for {group.in_flight_ms // 1000} s"]
+        down = self._links.down()
+        if len(down) == len(self._links.by_name):
+            return [f"link {name}: {reason}" for name, reason in down.items()]
+        return self._node.node.not_ready()
+
+    def _details(self) -> Mapping[str, object]:
+        found = {
+            "node": self._node.name,
+            "cluster": self._cluster.name,
+            "shards": self._node.node.owners(),
+            "links_down": self._links.down() if self._has_started else {},
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def _samples(self) -> Iterator[Sample]:
+        node = self._node
+        group, forwarder, answering = node.group, node.forwarder, node.answering
+        yield Sample("commits", group.commits)
+        yield Sample("entries", group.entries)
+        yield Sample("journal_head", group.head)
+        yield Sample("commit_in_flight_seconds", group.in_flight_ms / 1000)
+        states = [shard.state for shard in group.shards]
+        yield Sample("accounts", sum(state.account_count for state in states))
+        yield Sample("cards", sum(state.card_count for state in states))
+        yield Sample("cluster_shards", len(states))
+        yield Sample("cluster_sessions_lost", node.node.sessions_lost)
+        yield Sample("cluster_nodes_up", sum(line.is_up for line in _lines(forwarder)))
+        yield Sample("forwarded_pending", forwarder.pending)
+        yield Sample("forwarded_expired", forwarder.expired)
+        yield Sample("voids_made", forwarder.voids_made)
+        yield Sample("voids_given_up", forwarder.voids_given_up)
+        yield Sample("asked_by_nodes", answering.asked)
+        yield Sample("asked_not_mine", answering.not_mine)
+        yield Sample("asked_refused", answering.refused)
+
+
+def _lines(forwarder: Forwarder) -> list[PeerLine]:
+    return list(forwarder.lines.values())
+
+
+def _tokens_of(config: Config) -> Path:
+    return Path(config.data_directory).absolute() / TOKENS_NAME
+
+
+def _say_not_reloaded() -> None:
+    log.event(
+        _log, logging.WARNING,
+        "a node reads its configuration at its start: stop it and start it again",
+    )  # fmt: skip
