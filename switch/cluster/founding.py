@@ -22,7 +22,7 @@ from switch.ownership.etcd.store import Get, IsAt, Put, Store
 WHAT = {
     "cluster": "cluster.name",
     "shards": "journal.shards",
-    "pan_key": "fingerprint of cluster.pan_key_file",
+    "pan_key": "the fingerprint of cluster.pan_key_file",
 }
 
 
@@ -73,8 +73,8 @@ async def _compare(name: str, expected: str, got: str | None) -> None:
         )
     if expected != got:
         raise JournalMismatch(
-            f"the cluster has another {name} than this node",
-            expected=f"{WHAT[name]} {got}",
+            f"{WHAT[name]} is not that of the cluster",
+            expected=got,
             got=expected,
         )
 
