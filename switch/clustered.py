@@ -15,6 +15,7 @@ import asyncio
 import gc
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -99,12 +100,7 @@ class ClusterNode:
         self._config = config
         self._listen_at = listen_at
         self._address = str(listen_at)
-        peer = config.cluster.peer
-        self._contexts = (
-            contexts(Certificates(peer.cert, peer.key, peer.ca))
-            if peer.cert
-            else (None, None)
-        )
+        self._contexts = certificates(config)
         self._identity = Identity(
             cluster.name, name, cluster.shard_count, cluster.keys.fingerprint
         )
@@ -382,6 +378,16 @@ class ClusteredSwitch:
         yield Sample("asked_by_nodes", answering.asked)
         yield Sample("asked_not_mine", answering.not_mine)
         yield Sample("asked_refused", answering.refused)
+
+
+def certificates(
+    config: Config,
+) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """For nodes that connect to us, and for those to which we do. Raises PeerError."""
+    peer = config.cluster.peer
+    if not peer.cert:
+        return None, None
+    return contexts(Certificates(peer.cert, peer.key, peer.ca))
 
 
 def _lines(forwarder: Forwarder) -> list[PeerLine]:

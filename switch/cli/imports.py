@@ -6,12 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from switch.cli import exits
 from switch.cli.options import Subparsers, add_command, add_json, address, print_json
 from switch.cli.remote import add_token, ask, path_of, upload
 from switch.cli.settings import add_data_settings, load_settings
+
+if TYPE_CHECKING:
+    from switch.config import Config
+    from switch.rows import ImportRefused
 
 # of a file full of mistakes; the rest is counted
 PROBLEMS_SHOWN_MAX: Final = 20
@@ -56,8 +60,12 @@ def add_import(
 
 
 def run(arguments: argparse.Namespace) -> int:
-    work = _into_daemon if arguments.http else _into_data
-    count, existing = work(arguments)
+    if arguments.http:
+        count, existing = _into_daemon(arguments)
+    else:
+        config = load_settings(arguments).config
+        work = _into_cluster if config.cluster.name else _into_data
+        count, existing = work(arguments, config)
     if arguments.json:
         print_json({"imported": count, "existing": existing})
     else:
@@ -100,12 +108,35 @@ def _into_daemon(arguments: argparse.Namespace) -> tuple[int, int]:
     return answer["imported"], answer["existing"]
 
 
-def _into_data(arguments: argparse.Namespace) -> tuple[int, int]:
+def _into_cluster(arguments: argparse.Namespace, config: "Config") -> tuple[int, int]:
+    from switch.cli.progress import progress
+    from switch.cluster_imports import import_into_cluster
+    from switch.rows import ImportRefused
+
+    try:
+        with progress(f"import {arguments.what}", 1.0) as advance:
+            return import_into_cluster(
+                config,
+                arguments.what,
+                arguments.file,
+                advance,
+                skip_existing=arguments.skip_existing,
+            )
+    except ImportRefused as error:
+        raise _refused(arguments.file, error) from error
+
+
+def _refused(file: Path, error: "ImportRefused") -> exits.CommandError:
+    for problem in error.problems[:PROBLEMS_SHOWN_MAX]:
+        print(f"{file}: {problem}", file=sys.stderr)
+    return exits.CommandError(f"{file}: nothing imported: {error}")
+
+
+def _into_data(arguments: argparse.Namespace, config: "Config") -> tuple[int, int]:
     from switch import imports
     from switch.cli.progress import progress
     from switch.rows import ImportRefused
 
-    config = load_settings(arguments).config
     data = Path(config.data_directory)
     was_there = data.exists()
     work = {"accounts": imports.import_accounts, "cards": imports.import_cards}
@@ -122,11 +153,7 @@ def _into_data(arguments: argparse.Namespace) -> tuple[int, int]:
                 skip_existing=arguments.skip_existing,
             )
     except ImportRefused as error:
-        for problem in error.problems[:PROBLEMS_SHOWN_MAX]:
-            print(f"{arguments.file}: {problem}", file=sys.stderr)
-        raise exits.CommandError(
-            f"{arguments.file}: nothing imported: {error}"
-        ) from error
+        raise _refused(arguments.file, error) from error
     except (KeyboardInterrupt, exits.Terminated) as stop:
         made = "" if was_there or not data.exists() else f"; {data} was made, and empty"
         raise type(stop)(f"nothing imported{made}") from None

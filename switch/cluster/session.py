@@ -243,7 +243,8 @@ class NodeSession:
             self._directory.open_shard(state)
             self.opened.add(shard)
             self._checkpoints[shard] = state.sequence
-            event(_log, logging.INFO, "shard taken", shard=shard, at=state.sequence)
+            sequence = state.sequence
+            event(_log, logging.INFO, "shard taken", shard=shard, sequence=sequence)
         for shard in granted.keys() - states.keys():
             await self._release(shard)
         self._changed()
@@ -274,9 +275,8 @@ class NodeSession:
                 shard=number, reason=error,
             )  # fmt: skip
         await self._release(number)
-        event(
-            _log, logging.INFO, "shard given up", shard=number, at=shard.state.sequence
-        )
+        sequence = shard.state.sequence
+        event(_log, logging.INFO, "shard given up", shard=number, sequence=sequence)
 
     async def _settle(self, shard: Shard) -> None:
         while not shard.is_settled:

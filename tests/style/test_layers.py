@@ -81,7 +81,8 @@ ALLOWED: dict[str, set[str]] = {
     # The same for a node of a cluster, and what works on one.
     "cluster_store": {*_BELOW_SHARD, "cluster", "config"},
     "clustered": {*_BELOW_APP, "app"},
-    "cli": {*_BELOW_APP, "replay", "app", "clustered", "files", "nsq", "notify"},
+    "cluster_imports": {*_BELOW_APP, "clustered"},
+    "cli": {*_BELOW_APP, "replay", "app", "clustered", "cluster_imports", "files", "nsq", "notify"},
     "__main__": {"cli"},
 }
 
