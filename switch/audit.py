@@ -144,7 +144,8 @@ class Audit:
         # follow from it.
         self._broken: set[int] = set()
         self._shard_count = 0
-        self._limits = Limits(transactions_max=TRANSACTIONS_MAX)
+        self._replayed: list[State] = []
+        self.limits = Limits(transactions_max=TRANSACTIONS_MAX)
 
     def report(self, problem: str) -> None:
         self._problem_count += 1
@@ -158,28 +159,35 @@ class Audit:
         return Verdict(not problems, self.entries, len(self._accounts), tuple(problems))
 
     def read(self, journal: Journal, advance: Advance) -> None:
-        self._shard_count = journal.shard_count
-        states = [State(shard, self._limits) for shard in range(journal.shard_count)]
+        self.begin(journal.shard_count)
         head = journal.head
         for commit in journal.read(0):
-            self._take(commit, states)
+            self.take(commit)
             advance(commit.number / max(head, 1), f"{self.entries:,} entries")
-        self._compare("replay", states)
+        self.compare_replay()
+
+    def begin(self, shard_count: int) -> None:
+        self._shard_count = shard_count
+        self._replayed = [State(shard, self.limits) for shard in range(shard_count)]
+
+    def compare_replay(self) -> None:
+        self.compare("replay", self._replayed)
 
     def compare_snapshots(self, data: DataDirectory, journal: Journal) -> None:
         """The states that a start would come to: newest snapshots, then replay."""
         snapshots = SqliteSnapshots.open(data.path, journal=journal, read_only=True)
         try:
-            recovered = recover(journal, snapshots, self._limits)
+            recovered = recover(journal, snapshots, self.limits)
             for problem in snapshots.problems:
                 self.report(str(problem))
         finally:
             snapshots.close()
-        self._compare("snapshots and replay", recovered.states)
+        self.compare("snapshots and replay", recovered.states)
 
     # -- adding up
 
-    def _take(self, commit: Commit, states: list[State]) -> None:
+    def take(self, commit: Commit) -> None:
+        """The next one. Those of different shards may come in any order."""
         for record in commit.records:
             place = f"commit {commit.number}, shard {record.shard}"
             try:
@@ -195,7 +203,7 @@ class Audit:
             self.entries += len(entries)
             for entry in entries:
                 self._add(record.shard, entry)
-            self._replay(states[record.shard], record, place)
+            self._replay(self._replayed[record.shard], record, place)
 
     def _replay(self, state: State, record: ShardRecord, place: str) -> None:
         if state.shard in self._broken:
@@ -311,7 +319,7 @@ class Audit:
 
     # -- comparing
 
-    def _compare(self, what: str, states: list[State]) -> None:
+    def compare(self, what: str, states: list[State]) -> None:
         seen = 0
         for state in states:
             if state.shard in self._broken:

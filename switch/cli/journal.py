@@ -2,10 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from switch.cli import exits
 from switch.cli.options import Subparsers, add_command, add_json, print_json
+
+if TYPE_CHECKING:
+    from switch.audit import Verdict
 
 
 def add(subparsers: Subparsers) -> None:
@@ -27,17 +32,25 @@ def add(subparsers: Subparsers) -> None:
         summary="print the journal's entries, oldest first",
         example="switch journal dump bank --json | jq .kind",
     )
+    verify.add_argument("directory", type=Path, metavar="DIR", nargs="?")
+    verify.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the journal of the cluster of this configuration; nodes may run",
+    )
+    dump.add_argument("directory", type=Path, metavar="DIR")
     for parser in (verify, dump):
-        parser.add_argument("directory", type=Path, metavar="DIR")
         add_json(parser)
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
-    from switch import audit
     from switch.cli.progress import progress
 
+    if (arguments.directory is None) == (arguments.config is None):
+        raise exits.CommandError("expected a data directory or --config, one of them")
     with progress("verify", 1.0) as advance:
-        verdict = audit.verify(arguments.directory, advance)
+        verdict = _verify(arguments, advance)
     if arguments.json:
         print_json(
             {
@@ -53,6 +66,21 @@ def run_verify(arguments: argparse.Namespace) -> int:
         said = "ok" if verdict.ok else f"NOT ok, {len(verdict.problems)} problems"
         print(f"{said}: {verdict.entries:,} entries, {verdict.accounts:,} accounts")
     return exits.OK if verdict.ok else exits.NOT_SO
+
+
+def _verify(
+    arguments: argparse.Namespace, advance: "Callable[[float, str], None]"
+) -> "Verdict":
+    if arguments.directory is not None:
+        from switch import audit
+
+        return audit.verify(arguments.directory, advance)
+    import os
+
+    from switch.cluster_audit import verify_cluster
+    from switch.config import load
+
+    return verify_cluster(load(arguments.config, os.environ).config, advance)
 
 
 def run_dump(arguments: argparse.Namespace) -> int:

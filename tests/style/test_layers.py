@@ -81,8 +81,9 @@ ALLOWED: dict[str, set[str]] = {
     # The same for a node of a cluster, and what works on one.
     "cluster_store": {*_BELOW_SHARD, "cluster", "config"},
     "clustered": {*_BELOW_APP, "app"},
+    "cluster_audit": {*_BELOW_SHARD, "audit", "cluster", "cluster_store", "config"},
     "cluster_imports": {*_BELOW_APP, "clustered"},
-    "cli": {*_BELOW_APP, "replay", "app", "clustered", "cluster_imports", "files", "nsq", "notify"},
+    "cli": {*_BELOW_APP, "replay", "app", "clustered", "cluster_audit", "cluster_imports", "files", "nsq", "notify"},
     "__main__": {"cli"},
 }
 

@@ -1,0 +1,72 @@
+"""`switch.audit` of a cluster's journal: the same, along the chains of epochs.
+
+What it is compared with is what replay gives, and what the next owners would begin
+from: checkpoints and the replay behind them. Nodes may run meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from switch.audit import Advance, Audit, Verdict
+from switch.cluster import history
+from switch.cluster_store import Cluster, open_cluster
+from switch.config import Config
+from switch.journal.cassandra import checkpoints, recovery
+from switch.journal.cassandra.chains import Chain, Moved
+from switch.journal.cassandra.retrying import PATIENCE
+from switch.journal.errors import JournalDamaged
+
+Heads = list[checkpoints.Checkpoint | None]
+
+
+def verify_cluster(config: Config, advance: Advance) -> Verdict:
+    """Reads all of the journal. Raises JournalError if it cannot be read; damage is in
+    the verdict."""
+    return asyncio.run(_verify(config, advance))
+
+
+async def _verify(config: Config, advance: Advance) -> Verdict:
+    async with open_cluster(config) as cluster:
+        audit = Audit()
+        try:
+            heads = await _heads(cluster)
+            chains = await history.chains(cluster.store, cluster.shard_count)
+            await _read(cluster, audit, chains, advance)
+            await _compare_checkpoints(cluster, audit, chains, heads)
+        except JournalDamaged as error:
+            audit.report(str(error))
+        except Moved:
+            audit.report("the beginning of the journal was dropped: it is not whole")
+        return audit.verdict()
+
+
+async def _read(
+    cluster: Cluster, audit: Audit, chains: Sequence[Chain], advance: Advance
+) -> None:
+    audit.begin(cluster.shard_count)
+    total = sum(span.end - span.start.number for c in chains for span in c.spans)
+    done = 0
+    async for commit in history.commits(cluster.store, chains):
+        audit.take(commit)
+        done += len(commit.records)
+        advance(min(done / max(total, 1), 1.0), f"{audit.entries:,} entries")
+    audit.compare_replay()
+
+
+async def _compare_checkpoints(
+    cluster: Cluster, audit: Audit, chains: Sequence[Chain], heads: Heads
+) -> None:
+    """Unless there are newer ones by now: they have entries that were not added up."""
+    states = await recovery.recover(cluster.store, chains, audit.limits)
+    if heads == await _heads(cluster):
+        in_order = [states[shard] for shard in sorted(states)]
+        audit.compare("checkpoints and replay", in_order)
+
+
+async def _heads(cluster: Cluster) -> Heads:
+    return [
+        await checkpoints.read_head(cluster.store, shard, PATIENCE)
+        for shard in range(cluster.shard_count)
+    ]
