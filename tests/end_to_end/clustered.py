@@ -1,0 +1,249 @@
+"""Nodes of a cluster as processes, on a real Cassandra and a real etcd."""
+
+import csv
+import json
+import random
+import threading
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from tests.end_to_end.harness import (
+    EXPIRY,
+    HOST,
+    WAIT_SECONDS_MAX,
+    Client,
+    Daemon,
+    pan_of,
+    request,
+    run_switch,
+    wait_until,
+)
+from tests.servers.cassandra import DATACENTER, Cassandra
+from tests.servers.etcd import Etcd
+
+SHARDS = 12
+LEASE_S = 2
+BALANCE = 1_000_000
+
+CONFIG = """\
+data_directory = {data}
+[links.main]
+address = "{host}:0"
+answer_deadline_ms = 8000
+[http]
+listen = "{host}:0"
+[journal]
+shards = {shards}
+[cluster]
+name = "{name}"
+node = "{node}"
+pan_key_file = {key}
+[cluster.etcd]
+endpoints = {endpoints}
+lease_ttl_s = {lease}
+[cluster.cassandra]
+contact_points = {contact_points}
+keyspace = "{keyspace}"
+replication = {{ {datacenter} = {copies} }}
+[cluster.peer]
+listen = "{host}:0"
+"""
+
+
+class ClusterOfNodes:
+    """A keyspace and a name of its own; nothing runs at first."""
+
+    def __init__(self, folder: Path, cassandra: Cassandra, etcd: Etcd) -> None:
+        self.folder = folder
+        self.name = f"cluster-{uuid.uuid4().hex[:8]}"
+        self._cassandra = cassandra
+        self._etcd = etcd
+        self.nodes: dict[str, NodeDaemon] = {}
+        self.config = self.write_config(folder / "tool", "tool")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes.values():
+            node.close()
+
+    def write_config(self, data: Path, node: str, **others: object) -> Path:
+        values = {
+            "data": json.dumps(str(data)),
+            "host": HOST,
+            "shards": SHARDS,
+            "name": self.name,
+            "node": node,
+            "key": json.dumps(str(self.folder / "pan.key")),
+            "endpoints": json.dumps(self._etcd.endpoints),
+            "lease": LEASE_S,
+            "contact_points": json.dumps(self._cassandra.addresses),
+            "keyspace": self.name.replace("-", "_"),
+            "datacenter": DATACENTER,
+            "copies": self._cassandra.replication,
+        }
+        path = data.with_name(f"{data.name}.toml")
+        path.write_text(CONFIG.format(**(values | others)))
+        return path
+
+    def run(self, *arguments: str | Path, config: Path | None = None) -> Any:
+        """The command's process, ended."""
+        return run_switch(*arguments, "--config", config or self.config)
+
+    def init(self) -> None:
+        done = self.run("cluster", "init")
+        assert done.returncode == 0, done.stderr
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            node = self.nodes.get(name)
+            if node is None:
+                folder = self.folder / name
+                folder.mkdir()
+                node = self.nodes[name] = NodeDaemon(folder, self, name)
+            node.spawn()
+        for name in names:
+            self.nodes[name].wait_ready()
+
+    def import_bank(self, count: int) -> list[str]:
+        pans = [pan_of(index) for index in range(count)]
+        self.import_rows(
+            "accounts",
+            ("account", "currency", "balance", "credit_limit"),
+            [(f"A{index}", "EUR", BALANCE, 0) for index in range(count)],
+        )
+        self.import_rows(
+            "cards",
+            ("pan", "account", "expiry", "status"),
+            [(pan, f"A{index}", EXPIRY, "active") for index, pan in enumerate(pans)],
+        )
+        return pans
+
+    def import_rows(
+        self,
+        what: str,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *options: str,
+    ) -> dict[str, Any]:
+        path = self.folder / f"{what}.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(rows)
+        done = self.run(what, "import", path, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def verify(self) -> dict[str, Any]:
+        done = self.run("journal", "verify", "--json")
+        verdict: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (0 if verdict["ok"] else 1), done.stderr
+        return verdict
+
+    def status(self) -> dict[str, Any]:
+        done = self.run("cluster", "status", "--json")
+        assert done.stdout, done.stderr
+        status: dict[str, Any] = json.loads(done.stdout)
+        return status
+
+    def owners(self) -> set[str]:
+        return {shard["owner"] for shard in self.status()["shards"]}
+
+
+class NodeDaemon(Daemon):
+    def __init__(self, folder: Path, cluster: ClusterOfNodes, name: str) -> None:
+        super().__init__(folder)
+        # Its processes are known by the path of the data, which is in this one's.
+        self.config = cluster.write_config(self.data, name)
+
+    @property
+    def command(self) -> list[str]:
+        return [*self.program, "serve", "--config", str(self.config)]
+
+
+class Terminal(threading.Thread):
+    """Buys one thing after the other at one node. What is not answered is asked again,
+    at whichever node is there, until it is."""
+
+    def __init__(
+        self, cluster: ClusterOfNodes, home: str, pans: Sequence[str], first_stan: int
+    ) -> None:
+        super().__init__(daemon=True)
+        self.home = home
+        self.codes: list[str] = []
+        # By card number: what was approved.
+        self.spent: dict[str, int] = dict.fromkeys(pans, 0)
+        self.error: BaseException | None = None
+        self._cluster = cluster
+        self._pans = pans
+        self._stan = first_stan
+        self._chance = random.Random(first_stan)
+        self._client: Client | None = None
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self._is_over.is_set():
+                self._buy()
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            if self._client is not None:
+                self._client.close()
+
+    def end(self) -> None:
+        self._is_over.set()
+        self.join(2 * WAIT_SECONDS_MAX)
+        assert not self.is_alive()
+        assert self.error is None, self.error
+
+    def _buy(self) -> None:
+        pan = self._chance.choice(self._pans)
+        amount = self._chance.randint(1, 100)
+        self._stan += 1
+        code = self._ask("0200", pan, amount)
+        while code is None:
+            code = self._ask("0201", pan, amount)
+        self.codes.append(code)
+        if code == "00":
+            self.spent[pan] += amount
+
+    def _ask(self, mti: str, pan: str, amount: int) -> str | None:
+        try:
+            if self._client is None:
+                self._client = Client(self._port())
+            answer = self._client.ask(request(mti, self._stan, pan, amount))
+        except (OSError, AssertionError):
+            if self._client is not None:
+                self._client.close()
+            self._client = None
+            self._is_over.wait(0.05)
+            return None
+        return str(answer[39])
+
+    def _port(self) -> int:
+        nodes = self._cluster.nodes
+        names = [self.home, *nodes]
+        running = [name for name in names if nodes[name].process is not None]
+        # Its own, if that is there; else another one each time.
+        name = running[0] if running[0] == self.home else self._chance.choice(running)
+        return nodes[name].port
+
+
+def balances(node: Daemon, count: int) -> list[int]:
+    return [node.account(f"A{index}")["balance"] for index in range(count)]
+
+
+def wait_for_owners(cluster: ClusterOfNodes, names: set[str]) -> None:
+    def is_so() -> bool:
+        status = cluster.status()
+        owners = {shard["owner"] for shard in status["shards"]}
+        return bool(status["whole"]) and owners == names
+
+    wait_until(is_so, f"shards at {names}")
