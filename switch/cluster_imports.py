@@ -139,8 +139,11 @@ def _read(what: What, rows: Rows, keys: PanKeys) -> Iterator[tuple[int, Row]]:
         sealed = keys.seal_many(card.pan for _, card in cards)
         for (line, card), (pan_hash, seal) in zip(cards, sealed, strict=True):
             last_four, account = card.pan[-4:].decode(), card.account.decode()
-            yield line, CardToIssue(
-                pan_hash, seal, last_four, account, card.expiry, card.status
+            yield (
+                line,
+                CardToIssue(
+                    pan_hash, seal, last_four, account, card.expiry, card.status
+                ),
             )
 
 
@@ -283,9 +286,7 @@ class _Passer:
         context = certificates(config)[1]
 
         def line(node: str, address: str) -> PeerLine:
-            return PeerLine(
-                node, self.caller, identity, {}, dial_to(address, context)
-            )
+            return PeerLine(node, self.caller, identity, {}, dial_to(address, context))
 
         self.observer = Observer(cluster.etcd, cluster.name, self._changed)
         self.caller = Caller(name, self.observer, _nothing_here)

@@ -37,36 +37,47 @@ class ClusterDesk:
     async def account(self, name: str) -> types.Account:
         if not name.isascii():
             raise AdminError(404, "expected an account that exists, got another name")
-        return await self._ask(name, "account", name)
+        found: types.Account = await self._ask(name, "account", name)
+        return found
 
     async def card(self, token: str) -> types.Card:
-        return await self._ask_card(token, "card", token)
+        found: types.Card = await self._ask_card(token, "card", token)
+        return found
 
     async def open_account(
         self, who: str, body: types.OpenAccount, key: str | None = None
     ) -> types.Account:
-        return await self._ask(body.account, "open_account", who, body, key)
+        found: types.Account = await self._ask(
+            body.account, "open_account", who, body, key
+        )
+        return found
 
     async def change_account(
         self, who: str, name: str, body: types.ChangeAccount
     ) -> types.Account:
-        return await self._ask(name, "change_account", who, name, body)
+        found: types.Account = await self._ask(name, "change_account", who, name, body)
+        return found
 
     async def adjust(
         self, who: str, name: str, body: types.AdjustBalance, key: str | None = None
     ) -> types.Adjustment:
-        return await self._ask(name, "adjust", who, name, body, key)
+        found: types.Adjustment = await self._ask(name, "adjust", who, name, body, key)
+        return found
 
     async def issue_card(
         self, who: str, body: types.IssueCard, key: str | None = None
     ) -> types.Card:
         card = sealed(self._keys, body)
-        return await self._ask(body.account, "issue_sealed", who, card, key)
+        found: types.Card = await self._ask(
+            body.account, "issue_sealed", who, card, key
+        )
+        return found
 
     async def change_card(
         self, who: str, token: str, body: types.ChangeCard
     ) -> types.Card:
-        return await self._ask_card(token, "change_card", who, token, body)
+        found: types.Card = await self._ask_card(token, "change_card", who, token, body)
+        return found
 
     # -- the parts
 

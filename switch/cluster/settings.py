@@ -74,9 +74,7 @@ class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     peer: PeerSettings = PeerSettings()
 
 
-_TOGETHER = (
-    "cert, key and ca together, without which nodes talk on loopback alone"
-)
+_TOGETHER = "cert, key and ca together, without which nodes talk on loopback alone"
 
 
 def missing(settings: ClusterSettings) -> Iterator[tuple[str, str, object]]:

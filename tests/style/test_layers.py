@@ -83,7 +83,10 @@ ALLOWED: dict[str, set[str]] = {
     "clustered": {*_BELOW_APP, "app"},
     "cluster_audit": {*_BELOW_SHARD, "audit", "cluster", "cluster_store", "config"},
     "cluster_imports": {*_BELOW_APP, "clustered"},
-    "cli": {*_BELOW_APP, "replay", "app", "clustered", "cluster_audit", "cluster_imports", "files", "nsq", "notify"},
+    "cli": {
+        *(*_BELOW_APP, "app", "clustered", "cluster_audit", "cluster_imports"),
+        *("replay", "files", "nsq", "notify"),
+    },
     "__main__": {"cli"},
 }
 

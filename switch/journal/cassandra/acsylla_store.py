@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import acsylla
 from acsylla import errors as driver_errors
@@ -95,7 +95,7 @@ class AcsyllaStore:
     # -- opening
 
     @classmethod
-    async def connect(cls, settings: Settings) -> AcsyllaStore:
+    async def connect(cls, settings: Settings) -> Self:
         """One that can be asked nothing yet but `create` and `open`."""
         cluster = acsylla.create_cluster(
             settings.contact_points,
