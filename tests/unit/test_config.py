@@ -360,3 +360,53 @@ def test_a_topic_of_nsq_that_is_none_is_refused(name):
     with pytest.raises(ConfigError, match="expected up to 64 letters"):
         load(flags={"publish.nsq.topic": name})
     assert load(flags={"publish.nsq.topic": "a.b-c_1"}).config.publish.nsq.topic
+
+
+CLUSTER = """
+[cluster]
+name = "bank"
+node = "a"
+pan_key_file = "pan.key"
+[cluster.etcd]
+endpoints = ["127.0.0.1:2379"]
+[cluster.cassandra]
+contact_points = ["127.0.0.1", "127.0.0.2:9042"]
+replication = { dc1 = 1 }
+[cluster.peer]
+listen = "127.0.0.1:8581"
+"""
+
+
+def test_a_cluster_is_named_and_what_is_printed_of_it_loads_again(file):
+    config = load(file(CLUSTER)).config
+    assert config.cluster.cassandra.replication == {"dc1": 1}
+    assert [str(a) for a in config.cluster.cassandra.addresses] == [
+        "127.0.0.1:9042",
+        "127.0.0.2:9042",
+    ]
+    assert load(file(to_toml(config))).config == config
+    flags = {"cluster.cassandra.replication": "dc1=1"}
+    assert load(None, {}, flags).config.cluster.cassandra.replication == {"dc1": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('node = "a"', "", "cluster.node: expected the name of this node, got none"),
+        ('"127.0.0.1:2379"', "", "cluster.etcd.endpoints: expected one at least"),
+        ("dc1 = 1", "", "cluster.cassandra.replication: expected one data centre"),
+        ("dc1 = 1", "dc1 = 0", "cluster.cassandra.replication: expected { DATACENTER"),
+        (".2:9042", ".2:9043", "cluster.cassandra.contact_points: expected the same"),
+        ("127.0.0.1:8581", "10.0.0.1:8581", "cluster.peer.cert: expected cert, key"),
+        ("127.0.0.1:8581", "0.0.0.0:8581", "cluster.peer.listen: expected an address"),
+        ("127.0.0.1:8581", "127.0.0.1:8580", "cluster.peer.listen: expected an addr"),
+        ('name = "bank"', 'name = "a b"', "cluster.name: expected up to 64 letters"),
+    ],
+)
+def test_what_a_cluster_cannot_do_without_is_told(file, old, new, problem):
+    problems = problems_of(file(CLUSTER.replace(old, new)))
+    assert any(each.startswith(problem) for each in problems), problems
+
+
+def test_without_a_name_there_is_no_cluster_and_nothing_is_missing(file):
+    assert load(file(CLUSTER.replace('name = "bank"', ""))).config.cluster.name == ""
