@@ -25,6 +25,7 @@ import uvloop
 
 import switch
 from switch.admin.cluster import ClusterDesk, NoImporter, NoSearch
+from switch.admin.desk import released
 from switch.admin.errors import AdminError
 from switch.admin.http import Admin
 from switch.admin.shards import ShardDesk
@@ -34,6 +35,8 @@ from switch.check import load_languages
 from switch.clock import WallClock
 from switch.cluster.lines import Lines
 from switch.cluster.node import Node
+from switch.cluster.port import JournalSession
+from switch.cluster.rows import AccountRows
 from switch.cluster_store import Cluster, open_cluster
 from switch.config import Config
 from switch.embedded import make_limits
@@ -127,6 +130,7 @@ class ClusterNode:
             every_entries=min(
                 config.journal.snapshot_every_entries, CHECKPOINT_ENTRIES_MAX
             ),
+            follow=self._rows_of,
         )
         self._compose_peers(languages)
 
@@ -200,6 +204,10 @@ class ClusterNode:
         )
         journal = CassandraSession(cluster.store, name, self.name, cluster.shard_count)
         return ownership, journal
+
+    def _rows_of(self, journal: JournalSession) -> AccountRows:
+        assert isinstance(journal, CassandraSession)
+        return AccountRows(self.cluster.store, journal, lambda: released(self.group))
 
     async def listen(self, stack: AsyncExitStack) -> None:
         """For the other nodes; they are told where. Raises PeerError."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from switch.cluster.errors import SessionLost
 from switch.cluster.lines import Lines
-from switch.cluster.port import JournalSession, ShardOwnership
+from switch.cluster.port import Follower, JournalSession, ShardOwnership
 from switch.cluster.session import NodeSession, others
 from switch.journal.errors import JournalError
 from switch.journal.port import ShardRecord
@@ -47,9 +47,10 @@ class Node:
         sessions: Callable[[], tuple[ShardOwnership, JournalSession]],
         *,
         every_entries: int = 100_000,
+        follow: Callable[[JournalSession], Follower] | None = None,
     ) -> None:
         """`sessions()` makes the two halves of a session, under a name that was never
-        used before."""
+        used before; `follow(journal)`, what follows it."""
         self.name = name
         self.sessions_lost = 0
         self.failure = "not begun yet"
@@ -58,6 +59,7 @@ class Node:
         self._limits = limits
         self._sessions = sessions
         self._every_entries = every_entries
+        self._follow = follow
         self._session: NodeSession | None = None
         self._forwarder: Forwarder | None = None
         self._answering: Answering | None = None
@@ -139,6 +141,7 @@ class Node:
             self._limits,
             changed=self._changed,
             every_entries=self._every_entries,
+            follower=None if self._follow is None else self._follow(journal),
         )
         self.failure = ""
         await session.run()

@@ -103,3 +103,18 @@ class JournalSession(Protocol):
 
     def stop(self, error: Exception) -> None:
         """The session is over: nothing is told any more, not even what is in flight."""
+
+
+class Follower(Protocol):
+    """Does something with what was told of this node's shards, behind the answers. One
+    for each session."""
+
+    def opened(self, state: State) -> None: ...
+
+    def closed(self, shard: int) -> None: ...
+
+    def told(self, records: Sequence[ShardRecord]) -> None:
+        """Called when they are, in order. Must not take long."""
+
+    async def run(self) -> None:
+        """Until it is cancelled. What it raises ends the session."""

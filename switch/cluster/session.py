@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from switch.cluster.errors import SessionLost
-from switch.cluster.port import JournalSession, Member, ShardOwnership
+from switch.cluster.port import Follower, JournalSession, Member, ShardOwnership
 from switch.journal.errors import JournalError
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, dump
@@ -56,6 +56,7 @@ class NodeSession:
         *,
         changed: Callable[[], None],
         every_entries: int,
+        follower: Follower | None = None,
     ) -> None:
         """`changed()` is told when a shard has come or gone, anywhere.
         `every_entries`: so many entries of a shard, and its state is written again."""
@@ -68,6 +69,7 @@ class NodeSession:
         self._limits = limits
         self._changed = changed
         self._every_entries = every_entries
+        self._follower = follower
         self._checkpoints: dict[int, int] = {}
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._news = asyncio.Event()
@@ -83,6 +85,8 @@ class NodeSession:
             await self.ownership.join()
             for work in (self._listen(), self._watch_lease(), self._write_states()):
                 self._spawn(work)
+            if self._follower is not None:
+                self._spawn(self._follower.run())
             work_ended = asyncio.create_task(self._reconcile_until_left())
             await asyncio.wait(
                 (work_ended, self._over), return_when=asyncio.FIRST_COMPLETED
@@ -160,6 +164,8 @@ class NodeSession:
         self._check_lease()
         if not self._over.done():
             self._group.committed(number)
+            if self._follower is not None:
+                self._follower.told(records)
 
     # -- what may end it
 
@@ -242,6 +248,8 @@ class NodeSession:
             self._group.open_shard(state)
             self._directory.open_shard(state)
             self.opened.add(shard)
+            if self._follower is not None:
+                self._follower.opened(state)
             self._checkpoints[shard] = state.sequence
             sequence = state.sequence
             event(_log, logging.INFO, "shard taken", shard=shard, sequence=sequence)
@@ -258,6 +266,8 @@ class NodeSession:
         self._directory.close_shard(number)
         shard = self._group.close_shard(number)
         self.opened.discard(number)
+        if self._follower is not None:
+            self._follower.closed(number)
         self._changed()
         await self._settle(shard)
         try:

@@ -1,5 +1,6 @@
 """Nodes of a cluster as processes, on a real Cassandra and a real etcd."""
 
+import asyncio
 import csv
 import json
 import random
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from switch.cluster_store import open_cluster
+from switch.config import load
 from tests.end_to_end.harness import (
     EXPIRY,
     HOST,
@@ -238,6 +241,19 @@ class Terminal(threading.Thread):
 
 def balances(node: Daemon, count: int) -> list[int]:
     return [node.account(f"A{index}")["balance"] for index in range(count)]
+
+
+def row_balances(cluster: ClusterOfNodes, count: int) -> list[int | None]:
+    """The balances in the rows that are in Cassandra."""
+
+    async def read() -> list[int | None]:
+        async with open_cluster(load(cluster.config).config) as opened:
+            found = [
+                await opened.store.read_account(f"A{index}") for index in range(count)
+            ]
+        return [None if row is None else row.balance for row in found]
+
+    return asyncio.run(read())
 
 
 def wait_for_owners(cluster: ClusterOfNodes, names: set[str]) -> None:

@@ -12,6 +12,7 @@ from tests.end_to_end.clustered import (
     ClusterOfNodes,
     Terminal,
     balances,
+    row_balances,
     wait_for_owners,
 )
 from tests.end_to_end.harness import wait_until
@@ -80,14 +81,16 @@ def test_what_was_answered_is_there_once_whatever_becomes_of_nodes(cluster):
         terminal.end()
     spent = [sum(t.spent[pan] for t in terminals) for pan in pans]
     a = cluster.nodes["a"]
-    assert balances(a, COUNT) == [BALANCE - each for each in spent]
+    expected = [BALANCE - each for each in spent]
+    assert balances(a, COUNT) == expected
     assert all(spent)
     verdict = cluster.verify()
     assert verdict["problems"] == []
+    wait_until(lambda: row_balances(cluster, COUNT) == expected, "rows of accounts")
     # One more node, or none: it is all in the journal.
     assert a.stop() == 0
     cluster.start("c")
-    assert balances(cluster.nodes["c"], COUNT) == [BALANCE - each for each in spent]
+    assert balances(cluster.nodes["c"], COUNT) == expected
     assert cluster.verify() == verdict
 
 
