@@ -1,8 +1,8 @@
-"""A session as a node sees it: `switch.cluster.port.JournalSession`, on Cassandra."""
+"""A node's session, and how far those are who follow its shards behind the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from functools import partial
 
 from switch.journal.cassandra import log
 from switch.journal.cassandra.chains import Moved, Span, behind, chain_of
@@ -15,15 +15,13 @@ from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.session import Session
 from switch.journal.cassandra.store import Epoch, LogStore, Position
 from switch.journal.cassandra.writer import SessionWriter
-from switch.journal.errors import JournalError, JournalStopped
 from switch.journal.port import ShardRecord
-from switch.ledger import Limits, State
 
 # Above it, whoever follows begins anew.
 UNMARKED_RECORDS_MAX = 16_384
 
 
-class CassandraSession:
+class CassandraSession(Session):
     def __init__(
         self,
         store: LogStore,
@@ -32,39 +30,8 @@ class CassandraSession:
         shard_count: int,
         patience: Patience = PATIENCE,
     ) -> None:
-        self._store = store
-        self._patience = patience
-        self._writer = SessionWriter(store, name, shard_count, patience=patience)
-        self._session = Session(store, self._writer, node, patience)
-
-    @property
-    def name(self) -> str:
-        return self._session.name
-
-    @property
-    def position(self) -> Position:
-        return self._writer.released
-
-    async def begin(self) -> None:
-        await self._session.begin()
-
-    async def take(self, shards: Mapping[int, int], limits: Limits) -> dict[int, State]:
-        return await self._session.take(shards, limits)
-
-    async def append(self, at: int, records: Sequence[ShardRecord]) -> int:
-        return await self._writer.append(at, records)
-
-    async def confirm(self) -> None:
-        await self._writer.confirm()
-
-    async def checkpoint(
-        self, shard: int, sequence: int, position: object, data: bytes
-    ) -> None:
-        assert isinstance(position, Position)
-        await self._session.write_checkpoint(shard, sequence, position, data)
-
-    async def give_up(self, shard: int) -> None:
-        await self._session.give_up(shard)
+        writer = SessionWriter(store, name, shard_count, patience=patience)
+        super().__init__(store, writer, node, patience)
 
     # -- how far those are who follow it, by name
 
@@ -74,7 +41,7 @@ class CassandraSession:
         """It is done with the shard's entries up to `sequence`, which are those told
         up to `position`."""
         assert isinstance(position, Position)
-        epoch = self._session.epochs.get(shard)
+        epoch = self.epochs.get(shard)
         if epoch is None:
             return  # it has gone: its next owner reads on from an older mark
         published = Published(
@@ -86,7 +53,7 @@ class CassandraSession:
         """What the shard had behind the mark when it came here; None if there is no
         mark, or too much behind it."""
         published = await read_published(self._store, name, shard, self._patience)
-        own = self._session.epochs.get(shard)
+        own = self.epochs.get(shard)
         if published is None or own is None:
             return None
         found = await settled(lambda: self._store.read_epochs(shard), self._patience)
@@ -109,7 +76,7 @@ class CassandraSession:
         position, previous = span.start, None
         while position.number < span.end:
             batch = await settled(
-                lambda: log.read_batch(self._store, span.session, position),  # noqa: B023
+                partial(log.read_batch, self._store, span.session, position),
                 self._patience,
             )
             if not batch or len(records) > UNMARKED_RECORDS_MAX:
@@ -127,11 +94,6 @@ class CassandraSession:
         assert row is not None
         assert row.sealed_at is not None, "a parent that has not ended"
         return row.sealed_at
-
-    def stop(self, error: Exception) -> None:
-        if not isinstance(error, JournalError):
-            error = JournalStopped(str(error))
-        self._writer.stop(error)
 
 
 def _both(position: Position, epoch: Epoch) -> tuple[int, int]:

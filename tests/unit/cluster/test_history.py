@@ -18,7 +18,7 @@ from tests.unit.journal.cassandra.build import (
 
 
 async def sequences(store):
-    found = {shard: [] for shard in range(SHARD_COUNT)}
+    found: dict[int, list[int]] = {shard: [] for shard in range(SHARD_COUNT)}
     chains = await history.chains(store, SHARD_COUNT)
     async for commit in history.commits(store, chains):
         for record in commit.records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,9 @@ class Setting:
         self.asked_here = []
         self.here = here
         self.caller = Caller("a", self.owners, self._answer_here)
-        self.line = Line("b")
-        self.caller.lines["b"] = self.line
+        self.line: Any = Line("b")
+        lines: dict[str, Any] = {"b": self.line}
+        self.caller.lines.update(lines)
 
     async def _answer_here(self, shard, body):
         self.asked_here.append((shard, body))
