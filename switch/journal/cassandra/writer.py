@@ -135,17 +135,6 @@ class SessionWriter:
             self._idle.set()
         return number
 
-    async def confirm(self) -> None:
-        """For what is told without a commit. Returns if the session was not over when
-        this was called; whatever it raises, the session is over."""
-        self.check()
-        try:
-            await self._look_at_fence()
-        except JournalError as error:
-            self.stop(error)
-            raise
-        self.check()
-
     def check(self) -> None:
         """Raises what stopped it."""
         if self._stopped is not None:
