@@ -41,7 +41,7 @@ CASES = [
     Case("small", SMALL, is_sound=True),
     Case("retries", (*SMALL[:3], "RETRY=1", "TAKES=1"), is_sound=True),
     Case("suspicion", (*SMALL, "SUSPICION"), is_sound=True),
-    Case("both-shards", (*SMALL[:4], "TAKES=2"), is_sound=True),
+    Case("both-shards", ("N=1", *SMALL[1:4], "TAKES=2"), is_sound=True),
     Case("three-rows", ("N=3", *SMALL[1:]), is_sound=True),
     # What must be possible: else all of it would show nothing.
     Case("reach-chain", (*SMALL, "REACH_CHAIN"), is_sound=False),
