@@ -6,16 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iso8583 import Codec, load_dialect, load_spec
+from switch.cluster.settings import ClusterSettings
 from switch.config import Config, ConfigError, load
 from switch.keys import sealed_file, wrapping
 from switch.keys.port import KeysError
 from switch.keys.wrapping import WrappingKey
 from switch.link.links import Language
 from switch.link.management import NetworkMessages
+from switch.peer.errors import PeerError
+from switch.peer.sockets import Certificates, contexts
 
 
 def load_languages(config: Config) -> dict[str, Language]:
@@ -54,6 +57,27 @@ def check(file: Path, environment: Mapping[str, str]) -> Config:
             sealed_file.load(config.keys.pan_key_file, keys)
         except KeysError as error:
             problems.append(f"keys.pan_key_file: {error}")
+    problems += _problems_of_cluster(config.cluster, keys)
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def _problems_of_cluster(
+    settings: ClusterSettings, keys: Sequence[WrappingKey]
+) -> Iterator[str]:
+    """Whether there is a cluster is for `switch cluster init` to say, and so is a key
+    that is not there yet."""
+    if not settings.name:
+        return
+    if Path(settings.pan_key_file).exists():
+        try:
+            sealed_file.load(settings.pan_key_file, keys)
+        except KeysError as error:
+            yield f"cluster.pan_key_file: {error}"
+    peer = settings.peer
+    if peer.cert:
+        try:
+            contexts(Certificates(peer.cert, peer.key, peer.ca))
+        except PeerError as error:
+            yield f"cluster.peer: {error}"

@@ -22,6 +22,7 @@ from tests.end_to_end.harness import (
     wait_until,
 )
 from tests.servers.cassandra import DATACENTER, Cassandra, ask
+from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
 
 SHARDS = 12
@@ -50,6 +51,9 @@ keyspace = "{keyspace}"
 replication = {{ {datacenter} = {copies} }}
 [cluster.peer]
 listen = "{host}:0"
+cert = {cert}
+key = {cert}
+ca = {ca}
 """
 
 
@@ -63,6 +67,7 @@ class ClusterOfNodes:
         self._etcd = etcd
         self.keyspace = self.name.replace("-", "_")
         self.contact_points = cassandra.addresses
+        self._authority = Authority(folder)
         self.nodes: dict[str, NodeDaemon] = {}
         self.config = self.write_config(folder / "tool", "tool")
 
@@ -87,6 +92,8 @@ class ClusterOfNodes:
             "keyspace": self.keyspace,
             "datacenter": DATACENTER,
             "copies": self._cassandra.replication,
+            "cert": json.dumps(str(self._authority.issue(node))),
+            "ca": json.dumps(str(self._authority.ca)),
         }
         path = data.with_name(f"{data.name}.toml")
         path.write_text(CONFIG.format(**(values | others)))

@@ -76,7 +76,7 @@ ALLOWED: dict[str, set[str]] = {
     "audit": {*_BELOW_SHARD, "shard", "observe"},
     "backup": {*_BELOW_SHARD, "config", "files"},
     "config": {"iso8583", "ledger", "link", "publish", "cluster"},
-    "check": {"iso8583", "ledger", "keys", "link", "config"},
+    "check": {"iso8583", "ledger", "keys", "link", "config", "cluster", "peer"},
     "app": _BELOW_APP,
     # The same for a node of a cluster, and what works on one.
     "cluster_store": {*_BELOW_SHARD, "cluster", "config"},

@@ -410,3 +410,21 @@ def test_what_a_cluster_cannot_do_without_is_told(file, old, new, problem):
 
 def test_without_a_name_there_is_no_cluster_and_nothing_is_missing(file):
     assert load(file(CLUSTER.replace('name = "bank"', ""))).config.cluster.name == ""
+
+
+def test_a_check_looks_at_the_files_of_a_cluster(file, tmp_path):
+    key, cert = tmp_path / "pan.key", tmp_path / "none.pem"
+    text = CLUSTER.replace('"pan.key"', json.dumps(str(key)))
+    # It is made later.
+    assert check(file(text), {}).cluster.name == "bank"
+    key.write_text("no key")
+    key.chmod(0o600)
+    names = "".join(
+        f"{name} = {json.dumps(str(cert))}\n" for name in ("cert", "key", "ca")
+    )
+    with pytest.raises(ConfigError) as caught:
+        check(file(text + names), {})
+    assert [each.partition(":")[0] for each in caught.value.problems] == [
+        "cluster.pan_key_file",
+        "cluster.peer",
+    ]
