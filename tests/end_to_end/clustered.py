@@ -33,7 +33,7 @@ CONFIG = """\
 data_directory = {data}
 [links.main]
 address = "{host}:0"
-answer_deadline_ms = 8000
+answer_deadline_ms = 15000
 [http]
 listen = "{host}:0"
 [journal]

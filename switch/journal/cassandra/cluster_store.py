@@ -17,6 +17,7 @@ import acsylla
 import msgspec
 
 from switch.journal.cassandra.acsylla_store import AcsyllaStore
+from switch.journal.cassandra.retrying import PATIENCE, settled
 
 _TABLES: Final = (
     """CREATE TABLE IF NOT EXISTS cards (
@@ -83,10 +84,15 @@ class ClusterStore(AcsyllaStore):
     # -- cards
 
     async def claim_card(self, pan_hash: bytes, shard: int, account: str) -> bool:
-        """Whether the card is this account's, for ever: now, or since before."""
-        if await self._conditional("claim_card", pan_hash, account, shard):
-            return True
-        return await self._claimed_by(pan_hash) == account
+        """Whether the card is this account's, for ever: now, or since before. So it
+        may be tried again while the outcome is unknown. Raises JournalUnknown."""
+
+        async def attempt() -> bool:
+            if await self._conditional("claim_card", pan_hash, account, shard):
+                return True
+            return await self._claimed_by(pan_hash) == account
+
+        return await settled(attempt, PATIENCE)
 
     async def _claimed_by(self, pan_hash: bytes) -> str | None:
         statement = self._bound("read_claim", [pan_hash])
