@@ -19,7 +19,7 @@ from switch.journal.errors import (
     JournalUnknown,
 )
 from switch.ledger import AccountOpened, CardIssued, Limits, Request, State, dump
-from switch.shard._group import CommitGroup, Shard
+from switch.shard._group import CommitGroup
 from switch.shard.session_committer import SessionCommitter
 from tests.simulation.cassandra import Client
 from tests.simulation.journal_auditor import Answer
@@ -112,7 +112,7 @@ class Node:
             amount=amount,
             currency=STERLING,
         )
-        decision = self.group.shards[shard].decide(request, self.now())
+        decision = self.group.shard(shard).decide(request, self.now())
         answer = Answer(shard, rrn, decision.approved, decision.sequence)
         await self._released()
         self.world.auditor.answered(answer)
@@ -144,7 +144,9 @@ class Node:
 
     def _own(self, shard: int, state: State) -> None:
         self.world.tell(f"{self.name} has {shard} after entry {state.sequence}")
-        self.group.shards[shard] = Shard(state, self.group)
+        # In the place of the one that it was before, here or nowhere.
+        self.group.close_shard(shard)
+        self.group.open_shard(state)
         self.owned.add(shard)
         if self.is_over:
             return
@@ -189,7 +191,7 @@ class Node:
             self.is_busy = False
 
     async def _checkpoint(self, shard: int) -> None:
-        state = self.group.shards[shard].state
+        state = self.group.shard(shard).state
         at = state.sequence, self.writer.released
         if await self.session.renew_checkpoint(shard, *at):
             return

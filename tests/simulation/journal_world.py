@@ -222,7 +222,7 @@ class World:
         assert last.owned == set(range(SHARD_COUNT)), "the last node took nothing"
         found = self.auditor.check(self.cassandra, SHARD_COUNT)
         for shard, (sequence, held) in found.items():
-            state = last.group.shards[shard].state
+            state = last.group.shard(shard).state
             views = list(state.accounts())
             got = (state.sequence, sum(view.held for view in views))
             assert got == (sequence, held), f"shard {shard}: {(sequence, held)}, {got}"

@@ -159,7 +159,7 @@ def publishes_before_the_release(patch: pytest.MonkeyPatch) -> None:
 
 def checkpoints_before_the_release(patch: pytest.MonkeyPatch) -> None:
     async def other(self: Node, shard: int) -> None:
-        state = self.group.shards[shard].state
+        state = self.group.shard(shard).state
         await self.session.checkpoint(
             shard, state.sequence, self.writer.released, dump(state)
         )
