@@ -6,7 +6,6 @@ cluster to cluster is the address, which is drawn when it is made.
 
 import json
 import secrets
-import shutil
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,8 @@ from tests.servers.common import (
     Server,
     ServerError,
     accepts,
-    being_fetched,
     cached,
-    check_sums,
-    fetch,
+    get_jars,
     wait_until,
 )
 
@@ -93,21 +90,7 @@ REPLICAS_OF_SYSTEM = 3
 
 def get() -> bool:
     """Whether it had to be fetched."""
-    with being_fetched(NAME) as directory:
-        if directory is None:
-            return False
-        project = directory / "project"
-        project.mkdir()
-        (project / "pom.xml").write_text(POM.format(version=VERSION))
-        fetch(
-            *("mvn", "--batch-mode", "--no-transfer-progress", "--quiet"),
-            "dependency:copy-dependencies",
-            f"-DoutputDirectory={directory / 'libs'}",
-            cwd=project,
-        )
-        check_sums(directory / "libs", SUMS)
-        shutil.rmtree(project)
-    return True
+    return get_jars(NAME, POM.format(version=VERSION), SUMS)
 
 
 class Cassandra:

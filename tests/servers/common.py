@@ -121,6 +121,25 @@ def run(*words: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> 
         raise ServerError(f"{' '.join(map(str, words))} failed:\n{shown}")
 
 
+def get_jars(name: str, pom: str, sums: Path) -> bool:
+    """What a project of Maven depends on, into `libs`. Whether it had to be fetched."""
+    with being_fetched(name) as directory:
+        if directory is None:
+            return False
+        project = directory / "project"
+        project.mkdir()
+        (project / "pom.xml").write_text(pom)
+        fetch(
+            *("mvn", "--batch-mode", "--no-transfer-progress", "--quiet"),
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={directory / 'libs'}",
+            cwd=project,
+        )
+        check_sums(directory / "libs", sums)
+        shutil.rmtree(project)
+    return True
+
+
 def go() -> str:
     """One that is new enough: on PATH, where Go's own installer puts it, or beside this
     Python, where `prepare_servers` of scripts/_environment.sh puts the wheel's."""

@@ -1,7 +1,6 @@
 """Apache Kafka: one process that is broker and controller, with or without TLS."""
 
 import base64
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +8,9 @@ from tests.servers.common import (
     HOST,
     Server,
     accepts,
-    being_fetched,
     cached,
-    check_sums,
-    fetch,
     free_ports,
+    get_jars,
     run,
 )
 
@@ -65,21 +62,7 @@ broker.heartbeat.interval.ms=300
 
 def get() -> bool:
     """Whether it had to be fetched."""
-    with being_fetched(NAME) as directory:
-        if directory is None:
-            return False
-        project = directory / "project"
-        project.mkdir()
-        (project / "pom.xml").write_text(POM.format(version=VERSION))
-        fetch(
-            *("mvn", "--batch-mode", "--no-transfer-progress", "--quiet"),
-            "dependency:copy-dependencies",
-            f"-DoutputDirectory={directory / 'libs'}",
-            cwd=project,
-        )
-        check_sums(directory / "libs", SUMS)
-        shutil.rmtree(project)
-    return True
+    return get_jars(NAME, POM.format(version=VERSION), SUMS)
 
 
 class Kafka(Server):
