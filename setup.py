@@ -45,6 +45,10 @@ NATIVE_MODULES = [
 # for builds that trade speed for time, such as the packaging test's.
 COMPILE_ARGUMENTS = os.environ.get("CARDSWITCH_CFLAGS", "-O3").split()
 
+# Each message is zeroed as it is made: half a kilobyte, for which compilers write an
+# instruction (rep stos) that takes as long to start as the library's memset in all.
+MODULE_ARGUMENTS = {"iso8583._codec": ["-fno-builtin-memset"]}
+
 WORKERS = os.cpu_count() or 1
 
 setup(
@@ -53,7 +57,11 @@ setup(
             Extension(
                 module,
                 [f"ext/{module.replace('.', '/')}.pyx"],
-                extra_compile_args=[*COMPILE_ARGUMENTS, "-Wno-unused-function"],
+                extra_compile_args=[
+                    *COMPILE_ARGUMENTS,
+                    *MODULE_ARGUMENTS.get(module, []),
+                    "-Wno-unused-function",
+                ],
             )
             for module in NATIVE_MODULES
         ],

@@ -65,6 +65,7 @@ FIELD_NUMBER_MAX: Final = 64 * BITMAPS_MAX
 TERTIARY_BITMAP_FIELD: Final = 65
 LENGTH_MAX: Final = 0xFFFF
 PREFIX_DIGITS_MAX: Final = 6
+DIGITS: Final = b"0123456789"
 SPEC_FILE_SIZE_MAX: Final = 1 << 20
 DIALECT_SUFFIX: Final = ".dialect.json"
 
@@ -220,7 +221,7 @@ def check_field(field: FieldSpec) -> None:
     if not field.prefix_digits or field.prefix_encoding == "ber":
         return
     if field.prefix_encoding not in ("bcd", "binary"):
-        text_tables(field.prefix_encoding)
+        digit_zero(field.prefix_encoding)
     count_max = 10**field.prefix_digits - 1
     if field.prefix_encoding == "binary":
         count_max = 256**field.prefix_size - 1
@@ -297,6 +298,15 @@ def text_tables(encoding: str) -> tuple[bytes, bytes]:
             f"expected a single-byte encoding that has all of ASCII, got {encoding!r}"
         )
     return to_ascii, from_ascii
+
+
+def digit_zero(encoding: str) -> int:
+    """The byte of the digit 0 in a codec in which lengths can be written."""
+    to_ascii, from_ascii = text_tables(encoding)
+    zero = from_ascii[ord("0")]
+    if to_ascii[zero : zero + 10] != DIGITS or sum(map(DIGITS.count, to_ascii)) != 10:
+        raise SpecError(f"expected an encoding with digits in a row, got {encoding!r}")
+    return zero
 
 
 def checked(spec: Spec) -> Spec:

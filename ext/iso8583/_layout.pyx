@@ -146,11 +146,7 @@ cdef class Layout:
             plan.prefix_form = PREFIX_BER
         else:
             plan.prefix_form = PREFIX_TEXT
-            self.keep_tables(
-                field.prefix_encoding,
-                &plan.prefix_to_ascii,
-                &plan.prefix_from_ascii,
-            )
+            plan.prefix_zero = _spec.digit_zero(field.prefix_encoding)
         return 0
 
     # The pointers are into bytes objects that self.tables keeps alive. A codec of more
@@ -193,8 +189,12 @@ cdef class Layout:
         if at < 0:
             return -1
         table.starts[0] = <uint16_t> at
-        if walk_fields(self.plans, frame, size, bitmap, table, fault) < 0:
-            return -1
+        cdef int word
+        for word in range(BITMAPS_MAX):
+            if bitmap[word] and walk_fields(
+                self.plans, frame, size, word, bitmap[word], table, fault
+            ) < 0:
+                return -1
         at = table.starts[table.count]
         if at != size:
             return fail(fault, FAULT_TRAILING, -1, at, at, size)
@@ -336,49 +336,56 @@ cdef bint reads_and_writes_ascii(const FieldPlan* plan) noexcept:
     return True
 
 
-cdef int walk_fields(
+# The fields of one bitmap. The table gets them at the end: in memory that could be
+# anybody's, each step would wait for what the last one wrote.
+cdef inline int walk_fields(
     const FieldPlan* plans, const uint8_t* frame, Py_ssize_t size,
-    const uint64_t* bitmap, FieldTable* table, Fault* fault
+    int word, uint64_t bitmap, FieldTable* table, Fault* fault
 ) noexcept:
-    cdef Py_ssize_t at = table.starts[0], count, wanted
-    cdef const FieldPlan* plan
-    cdef uint64_t remaining
-    cdef int word, field
-    for word in range(BITMAPS_MAX):
-        remaining = bitmap[word]
-        while remaining:
-            field = word * 64 + leading_zeros(remaining) + 1
-            plan = &plans[field]
-            if plan.data_form == DATA_UNDEFINED:
-                return fail(fault, FAULT_FIELD_UNDEFINED, field, at, 0, 0)
-            count = plan.length
-            if plan.prefix_size:
-                if size - at < plan.prefix_size:
-                    return fail(
-                        fault, FAULT_PREFIX_TRUNCATED, field, at,
-                        plan.prefix_size, size - at,
-                    )
-                count = read_prefix(plan, frame + at)
-                if count < 0:
-                    count = read_long_prefix(plan, frame, size, &at, field, fault)
-                    if count < 0:
-                        return -1
-                if count > plan.length:
-                    return fail(
-                        fault, FAULT_FIELD_OVERLONG, field, at, plan.length, count
-                    )
-            at += plan.prefix_size
-            wanted = data_size(plan, count)
-            if size - at < wanted:
-                return fail(
-                    fault, FAULT_FIELD_TRUNCATED, field, at, wanted, size - at
-                )
-            at += wanted
-            table.bitmap[word] |= field_bit(field)
-            table.count += 1
-            table.starts[table.count] = <uint16_t> at
-            remaining ^= field_bit(field)
-    return 0
+    cdef uint64_t remaining = bitmap
+    cdef uint16_t* start = &table.starts[table.count]
+    cdef Py_ssize_t at = start[0]
+    cdef int field
+    while remaining:
+        field = word * 64 + leading_zeros(remaining) + 1
+        at = field_end(&plans[field], frame, size, at, field, fault)
+        if at < 0:
+            break
+        start += 1
+        start[0] = <uint16_t> at
+        remaining ^= field_bit(field)
+    table.bitmap[word] = bitmap ^ remaining
+    table.count = <uint32_t> (start - table.starts)
+    return -1 if remaining else 0
+
+
+# Where the field at `at` ends, or -1.
+cdef inline Py_ssize_t field_end(
+    const FieldPlan* plan, const uint8_t* frame, Py_ssize_t size, Py_ssize_t at,
+    int field, Fault* fault
+) noexcept:
+    cdef Py_ssize_t count = plan.length, wanted
+    if plan.data_form == DATA_UNDEFINED:
+        return fail(fault, FAULT_FIELD_UNDEFINED, field, at, 0, 0)
+    if plan.prefix_size:
+        if size - at < plan.prefix_size:
+            return fail(
+                fault, FAULT_PREFIX_TRUNCATED, field, at, plan.prefix_size, size - at
+            )
+        count = read_prefix(plan, frame + at)
+        if count < 0:
+            count = read_long_prefix(plan, frame, size, &at, field, fault)
+            if count < 0:
+                return -1
+        if count > plan.length:
+            return fail(
+                fault, FAULT_FIELD_OVERLONG, field, at, plan.length, count
+            )
+        at += plan.prefix_size
+    wanted = data_size(plan, count)
+    if size - at < wanted:
+        return fail(fault, FAULT_FIELD_TRUNCATED, field, at, wanted, size - at)
+    return at + wanted
 
 
 # What read_prefix leaves over: faults, and lengths of BER-TLV of more than a byte.

@@ -257,9 +257,9 @@ cdef bint compile_prefix(FieldEntry* entry, dict properties) except -1:
     else:
         plan.prefix_form = PREFIX_TEXT
         said_max = 10**size - 1
-        return find_tables(
-            encoding, &plan.prefix_to_ascii, &plan.prefix_from_ascii
-        ) and set_count_max(entry, said_max)
+        return find_zero(encoding, &plan.prefix_zero) and set_count_max(
+            entry, said_max
+        )
     return size <= PREFIX_PACKED_MAX and set_count_max(entry, said_max)
 
 
@@ -286,6 +286,15 @@ cdef bint find_tables(
     table_to, table_from = _tables[home]
     to_ascii[0] = <const uint8_t*> <const char*> table_to
     from_ascii[0] = <const uint8_t*> <const char*> table_from
+    return True
+
+
+cdef bint find_zero(str encoding, uint8_t* zero) except -1:
+    cdef const uint8_t* to_ascii
+    cdef const uint8_t* from_ascii
+    if not find_tables(encoding, &to_ascii, &from_ascii):
+        return False
+    zero[0] = from_ascii[c'0']
     return True
 
 

@@ -71,9 +71,6 @@ cdef struct FieldPlan:
     # NULL where the codec itself has to write the text.
     const uint8_t* to_ascii
     const uint8_t* from_ascii
-    # The same for the digits of a text prefix.
-    const uint8_t* prefix_to_ascii
-    const uint8_t* prefix_from_ascii
     # BCD: the characters of the 16 nibbles.
     const uint8_t* nibble_to_ascii
     # Exact where there is no prefix, else the maximum, as a count.
@@ -82,6 +79,8 @@ cdef struct FieldPlan:
     uint8_t prefix_form
     # Of BER-TLV: the least, which is one byte.
     uint8_t prefix_size
+    # Of a text prefix: the byte of the digit 0, behind which those of 1 to 9 are.
+    uint8_t prefix_zero
     # 2 where BCD counts its digits, else 1.
     uint8_t counts_per_byte
     uint8_t pads_left
@@ -221,7 +220,7 @@ cdef inline Py_ssize_t read_prefix(
     cdef uint8_t high, low
     if plan.prefix_form == PREFIX_TEXT:
         for index in range(plan.prefix_size):
-            low = plan.prefix_to_ascii[data[index]] - c'0'
+            low = data[index] - plan.prefix_zero
             if low > 9:
                 return -1
             count = count * 10 + low
@@ -282,7 +281,7 @@ cdef inline void write_prefix(
         return
     for index in range(plan.prefix_size - 1, -1, -1):
         if plan.prefix_form == PREFIX_TEXT:
-            out[index] = plan.prefix_from_ascii[c'0' + left % 10U]
+            out[index] = <uint8_t> (plan.prefix_zero + left % 10U)
             left //= 10U
         elif plan.prefix_form == PREFIX_BCD:
             out[index] = <uint8_t> (left // 10U % 10U << 4 | left % 10U)

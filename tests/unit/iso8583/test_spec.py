@@ -1,5 +1,6 @@
 """Specs: what is shipped, what is refused and how it says so."""
 
+import codecs
 import json
 
 import msgspec
@@ -118,6 +119,29 @@ def test_a_bad_spec_says_what_and_where(tmp_path, spec, text):
         iso8583.load_spec(path)
     assert text in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_lengths_are_written_in_an_encoding_with_digits_in_a_row():
+    """As in all of Python's; another is refused instead of misread."""
+    table = {ord(digit): ord("9") - place for place, digit in enumerate("0123456789")}
+    letters = {byte: chr(table.get(byte, byte)) for byte in range(128)}
+    backwards = codecs.CodecInfo(
+        lambda text, errors="strict": codecs.charmap_encode(
+            text, errors, {ord(letter): byte for byte, letter in letters.items()}
+        ),
+        lambda data, errors="strict": codecs.charmap_decode(data, errors, letters),
+        name="backwards",
+    )
+    find = {"backwards": backwards}.get
+    codecs.register(find)
+    try:
+        with pytest.raises(ValueError, match="with digits in a row, got 'backwards'"):
+            msgspec.convert(
+                {**HEAD, "prefix_encoding": "backwards", "fields": {2: PAN}},
+                iso8583.Spec,
+            )
+    finally:
+        codecs.unregister(find)
 
 
 def test_a_file_that_is_no_json(tmp_path):
