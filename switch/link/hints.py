@@ -9,12 +9,12 @@ Rule 2: a hint is said only when all of the bytes read as something else. It hol
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Final
 
 import iso8583
 from iso8583.guess import shipped_specs
 from switch.link._framing import Framing
-from switch.link.errors import NoFramesError
 from switch.link.guess import (
     Candidate,
     all_framings,
@@ -73,10 +73,12 @@ class Hints:
         """The specification in which all messages read to their ends, if one does."""
         skipped = TPDU_SIZE if tpdu else 0
         bodies = [body[skipped:] for body in cut(data, framing, is_torn=True)]
-        try:
-            best = guess([body for body in bodies if body], self._codecs, [None]).best
-        except NoFramesError:
+        bodies = [body for body in bodies if body]
+        # To guess is to read all fields of all bodies: of these, if there are any.
+        walking = [codec for codec in self._codecs if _walks(codec, bodies)]
+        if not bodies or not walking:
             return None
+        best = guess(bodies, walking, [None]).best
         return best if best.whole else None
 
     def _differences(self, found: Candidate, framing: Framing, *, tpdu: bool) -> str:
@@ -88,6 +90,15 @@ class Hints:
         if tpdu != self._tpdu:
             parts.append("a TPDU before each message" if tpdu else "no TPDU")
         return "this looks like " + ", ".join(parts) if parts else ""
+
+
+def _walks(codec: iso8583.Codec, bodies: Iterable[bytes]) -> bool:
+    try:
+        for body in bodies:
+            codec.decode(body)
+    except iso8583.DecodeError:
+        return False
+    return True
 
 
 @functools.cache

@@ -38,6 +38,9 @@ _CARD_DIGITS_MIN, _CARD_DIGITS_MAX = 12, 19
 _DIGIT_RUN = re.compile(r"[0-9](?:[ -]?[0-9]){11,}")
 _FIELDS = "switch_fields"
 
+# What lines go through since `set_up`. What it leaves out costs no record of it.
+_sampler: Sampler | None = None
+
 
 def event(
     logger: logging.Logger,
@@ -52,8 +55,15 @@ def event(
 
     `error` is logged with its traceback.
     """
-    if logger.isEnabledFor(level):
-        logger.log(level, text, extra={_FIELDS: fields}, exc_info=error)
+    if not logger.isEnabledFor(level):
+        return
+    if _sampler is not None and level < logging.CRITICAL:
+        left_out = _sampler.admit(logger.name, text)
+        if left_out is None:
+            return
+        if left_out:
+            fields["left_out"] = left_out
+    logger.log(level, text, extra={_FIELDS: fields}, exc_info=error)
 
 
 def mask_digits(text: str) -> str:
@@ -81,8 +91,8 @@ def _has_check_digit(digits: str) -> bool:
 
 
 class Sampler(logging.Filter):
-    """At most so many lines a second of each event, and of each logger of a library;
-    counts what it leaves out."""
+    """At most so many lines a second of each event, and of each logger of a library,
+    as many at once; counts what it leaves out."""
 
     def __init__(
         self,
@@ -90,27 +100,44 @@ class Sampler(logging.Filter):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self._lines_max = lines_per_second_max
         self._clock = clock
+        # A flood that goes on gets a line now and then: all of a second's at its
+        # beginning would be a pause of milliseconds for everybody.
+        self._interval = 1 / lines_per_second_max
+        self._ahead_max = (lines_per_second_max - 1) * self._interval
         # Our texts are constants: there are not many. A library's may be made of what
         # a peer sent, and then each would be another.
-        self._windows: dict[tuple[str, str], list[int]] = {}
+        self._events: dict[tuple[str, str], _Sampled] = {}
+
+    def admit(self, name: str, text: str) -> int | None:
+        """How many were left out since the last line; None: this one is, too."""
+        now = self._clock()
+        sampled = self._events.setdefault((name, text), _Sampled(now))
+        if sampled.paid_until > now + self._ahead_max + self._interval / 2:
+            sampled.left_out += 1
+            return None
+        sampled.paid_until = max(sampled.paid_until, now) + self._interval
+        left_out, sampled.left_out = sampled.left_out, 0
+        return left_out
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.CRITICAL:
-            return True
-        second = int(self._clock())
+        if hasattr(record, _FIELDS) or record.levelno >= logging.CRITICAL:
+            return True  # an event is admitted before there is a record of it
         is_ours = record.name.partition(".")[0] == ROOT
-        text = str(record.msg) if is_ours else ""
-        window = self._windows.setdefault((record.name, text), [second, 0])
-        if window[0] != second:
-            left_out = window[1] - self._lines_max
-            window[:] = [second, 0]
-            if left_out > 0:
-                fields = _fields(record)
-                setattr(record, _FIELDS, {**fields, "left_out": left_out})
-        window[1] += 1
-        return window[1] <= self._lines_max
+        left_out = self.admit(record.name, str(record.msg) if is_ours else "")
+        if left_out:
+            setattr(record, _FIELDS, {"left_out": left_out})
+        return left_out is not None
+
+
+class _Sampled:
+    """What was said of an event: its lines are paid for until then."""
+
+    __slots__ = ("left_out", "paid_until")
+
+    def __init__(self, now: float) -> None:
+        self.paid_until = now
+        self.left_out = 0
 
 
 def _at(record: logging.LogRecord) -> str:
@@ -222,11 +249,13 @@ def set_up(
     level: str = "info", log_format: LogFormat = "auto", stream: TextIO | None = None
 ) -> None:
     """Every logger of the process writes through here, libraries from warnings up."""
+    global _sampler
     stream = sys.stderr if stream is None else stream
     plain = log_format == "plain" or (log_format == "auto" and stream.isatty())
     handler = _Handler(stream)
     handler.setFormatter(PlainFormatter() if plain else JsonFormatter())
-    handler.addFilter(Sampler())
+    _sampler = Sampler()
+    handler.addFilter(_sampler)
     root = logging.getLogger()
     for existing in list(root.handlers):
         if isinstance(existing, _Handler):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import re
@@ -25,7 +26,8 @@ assert CARD[-4:] == "7899"
 
 
 @pytest.fixture
-def logged():
+def logged(monkeypatch):
+    monkeypatch.setattr("switch.observe.log._sampler", None)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     stream = io.StringIO()
@@ -157,22 +159,38 @@ def test_what_a_peer_sent_that_is_no_http_is_not_told(logged):
     assert "it is the end" in stream.getvalue()
 
 
-def test_a_flood_of_one_event_is_cut_and_counted():
+def test_a_flood_of_one_event_is_cut_and_counted(logged, monkeypatch):
+    log, stream = logged("json")
+    now = [0.0]
+    monkeypatch.setattr("switch.observe.log._sampler", Sampler(clock=lambda: now[0]))
+
+    def said():
+        return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    for _ in range(1000):
+        event(log, logging.INFO, "refused", a=1)
+    assert len(said()) == LINES_PER_SECOND_MAX
+    event(log, logging.INFO, "another")
+    assert said()[-1]["event"] == "another"
+    now[0] = 1.5
+    event(log, logging.INFO, "refused", a=1)
+    told = said()[-1]
+    assert (told["a"], told["left_out"]) == (1, 1000 - LINES_PER_SECOND_MAX)
+
+
+def test_a_flood_that_goes_on_gets_a_line_now_and_then():
     now = [0.0]
     sampler = Sampler(clock=lambda: now[0])
-
-    def record(text):
-        made = logging.LogRecord("switch.link", logging.INFO, "", 0, text, None, None)
-        made.switch_fields = {"a": 1}
-        return made
-
-    passed = sum(sampler.filter(record("refused")) for _ in range(1000))
-    assert passed == LINES_PER_SECOND_MAX
-    assert sampler.filter(record("another"))
-    now[0] = 1.5
-    later = record("refused")
-    assert sampler.filter(later)
-    assert later.switch_fields == {"a": 1, "left_out": 1000 - LINES_PER_SECOND_MAX}
+    for _ in range(100):
+        sampler.admit("switch.link", "refused")
+    admitted = []
+    for step in range(1, 1001):
+        now[0] = step / 1000
+        if sampler.admit("switch.link", "refused") is not None:
+            admitted.append(step)
+    assert len(admitted) in range(LINES_PER_SECOND_MAX - 1, LINES_PER_SECOND_MAX + 1)
+    gaps = [after - before for before, after in itertools.pairwise(admitted)]
+    assert min(gaps) >= 1000 // LINES_PER_SECOND_MAX - 1
 
 
 def test_what_a_library_says_is_counted_together_and_kept_in_bounded_memory():
@@ -186,7 +204,7 @@ def test_what_a_library_says_is_counted_together_and_kept_in_bounded_memory():
         sum(sampler.filter(record("asyncio", text)) for text in texts)
         == LINES_PER_SECOND_MAX
     )
-    assert len(sampler._windows) == 1
+    assert len(sampler._events) == 1
     # One library does not silence another, nor us.
     assert sampler.filter(record("aiohttp.web", "x"))
     assert sampler.filter(record("switch.link", "x"))
