@@ -185,6 +185,7 @@ def _spawn(name: str, settings: msgspec.Struct) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        # Ctrl-C on the terminal is for the switch alone.
-        start_new_session=True,
+        # Ctrl-C on the terminal is for the switch alone. The session is the same: Linux
+        # may share processors out by session first, where being nice counts for nothing.
+        process_group=0,
     )
