@@ -37,26 +37,20 @@ from switch.backup import begun_from
 from switch.check import load_languages
 from switch.clock import WallClock
 from switch.companion.supervisor import CompanionProcess
-from switch.config import Config, ConfigError, settings_of
+from switch.config import Config
 from switch.embedded import Store, open_store
 from switch.flow._dispatch import Dispatcher
 from switch.follower.process import Settings as FollowerSettings
 from switch.follower.supervisor import FollowerProcess
 from switch.journal.errors import JournalError
-from switch.link.errors import ListenError
 from switch.link.links import Language, Links
 from switch.observe import log
 from switch.observe.disks import Disks
 from switch.observe.http import HttpServer
-from switch.observe.metrics import (
-    SECONDS_BOUNDS,
-    SIZE_BOUNDS,
-    Histogram,
-    Sample,
-    make_registry,
-)
+from switch.observe.metrics import Sample, make_registry
 from switch.publisher.process import Settings as PublisherSettings
 from switch.publisher.supervisor import PublisherProcess
+from switch.reloading import Reloading
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 from switch.shard.committer import Committer
@@ -151,7 +145,6 @@ class Switch:
         self._load = load
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
-        self._reloading = asyncio.Event()
         self._has_started = False
         self._clock = WallClock()
 
@@ -160,7 +153,7 @@ class Switch:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reloading.ask)
         async with AsyncExitStack() as stack:
             self._committer.start(self._committed, self._journal_failed)
             stack.callback(self._committer.stop)
@@ -173,7 +166,7 @@ class Switch:
             await self._links.change(self._config.links, self._languages)
             self._has_started = True
             work = [
-                asyncio.create_task(self._reload_when_asked()),
+                asyncio.create_task(self._reloading.run()),
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(self._snapshotter.run()),
                 asyncio.create_task(self._watch_disks()),
@@ -218,6 +211,7 @@ class Switch:
             ),
             clock=self._clock,
         )
+        self._reloading = Reloading(config, self._load, self._links)
         self._snapshotter = Snapshotter(
             self._group,
             store.snapshots,
@@ -332,45 +326,6 @@ class Switch:
             assert isinstance(error, Exception)
             self._journal_failed(error)
 
-    # -- a new configuration
-
-    async def _reload_when_asked(self) -> None:
-        while True:
-            await self._reloading.wait()
-            self._reloading.clear()
-            try:
-                await self._reload()
-            except ConfigError as error:
-                for problem in error.problems:
-                    _say_not_changed(problem)
-            except ListenError as error:
-                _say_not_changed(error)
-
-    async def _reload(self) -> None:
-        config = self._load()
-        change = await self._links.change(config.links, load_languages(config))
-        has, asked = settings_of(self._config), settings_of(config)
-        for path, value in asked.items():
-            # The links have been changed.
-            if not path.startswith("links.") and value != has[path]:
-                log.event(
-                    _log,
-                    logging.WARNING,
-                    "setting is the same until the next start",
-                    setting=path,
-                    has=has[path],
-                    asked=value,
-                )
-        log.event(
-            _log,
-            logging.INFO,
-            "configuration read again",
-            started=",".join(change.started),
-            replaced=",".join(change.replaced),
-            ended=",".join(change.ended),
-            kept=",".join(change.kept),
-        )
-
     # -- what goes on beside the links
 
     def _released(self, number: int) -> None:
@@ -408,13 +363,7 @@ class Switch:
             return ["stopping"]
         if not self._has_started:
             return ["not listening yet"]
-        if self._group.in_flight_ms > self._group.deadline_ms:
-            seconds = self._group.in_flight_ms // 1000
-            return [f"the journal has been writing for {seconds} s"]
-        down = self._links.down()
-        if len(down) == len(self._links.by_name):
-            return [f"link {name}: {reason}" for name, reason in down.items()]
-        return []
+        return self._links.not_ready("the journal")
 
     def _details(self) -> Mapping[str, object]:
         if not self._has_started:
@@ -433,41 +382,19 @@ class Switch:
             yield from self._publisher.samples(self._store.released.number, entries)
 
     def _samples(self) -> Iterator[Sample]:
-        group, committer = self._group, self._committer
+        group = self._group
         states = self._store.recovered.states
         yield Sample("commits", group.commits)
         yield Sample("entries", group.entries)
         yield Sample("journal_head", group.head)
         yield Sample("released_head", self._store.released.number)
         yield Sample("commit_in_flight_seconds", group.in_flight_ms / MS_PER_S)
-        yield Sample(
-            "commit_seconds",
-            Histogram(
-                SECONDS_BOUNDS,
-                tuple(committer.seconds_counts),
-                committer.seconds_total,
-            ),
-        )
-        yield Sample(
-            "commit_entries",
-            Histogram(
-                SIZE_BOUNDS, tuple(committer.entries_counts), committer.entries_total
-            ),
-        )
+        yield from self._committer.times.samples()
         yield Sample("accounts", sum(state.account_count for state in states))
         yield Sample("cards", sum(state.card_count for state in states))
         limits = states[0].limits
         yield Sample("transactions_remembered", limits.transactions)
         yield Sample("transactions_forgotten_early", limits.evicted_early)
-
-
-def _say_not_changed(reason: object) -> None:
-    log.event(
-        _log,
-        logging.ERROR,
-        "configuration is wrong: nothing has changed",
-        reason=reason,
-    )
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -68,6 +68,8 @@ class Verdict(msgspec.Struct, frozen=True):
     entries: int
     accounts: int
     problems: tuple[str, ...]
+    # Entries that are not there any more: what they came to was taken from checkpoints.
+    taken_over: int = 0
 
 
 def verify(
@@ -145,6 +147,7 @@ class Audit:
         self._broken: set[int] = set()
         self._shard_count = 0
         self._replayed: list[State] = []
+        self._begun_behind: defaultdict[int, int] = defaultdict(int)
         self.limits = Limits(transactions_max=TRANSACTIONS_MAX)
 
     def report(self, problem: str) -> None:
@@ -156,7 +159,13 @@ class Audit:
         problems = list(self._problems)
         if self._problem_count > len(problems):
             problems.append(f"and {self._problem_count - len(problems):,} more")
-        return Verdict(not problems, self.entries, len(self._accounts), tuple(problems))
+        return Verdict(
+            not problems,
+            self.entries,
+            len(self._accounts),
+            tuple(problems),
+            sum(self._begun_behind.values()),
+        )
 
     def read(self, journal: Journal, advance: Advance) -> None:
         self.begin(journal.shard_count)
@@ -169,6 +178,23 @@ class Audit:
     def begin(self, shard_count: int) -> None:
         self._shard_count = shard_count
         self._replayed = [State(shard, self.limits) for shard in range(shard_count)]
+
+    def begin_behind(self, state: State) -> None:
+        """The shard's entries up to here are not there any more: what they came to is
+        taken as it is. `state` is replayed from here on."""
+        shard = state.shard
+        self._begun_behind[shard] = state.sequence
+        self._replayed[shard] = state
+        names = []
+        for view in state.accounts():
+            names.append(view.account)
+            self._accounts[view.account] = _Account(
+                *(shard, view.balance, view.credit_limit, view.held, view.status)
+            )
+        for hold in state.holds():
+            name = names[hold.account_index]
+            self._holds[shard][hold.sequence] = _Hold(name, hold.remaining)
+        self._cards[shard] = _cards_of(state)
 
     def compare_replay(self) -> None:
         self.compare("replay", self._replayed)
@@ -200,9 +226,10 @@ class Audit:
                 self.report(
                     f"{place}: expected {record.count} entries, got {len(entries)}"
                 )
-            self.entries += len(entries)
             for entry in entries:
-                self._add(record.shard, entry)
+                if entry.sequence > self._begun_behind[record.shard]:
+                    self.entries += 1
+                    self._add(record.shard, entry)
             self._replay(self._replayed[record.shard], record, place)
 
     def _replay(self, state: State, record: ShardRecord, place: str) -> None:
@@ -351,16 +378,11 @@ class Audit:
                 )
 
     def _compare_cards(self, what: str, state: State) -> None:
-        count, total = 0, 0
-        for pan_hash in state.card_hashes():
-            card = state.card(pan_hash)
-            assert card is not None
-            count, total = count + 1, total + _card_hash(pan_hash, card)
-        expected = self._cards[state.shard]
-        if expected != (count, total):
+        expected, got = self._cards[state.shard], _cards_of(state)
+        if expected != got:
             self.report(
                 f"{what}: shard {state.shard}: expected the {expected[0]} cards that "
-                f"were issued, got {count}, not the same"
+                f"were issued, got {got[0]}, not the same"
             )
 
     def _compare_holds(self, what: str, state: State, names: list[str]) -> None:
@@ -379,6 +401,15 @@ class Audit:
                 f"{what}: hold {state.shard}-{sequence}: expected {hold.remaining} "
                 f"on account {hold.account}, got none"
             )
+
+
+def _cards_of(state: State) -> tuple[int, int]:
+    count, total = 0, 0
+    for pan_hash in state.card_hashes():
+        card = state.card(pan_hash)
+        assert card is not None
+        count, total = count + 1, total + _card_hash(pan_hash, card)
+    return count, total
 
 
 def _card_hash(pan_hash: bytes, card: CardIssued | CardView) -> int:

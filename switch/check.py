@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from iso8583 import Codec, load_dialect, load_spec
+from switch.cluster import access
 from switch.cluster.settings import ClusterSettings
 from switch.config import Config, ConfigError, load
 from switch.keys import sealed_file, wrapping
@@ -75,6 +76,11 @@ def _problems_of_cluster(
             sealed_file.load(settings.pan_key_file, keys)
         except KeysError as error:
             yield f"cluster.pan_key_file: {error}"
+    for section, files in (("etcd", settings.etcd), ("cassandra", settings.cassandra)):
+        try:
+            access.read(f"cluster.{section}", files)
+        except access.AccessError as error:
+            yield str(error)
     peer = settings.peer
     if peer.cert:
         try:

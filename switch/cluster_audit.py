@@ -1,7 +1,8 @@
 """`switch.audit` of a cluster's journal: the same, along the chains of epochs.
 
 What it is compared with is what replay gives, and what the next owners would begin
-from: checkpoints and the replay behind them. Nodes may run meanwhile.
+from: checkpoints and the replay behind them. Nodes may run meanwhile. A shard whose
+first entries were dropped is begun from its checkpoint, and that is said.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ async def _verify(config: Config, advance: Advance) -> Verdict:
         except JournalDamaged as error:
             audit.report(str(error))
         except Moved:
-            audit.report("the beginning of the journal was dropped: it is not whole")
+            audit.report("the journal was dropped while it was read: try again")
         return audit.verdict()
 
 
@@ -46,6 +47,7 @@ async def _read(
     cluster: Cluster, audit: Audit, chains: Sequence[Chain], advance: Advance
 ) -> None:
     audit.begin(cluster.shard_count)
+    chains = [await _what_is_there(cluster, audit, chain) for chain in chains]
     total = sum(span.end - span.start.number for c in chains for span in c.spans)
     done = 0
     async for commit in history.commits(cluster.store, chains):
@@ -53,6 +55,16 @@ async def _read(
         done += len(commit.records)
         advance(min(done / max(total, 1), 1.0), f"{audit.entries:,} entries")
     audit.compare_replay()
+
+
+async def _what_is_there(cluster: Cluster, audit: Audit, chain: Chain) -> Chain:
+    """Of a shard whose beginning was dropped, what is behind its checkpoint. Raises
+    Moved."""
+    if not await history.is_cut(cluster.store, chain):
+        return chain
+    rest, state = await recovery.rest_of(cluster.store, chain, audit.limits)
+    audit.begin_behind(state)
+    return rest
 
 
 async def _compare_checkpoints(

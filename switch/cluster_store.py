@@ -13,9 +13,12 @@ from pathlib import Path
 import msgspec
 
 from switch.cluster import founding
+from switch.cluster.access import AccessError
+from switch.cluster.access import read as read_access
 from switch.cluster.founding import Founded
 from switch.config import Config, ConfigError
 from switch.journal.cassandra.acsylla_store import Settings as CassandraSettings
+from switch.journal.cassandra.acsylla_store import Tls as CassandraTls
 from switch.journal.cassandra.cluster_store import ClusterStore
 from switch.journal.cassandra.retrying import PATIENCE, settled
 from switch.journal.errors import JournalMismatch
@@ -25,6 +28,7 @@ from switch.keys.wrapping import WrappingKey
 from switch.keys.wrapping import load as load_wrapping_keys
 from switch.ownership.etcd.client import EtcdClient
 from switch.ownership.etcd.client import Settings as EtcdSettings
+from switch.ownership.etcd.endpoints import Tls as EtcdTls
 from switch.ownership.etcd.errors import EtcdError
 from switch.ownership.port import OwnershipUnavailable
 
@@ -70,21 +74,48 @@ async def init_cluster(config: Config) -> bool:
 
 @asynccontextmanager
 async def _connected(config: Config) -> AsyncIterator[tuple[ClusterStore, EtcdClient]]:
-    settings = config.cluster
-    addresses = settings.cassandra.addresses
+    try:
+        of_cassandra, of_etcd = _settings(config)
+    except AccessError as error:
+        raise ConfigError(str(error)) from None
     async with AsyncExitStack() as stack:
-        store = await ClusterStore.connect(
-            CassandraSettings(
-                [address.host for address in addresses],
-                settings.cassandra.keyspace,
-                settings.cassandra.replication,
-                port=addresses[0].port,
-            )
-        )
+        store = await ClusterStore.connect(of_cassandra)
         stack.push_async_callback(store.close)
-        etcd = EtcdClient(EtcdSettings(settings.etcd.endpoints))
+        etcd = EtcdClient(of_etcd)
         stack.push_async_callback(etcd.close)
         yield store, etcd
+
+
+def _settings(config: Config) -> tuple[CassandraSettings, EtcdSettings]:
+    """Raises AccessError."""
+    settings = config.cluster
+    addresses = settings.cassandra.addresses
+    access = read_access("cluster.cassandra", settings.cassandra)
+    of_cassandra = CassandraSettings(
+        [address.host for address in addresses],
+        settings.cassandra.keyspace,
+        settings.cassandra.replication,
+        port=addresses[0].port,
+        username=access.user,
+        password=access.password,
+        tls=None
+        if access.ca is None
+        else CassandraTls(
+            access.ca, access.cert, access.key, settings.cassandra.verify_host
+        ),
+    )
+    access = read_access("cluster.etcd", settings.etcd)
+    of_etcd = EtcdSettings(
+        settings.etcd.endpoints,
+        tls=None
+        if access.ca is None
+        else EtcdTls(
+            access.ca, access.cert, access.key, settings.etcd.server_name or None
+        ),
+        user=access.user,
+        password=access.password,
+    )
+    return of_cassandra, of_etcd
 
 
 def expect_cluster(config: Config) -> None:

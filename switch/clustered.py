@@ -17,8 +17,9 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -35,14 +36,16 @@ from switch.check import load_languages
 from switch.clock import WallClock
 from switch.cluster.lines import Lines
 from switch.cluster.node import Node
-from switch.cluster.port import JournalSession
+from switch.cluster.port import JournalSession, ShardOwnership
+from switch.cluster.retention import Retention
 from switch.cluster.rows import AccountRows
 from switch.cluster_store import Cluster, open_cluster
-from switch.config import Config
+from switch.config import Config, ConfigError
 from switch.embedded import make_limits
 from switch.flow._dispatch import Dispatcher
 from switch.journal.cassandra.node_session import CassandraSession
 from switch.journal.cassandra.session import new_session_name
+from switch.journal.cassandra.writer import Timed
 from switch.journal.directory import TOKENS_NAME
 from switch.link.links import Language, Links
 from switch.link.settings import Address
@@ -57,6 +60,7 @@ from switch.peer.calls import Caller, CallFailed
 from switch.peer.forwarder import Forwarder
 from switch.peer.hello import Identity, fingerprint
 from switch.peer.sockets import Certificates, contexts, dial_to, listen
+from switch.reloading import Reloading
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 
@@ -64,25 +68,31 @@ _log = logging.getLogger("switch.clustered")
 
 # A takeover replays at most about so many entries of a shard: some tenths of a second.
 CHECKPOINT_ENTRIES_MAX = 100_000
+MS_PER_HOUR = 3_600_000
 
 Dispatchers = dict[str, Dispatcher]
 
 
-def serve(config: Config) -> int:
-    """Runs a node until SIGTERM or SIGINT. Raises ConfigError, and what
-    `open_cluster` does."""
+def serve(load: Callable[[], Config]) -> int:
+    """Runs a node until SIGTERM or SIGINT; `load` is called again for SIGHUP. Raises
+    ConfigError, and what `open_cluster` does."""
+    config = load()
     log.set_up(config.log.level, config.log.format)
     languages = load_languages(config)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    uvloop.run(_serve(config, languages))
+    # Until we can act on it: the file is read, and was just now.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    uvloop.run(_serve(config, languages, load))
     return 0
 
 
-async def _serve(config: Config, languages: Mapping[str, Language]) -> None:
+async def _serve(
+    config: Config, languages: Mapping[str, Language], load: Callable[[], Config]
+) -> None:
     async with open_cluster(config) as cluster:
         gc.collect()
         gc.freeze()
-        await ClusteredSwitch(config, languages, cluster).run()
+        await ClusteredSwitch(config, languages, cluster, load).run()
 
 
 class ClusterNode:
@@ -104,6 +114,7 @@ class ClusterNode:
         self._listen_at = listen_at
         self._address = str(listen_at)
         self._contexts = certificates(config)
+        self._rows: AccountRows | None = None
         self._identity = Identity(
             cluster.name, name, cluster.shard_count, cluster.keys.fingerprint
         )
@@ -121,6 +132,12 @@ class ClusterNode:
         )
         self.directory = CardDirectory([], shard_count=cluster.shard_count)
         self.limits = make_limits(config.ledger, cluster.shard_count)
+        self.retention = Retention(
+            cluster.store,
+            cluster.shard_count,
+            kept_ms=config.cluster.cassandra.retention_h * MS_PER_HOUR,
+            clock=self.clock,
+        )
         self.node = Node(
             name,
             self.group,
@@ -131,6 +148,7 @@ class ClusterNode:
                 config.journal.snapshot_every_entries, CHECKPOINT_ENTRIES_MAX
             ),
             follow=self._rows_of,
+            beside=self._tidy,
         )
         self._compose_peers(languages)
 
@@ -149,7 +167,7 @@ class ClusterNode:
             clock=self.clock,
         )
         dispatchers = self._dispatchers(config, languages)
-        self._prints = {
+        self.prints = {
             name: fingerprint(each.codec, each.dialect, each.scheme)
             for name, each in dispatchers.items()
         }
@@ -187,7 +205,7 @@ class ClusterNode:
 
     def _line(self, node: str, address: str) -> PeerLine:
         dial = dial_to(address, self._contexts[1])
-        return PeerLine(node, self.forwarder, self._identity, self._prints, dial)
+        return PeerLine(node, self.forwarder, self._identity, self.prints, dial)
 
     def _line_of_calls(self, node: str, address: str) -> PeerLine:
         dial = dial_to(address, self._contexts[1])
@@ -202,12 +220,29 @@ class ClusterNode:
             Member(self.name, name, self._address),
             ttl_s=self._config.cluster.etcd.lease_ttl_s,
         )
-        journal = CassandraSession(cluster.store, name, self.name, cluster.shard_count)
+        counts = self.node.counts
+        journal = CassandraSession(
+            cluster.store,
+            name,
+            self.name,
+            cluster.shard_count,
+            timed=Timed(counts.appends.add, counts.fence_reads.add),
+        )
         return ownership, journal
 
     def _rows_of(self, journal: JournalSession) -> AccountRows:
         assert isinstance(journal, CassandraSession)
-        return AccountRows(self.cluster.store, journal, lambda: released(self.group))
+        self._rows = AccountRows(
+            self.cluster.store, journal, lambda: released(self.group)
+        )
+        return self._rows
+
+    def follower_samples(self) -> Iterator[Sample]:
+        return iter(()) if self._rows is None else self._rows.samples()
+
+    async def _tidy(self, ownership: ShardOwnership, journal: JournalSession) -> None:
+        assert isinstance(journal, CassandraSession)
+        await self.retention.run(ownership, journal.name)
 
     async def listen(self, stack: AsyncExitStack) -> None:
         """For the other nodes; they are told where. Raises PeerError."""
@@ -238,9 +273,14 @@ class ClusteredSwitch:
     """One running node. `run` returns when it was asked to stop."""
 
     def __init__(
-        self, config: Config, languages: Mapping[str, Language], cluster: Cluster
+        self,
+        config: Config,
+        languages: Mapping[str, Language],
+        cluster: Cluster,
+        load: Callable[[], Config],
     ) -> None:
         self._config = config
+        self._load = load
         self._languages = languages
         self._cluster = cluster
         self._stopping = asyncio.Event()
@@ -256,13 +296,16 @@ class ClusteredSwitch:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, _say_not_reloaded)
         self._links = Links(
             node.group,
             node.dispatcher,
             clock=node.clock,
             forward=node.forwarder.forward,
         )
+        reloading = Reloading(
+            self._config, self._load, self._links, partial(expect_links, node.prints)
+        )
+        loop.add_signal_handler(signal.SIGHUP, reloading.ask)
         async with AsyncExitStack() as stack:
             await node.listen(stack)
             self._http = self._make_http()
@@ -271,6 +314,7 @@ class ClusteredSwitch:
             work = [
                 asyncio.create_task(node.node.run()),
                 asyncio.create_task(self._sweep()),
+                asyncio.create_task(reloading.run()),
             ]
             for task in work:
                 task.add_done_callback(self._work_ended)
@@ -283,16 +327,18 @@ class ClusteredSwitch:
                 raise self._failure
         log.event(_log, logging.INFO, "stopped")
 
-    async def _stop(self, node: asyncio.Task[None], sweep: asyncio.Task[None]) -> None:
+    async def _stop(
+        self, node: asyncio.Task[None], *beside: asyncio.Task[None]
+    ) -> None:
         if self._failure is None:
             await self._links.drain()
             self._node.node.stop()
             await node
         else:
             await self._links.abort()
-        for task in (node, sweep):
+        for task in (node, *beside):
             task.cancel()
-        await asyncio.gather(node, sweep, return_exceptions=True)
+        await asyncio.gather(node, *beside, return_exceptions=True)
 
     def _work_ended(self, task: asyncio.Task[None]) -> None:
         """What goes on for ever has ended: nothing may rely on the rest."""
@@ -349,13 +395,7 @@ class ClusteredSwitch:
             return ["stopping"]
         if not self._has_started:
             return ["not listening yet"]
-        group = self._node.group
-        if group.in_flight_ms > group.deadline_ms:
-            return [f"Cassandra has been writing for {group.in_flight_ms // 1000} s"]
-        down = self._links.down()
-        if len(down) == len(self._links.by_name):
-            return [f"link {name}: {reason}" for name, reason in down.items()]
-        return self._node.node.not_ready()
+        return self._links.not_ready("Cassandra") or self._node.node.not_ready()
 
     def _details(self) -> Mapping[str, object]:
         found = {
@@ -376,8 +416,9 @@ class ClusteredSwitch:
         states = [shard.state for shard in group.shards]
         yield Sample("accounts", sum(state.account_count for state in states))
         yield Sample("cards", sum(state.card_count for state in states))
-        yield Sample("cluster_shards", len(states))
-        yield Sample("cluster_sessions_lost", node.node.sessions_lost)
+        yield from node.node.samples()
+        yield from node.follower_samples()
+        yield from node.retention.samples()
         yield Sample("cluster_nodes_up", sum(line.is_up for line in _lines(forwarder)))
         yield Sample("forwarded_pending", forwarder.pending)
         yield Sample("forwarded_expired", forwarder.expired)
@@ -386,6 +427,28 @@ class ClusteredSwitch:
         yield Sample("asked_by_nodes", answering.asked)
         yield Sample("asked_not_mine", answering.not_mine)
         yield Sample("asked_refused", answering.refused)
+
+
+def expect_links(
+    prints: Mapping[str, str], config: Config, languages: Mapping[str, Language]
+) -> None:
+    """What is passed on to other nodes goes by the links that this one began with, as
+    they were read then: `prints`. Raises ConfigError for others."""
+    problems = []
+    for name, (codec, dialect) in languages.items():
+        began_as = prints.get(name)
+        if began_as is None:
+            problems.append(
+                f"links.{name}: expected the links that the node began with, got "
+                "another one: start it again"
+            )
+        elif began_as != fingerprint(codec, dialect, config.links[name].scheme):
+            problems.append(
+                f"links.{name}: expected the spec, dialect and scheme that the node "
+                "began with, got others: start it again"
+            )
+    if problems:
+        raise ConfigError(*problems)
 
 
 def certificates(
@@ -404,10 +467,3 @@ def _lines(forwarder: Forwarder) -> list[PeerLine]:
 
 def _tokens_of(config: Config) -> Path:
     return Path(config.data_directory).absolute() / TOKENS_NAME
-
-
-def _say_not_reloaded() -> None:
-    log.event(
-        _log, logging.WARNING,
-        "a node reads its configuration at its start: stop it and start it again",
-    )  # fmt: skip

@@ -52,19 +52,25 @@ def run_verify(arguments: argparse.Namespace) -> int:
     with progress("verify", 1.0) as advance:
         verdict = _verify(arguments, advance)
     if arguments.json:
-        print_json(
-            {
-                "ok": verdict.ok,
-                "entries": verdict.entries,
-                "accounts": verdict.accounts,
-                "problems": list(verdict.problems),
-            }
-        )
+        said: dict[str, object] = {
+            "ok": verdict.ok,
+            "entries": verdict.entries,
+            "accounts": verdict.accounts,
+            "problems": list(verdict.problems),
+        }
+        if verdict.taken_over:
+            said["taken_over"] = verdict.taken_over
+        print_json(said)
     else:
         for problem in verdict.problems:
             print(problem)
-        said = "ok" if verdict.ok else f"NOT ok, {len(verdict.problems)} problems"
-        print(f"{said}: {verdict.entries:,} entries, {verdict.accounts:,} accounts")
+        word = "ok" if verdict.ok else f"NOT ok, {len(verdict.problems)} problems"
+        print(f"{word}: {verdict.entries:,} entries, {verdict.accounts:,} accounts")
+        if verdict.taken_over:
+            print(
+                f"{verdict.taken_over:,} older entries were dropped: what they came to "
+                "is taken from checkpoints"
+            )
     return exits.OK if verdict.ok else exits.NOT_SO
 
 

@@ -20,11 +20,10 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     load = settings_loader(arguments)
-    config = load().config
-    if config.cluster.name:
+    if load().config.cluster.name:
         from switch import clustered
 
-        return clustered.serve(config)
+        return clustered.serve(lambda: load().config)
     from switch import app
 
     return app.serve(lambda: load().config)

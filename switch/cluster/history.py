@@ -35,6 +35,15 @@ async def chains(store: LogStore, shard_count: int) -> list[Chain]:
     return found
 
 
+async def is_cut(store: LogStore, chain: Chain) -> bool:
+    """Whether something that the chain begins with was dropped."""
+    above = await log.above_floors(store, chain.spans, PATIENCE)
+    return any(
+        min(now.start.number, was.end) > was.start.number
+        for was, now in zip(chain.spans, above, strict=True)
+    )
+
+
 async def session_end(store: LogStore, session: str) -> int:
     """The last commit that counts, or that is there."""
     row = await settled(lambda: store.read_session(session), PATIENCE)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from switch.cluster.counts import NodeCounts
 from switch.cluster.errors import SessionLost
 from switch.cluster.lines import Lines
-from switch.cluster.port import Follower, JournalSession, ShardOwnership
+from switch.cluster.port import Beside, Follower, JournalSession, ShardOwnership
 from switch.cluster.session import NodeSession, others
 from switch.journal.errors import JournalError
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits
 from switch.observe.log import event
+from switch.observe.metrics import Sample
 from switch.ownership.port import OwnershipError
 from switch.peer.answering import Answering
 from switch.peer.forwarder import Forwarder
@@ -48,11 +50,14 @@ class Node:
         *,
         every_entries: int = 100_000,
         follow: Callable[[JournalSession], Follower] | None = None,
+        beside: Beside | None = None,
+        counts: NodeCounts | None = None,
     ) -> None:
         """`sessions()` makes the two halves of a session, under a name that was never
-        used before; `follow(journal)`, what follows it."""
+        used before; `follow(journal)`, what follows it; `beside`, what else goes on in
+        one."""
         self.name = name
-        self.sessions_lost = 0
+        self.counts = NodeCounts() if counts is None else counts
         self.failure = "not begun yet"
         self._group = group
         self._directory = directory
@@ -60,6 +65,7 @@ class Node:
         self._sessions = sessions
         self._every_entries = every_entries
         self._follow = follow
+        self._beside = beside
         self._session: NodeSession | None = None
         self._forwarder: Forwarder | None = None
         self._answering: Answering | None = None
@@ -100,10 +106,27 @@ class Node:
         """Why it does not answer for its part of the shards yet."""
         if self.failure:
             return [f"no session: {self.failure}"]
-        nobodys = sum(
-            self.owner_of(shard) is None for shard in range(self._group.shard_count)
-        )
+        nobodys = self._nobodys()
         return [f"{nobodys} shards have no owner yet"] if nobodys else []
+
+    def _nobodys(self) -> int:
+        shards = range(self._group.shard_count)
+        return sum(self.owner_of(shard) is None for shard in shards)
+
+    def samples(self) -> Iterator[Sample]:
+        """For a scrape."""
+        has_session = self._session is not None and not self.failure
+        left, members = 0.0, 0
+        if self._session is not None and has_session:
+            ownership = self._session.ownership
+            left = max(ownership.is_valid_until() - ownership.now(), 0.0)
+            members = len(ownership.members())
+        yield Sample("cluster_session_up", int(has_session))
+        yield Sample("cluster_lease_seconds", left)
+        yield Sample("cluster_members", members)
+        yield Sample("cluster_shards", len(self._group.shards))
+        yield Sample("cluster_shards_unowned", self._nobodys())
+        yield from self.counts.samples()
 
     def owners(self) -> dict[str, int]:
         """How many shards each node has, as far as is known here."""
@@ -141,13 +164,15 @@ class Node:
             self._limits,
             changed=self._changed,
             every_entries=self._every_entries,
+            counts=self.counts,
             follower=None if self._follow is None else self._follow(journal),
+            beside=self._beside,
         )
         self.failure = ""
         await session.run()
 
     def _lost(self, error: Exception) -> None:
-        self.sessions_lost += 1
+        self.counts.sessions_lost += 1
         self.failure = str(error)
         event(
             _log, logging.ERROR, "session lost: what was not answered is not, here",

@@ -6,8 +6,9 @@ over takes nothing, gives nothing and answers nothing any more; the node begins 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State
@@ -65,6 +66,10 @@ class ShardOwnership(Protocol):
     async def release(self, shard: int) -> None:
         """Raises OwnershipError; it is released all the same, in the end."""
 
+    def lock(self, name: str) -> AbstractAsyncContextManager[object]:
+        """Waits until nobody else has it; has it to the end of the block, or of the
+        session. Raises OwnershipError."""
+
     def events(self) -> AsyncIterator[object]:
         """Whenever something of all this may have changed. Ends with the session."""
 
@@ -94,6 +99,12 @@ class JournalSession(Protocol):
         """`data` is the shard after entry `sequence`, all of it told; `position` is
         what `position` was before it was taken."""
 
+    async def renew_checkpoint(
+        self, shard: int, sequence: int, position: object
+    ) -> bool:
+        """The checkpoint after entry `sequence`, which is the shard's last, stands at
+        `position` from now on. False: there is none."""
+
     @property
     def position(self) -> object: ...
 
@@ -118,3 +129,8 @@ class Follower(Protocol):
 
     async def run(self) -> None:
         """Until it is cancelled. What it raises ends the session."""
+
+
+# What goes on in a session beside all this, until it is cancelled. What it raises ends
+# the session.
+Beside = Callable[[ShardOwnership, JournalSession], Coroutine[Any, Any, None]]

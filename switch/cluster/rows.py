@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from switch.journal.cassandra.cluster_store import AccountRow
@@ -23,6 +23,7 @@ from switch.journal.errors import JournalError
 from switch.journal.port import ShardRecord
 from switch.ledger import State, decode_entries
 from switch.observe.log import event
+from switch.observe.metrics import Sample
 
 NAME: Final = "accounts"
 INTERVAL_S: Final = 0.5
@@ -65,6 +66,7 @@ class AccountRows:
     ) -> None:
         """`all_told()` returns when everything that has been decided is told."""
         self.written = 0
+        self._whole_at = asyncio.get_running_loop().time()
         self._store = store
         self._marks = marks
         self._all_told = all_told
@@ -131,8 +133,22 @@ class AccountRows:
             self.written += len(rows)
             for row in rows:
                 self._behind.get(row.shard, {}).pop(row.account, None)
+        whole_at = asyncio.get_running_loop().time()
         for shard, sequence in told_to.items():
             await self._mark(shard, sequence, position)
+        if all(self._marked_to.get(n, last) >= last for n, last in told_to.items()):
+            self._whole_at = whole_at
+
+    def samples(self) -> Iterator[Sample]:
+        """For a scrape."""
+        behind = sum(
+            last - max(self._marked_to[shard], 0)
+            for shard, last in self._told_to.items()
+        )
+        late = asyncio.get_running_loop().time() - self._whole_at if behind else 0.0
+        yield Sample("rows_written", self.written)
+        yield Sample("rows_lag_entries", behind)
+        yield Sample("rows_lag_seconds", late)
 
     def _look(self) -> None:
         """Whose rows are behind, by what was told."""

@@ -22,15 +22,24 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
+from switch.cluster.counts import NodeCounts
 from switch.cluster.errors import SessionLost
-from switch.cluster.port import Follower, JournalSession, Member, ShardOwnership
+from switch.cluster.port import (
+    Beside,
+    Follower,
+    JournalSession,
+    Member,
+    ShardOwnership,
+)
+from switch.cluster.states import StateWriter
 from switch.journal.errors import JournalError
 from switch.journal.port import ShardRecord
-from switch.ledger import Limits, dump
+from switch.ledger import Limits
 from switch.observe.log import event
 from switch.ownership.port import OwnershipError
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup, Shard
+from switch.shard.session_committer import SessionCommitter
 
 # Between two looks at what should be where, if nobody tells of a change.
 RECONCILE_S = 1.0
@@ -56,21 +65,29 @@ class NodeSession:
         *,
         changed: Callable[[], None],
         every_entries: int,
+        counts: NodeCounts | None = None,
         follower: Follower | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """`changed()` is told when a shard has come or gone, anywhere.
-        `every_entries`: so many entries of a shard, and its state is written again."""
+        `every_entries`: so many entries of a shard, and its state is written again.
+        `beside`: what else goes on in a session."""
         self.opened: set[int] = set()
         self.ownership = ownership
         self._node = node
         self._group = group
         self._directory = directory
         self._journal = journal
+        self._counts = NodeCounts() if counts is None else counts
+        self._committer = SessionCommitter(
+            journal, times=self._counts.commits, check=self._check_lease
+        )
+        self._committer.start(self._committed, self.lost)
         self._limits = limits
         self._changed = changed
-        self._every_entries = every_entries
+        self._states = StateWriter(group, journal, self._told, every_entries)
         self._follower = follower
-        self._checkpoints: dict[int, int] = {}
+        self._beside = beside
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._news = asyncio.Event()
         self._is_leaving = False
@@ -83,10 +100,12 @@ class NodeSession:
         try:
             await self._journal.begin()
             await self.ownership.join()
-            for work in (self._listen(), self._watch_lease(), self._write_states()):
+            for work in (self._listen(), self._watch_lease(), self._states.run()):
                 self._spawn(work)
             if self._follower is not None:
                 self._spawn(self._follower.run())
+            if self._beside is not None:
+                self._spawn(self._beside(self.ownership, self._journal))
             work_ended = asyncio.create_task(self._reconcile_until_left())
             await asyncio.wait(
                 (work_ended, self._over), return_when=asyncio.FIRST_COMPLETED
@@ -110,7 +129,7 @@ class NodeSession:
         """From now on nothing is told any more."""
         if self._over.done():
             return
-        self._journal.stop(error)
+        self._committer.stop(error)
         for shard in tuple(self.opened):
             self._directory.close_shard(shard)
         self.opened.clear()
@@ -120,7 +139,7 @@ class NodeSession:
 
     def submit(self, at: int, records: list[ShardRecord]) -> None:
         """See `CommitGroup`."""
-        self._spawn(self._commit(at, records))
+        self._committer.submit(at, records)
 
     def owner_of(self, shard: int) -> str | None:
         if shard in self.opened:
@@ -133,6 +152,7 @@ class NodeSession:
         if not self._over.done():
             self.lost(SessionLost("the session has ended"))
         self._over.exception()
+        await self._committer.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -153,19 +173,10 @@ class NodeSession:
             assert isinstance(error, Exception)
             self.lost(error)
 
-    # -- commits
-
-    async def _commit(self, at: int, records: Sequence[ShardRecord]) -> None:
-        if records:
-            number = await self._journal.append(at, records)
-        else:
-            await self._journal.confirm()
-            number = self._group.head
-        self._check_lease()
-        if not self._over.done():
-            self._group.committed(number)
-            if self._follower is not None:
-                self._follower.told(records)
+    def _committed(self, number: int, records: Sequence[ShardRecord]) -> None:
+        self._group.committed(number)
+        if self._follower is not None:
+            self._follower.told(records)
 
     # -- what may end it
 
@@ -226,6 +237,7 @@ class NodeSession:
             await self._take_some(shards[at : at + TAKEN_AT_ONCE_MAX])
 
     async def _take_some(self, shards: Iterable[int]) -> None:
+        started = asyncio.get_running_loop().time()
         granted = {}
         for shard in shards:
             try:
@@ -250,9 +262,11 @@ class NodeSession:
             self.opened.add(shard)
             if self._follower is not None:
                 self._follower.opened(state)
-            self._checkpoints[shard] = state.sequence
+            self._states.opened(shard)
             sequence = state.sequence
             event(_log, logging.INFO, "shard taken", shard=shard, sequence=sequence)
+        self._counts.shards_taken += len(states)
+        self._counts.takeovers.add(asyncio.get_running_loop().time() - started)
         for shard in granted.keys() - states.keys():
             await self._release(shard)
         self._changed()
@@ -263,6 +277,7 @@ class NodeSession:
             await asyncio.gather(*(self._give_up_one(shard) for shard in some))
 
     async def _give_up_one(self, number: int) -> None:
+        started = asyncio.get_running_loop().time()
         self._directory.close_shard(number)
         shard = self._group.close_shard(number)
         self.opened.discard(number)
@@ -271,12 +286,13 @@ class NodeSession:
         self._changed()
         await self._settle(shard)
         try:
-            await self._write_state(shard)
+            await self._states.write_the_rest(number)
         except JournalError as error:
             event(
                 _log, logging.WARNING, "state not written: its next owner reads more",
                 shard=number, reason=error,
             )  # fmt: skip
+        self._states.closed(number)
         try:
             await self._journal.give_up(number)
         except JournalError as error:
@@ -285,6 +301,8 @@ class NodeSession:
                 shard=number, reason=error,
             )  # fmt: skip
         await self._release(number)
+        self._counts.shards_given_up += 1
+        self._counts.moves.add(asyncio.get_running_loop().time() - started)
         sequence = shard.state.sequence
         event(_log, logging.INFO, "shard given up", shard=number, sequence=sequence)
 
@@ -299,29 +317,6 @@ class NodeSession:
             event(
                 _log, logging.WARNING, "shard not released", shard=shard, reason=error
             )
-
-    # -- states
-
-    async def _write_states(self) -> None:
-        while True:
-            await asyncio.sleep(RECONCILE_S)
-            for shard in self._group.shards:
-                grown = shard.state.sequence - self._checkpoints[shard.state.shard]
-                if grown >= self._every_entries:
-                    try:
-                        await self._write_state(shard)
-                    except JournalError as error:
-                        event(_log, logging.WARNING, "state not written", reason=error)
-
-    async def _write_state(self, shard: Shard) -> None:
-        number, sequence = shard.state.shard, shard.state.sequence
-        if sequence == self._checkpoints[number]:
-            return
-        position = self._journal.position
-        data = dump(shard.state)
-        await self._told()
-        self._checkpoints[number] = sequence
-        await self._journal.checkpoint(number, sequence, position, data)
 
     async def _told(self) -> None:
         """Until everything that has been decided is told."""

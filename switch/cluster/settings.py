@@ -17,6 +17,7 @@ from switch.publish.settings import Hosts
 CQL_PORT = 9042
 # etcd grants no lease shorter than two seconds.
 LEASE_S_MIN, LEASE_S_MAX = 2, 300
+RETENTION_H_MAX = 10 * 366 * 24
 
 Name = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 # HOST, or HOST:PORT, an IPv6 address in brackets.
@@ -36,6 +37,15 @@ class EtcdSettings(Struct, frozen=True, forbid_unknown_fields=True):
     endpoints: Hosts = ()
     # How long a node that says nothing is believed to own what it owned.
     lease_ttl_s: Annotated[int, Meta(ge=LEASE_S_MIN, le=LEASE_S_MAX)] = 5
+    # Empty: as nobody.
+    user: str = ""
+    password_file: str = ""
+    # PEM: who signs its certificates, without which there is no TLS; ours, if it asks.
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    # Of its certificates, if that is another than the endpoints have.
+    server_name: str = ""
 
 
 class CassandraSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +54,16 @@ class CassandraSettings(Struct, frozen=True, forbid_unknown_fields=True):
     keyspace: Keyspace = "cardswitch"
     # Copies by data centre: one, the one that this node asks.
     replication: Replication = field(default_factory=lambda: {"datacenter1": 3})
+    # How long the journal's log is kept when nothing reads it any more.
+    retention_h: Annotated[int, Meta(ge=0, le=RETENTION_H_MAX)] = 7 * 24
+    # As for etcd.
+    user: str = ""
+    password_file: str = ""
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    # Whether the certificate of a node has to have its address.
+    verify_host: bool = True
 
     @property
     def addresses(self) -> list[Address]:
@@ -99,7 +119,25 @@ def missing(settings: ClusterSettings) -> Iterator[tuple[str, str, object]]:
     ports = {address.port for address in settings.cassandra.addresses}
     if len(ports) > 1:
         yield "cassandra.contact_points", "the same port", sorted(ports)
+    yield from _missing_of_access("etcd", settings.etcd)
+    if settings.etcd.server_name and not settings.etcd.ca:
+        yield "etcd.ca", "a file, with server_name", "none"
+    yield from _missing_of_access("cassandra", settings.cassandra)
     yield from _missing_of_peer(settings.peer)
+
+
+def _missing_of_access(
+    section: str, settings: EtcdSettings | CassandraSettings
+) -> Iterator[tuple[str, str, object]]:
+    for name, other, what in (
+        ("user", "password_file", "a user"),
+        ("password_file", "user", "a file"),
+        ("cert", "key", "a file"),
+        ("key", "cert", "a file"),
+        ("ca", "cert", "a file"),
+    ):
+        if getattr(settings, other) and not getattr(settings, name):
+            yield f"{section}.{name}", f"{what}, with {other}", "none"
 
 
 def _missing_of_peer(peer: PeerSettings) -> Iterator[tuple[str, str, object]]:

@@ -126,6 +126,17 @@ class Links:
         reasons = {name: link.down() for name, link in self.by_name.items()}
         return {name: reason for name, reason in reasons.items() if reason}
 
+    def not_ready(self, journal: str) -> list[str]:
+        """Why nothing that comes by them is answered in time. `journal` is what commits
+        are written to, in words."""
+        if self._group.in_flight_ms > self._group.deadline_ms:
+            seconds = self._group.in_flight_ms // 1000
+            return [f"{journal} has been writing for {seconds} s"]
+        down = self.down()
+        if len(down) == len(self.by_name):
+            return [f"link {name}: {reason}" for name, reason in down.items()]
+        return []
+
     def samples(self) -> Iterator[Sample]:
         yield from self._ended.samples()
         for link in (*self.by_name.values(), *self._draining):

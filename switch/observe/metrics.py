@@ -143,6 +143,39 @@ METRICS: dict[str, Definition] = {
     "cluster_sessions_lost": Definition(
         "counter", "sessions that ended before the node was stopped"
     ),
+    "cluster_session_up": Definition(
+        "gauge", "1 while the node has a session, else 0"
+    ),
+    "cluster_lease_seconds": Definition(
+        "gauge", "how long it may rely on what it owns, if etcd says nothing more"
+    ),
+    "cluster_members": Definition("gauge", "nodes that are there, this one included"),
+    "cluster_shards_unowned": Definition(
+        "gauge", "shards that no node has, as far as this one knows"
+    ),
+    "cluster_shards_taken": Definition("counter", "shards that came to this node"),
+    "cluster_shards_given_up": Definition("counter", "shards that it gave away"),
+    "cluster_takeover_seconds": Definition(
+        "histogram", "how long it took to take some shards, until all of them answer"
+    ),
+    "cluster_move_seconds": Definition(
+        "histogram", "how long it took to give a shard away, once it was to go"
+    ),
+    "log_append_seconds": Definition(
+        "histogram", "how long Cassandra took to acknowledge a commit"
+    ),
+    "fence_read_seconds": Definition(
+        "histogram", "how long it took to see that nobody has taken over"
+    ),
+    "rows_written": Definition("counter", "rows of accounts written in this session"),
+    "rows_lag_entries": Definition("gauge", "entries that these rows do not have"),
+    "rows_lag_seconds": Definition(
+        "gauge", "how long ago they had all of them; 0: they have"
+    ),
+    "retention_passes": Definition(
+        "counter", "times that this node looked for what may be dropped of the logs"
+    ),
+    "segments_dropped": Definition("counter", "segments of logs that it dropped"),
     "cluster_nodes_up": Definition(
         "gauge", "other nodes that this one has a connection to"
     ),

@@ -8,11 +8,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Callable
 
 from switch.journal.port import Journal, ShardRecord
-from switch.observe.metrics import SECONDS_BOUNDS, SIZE_BOUNDS
+from switch.shard.commit_times import CommitTimes
 
 Submission = tuple[int, list[ShardRecord]]
 
@@ -38,11 +37,7 @@ class Committer:
         )
         self._committed: Callable[[int], object] | None = None
         self._failed: Callable[[Exception], object] | None = None
-        # written by the thread only; a scrape may read them a commit apart
-        self.seconds_total = 0.0
-        self.seconds_counts = [0] * (len(SECONDS_BOUNDS) + 1)
-        self.entries_total = 0
-        self.entries_counts = [0] * (len(SIZE_BOUNDS) + 1)
+        self.times = CommitTimes()
 
     def start(
         self,
@@ -71,15 +66,8 @@ class Committer:
             try:
                 number = self._journal.append(at, records)
                 self._call(self._committed, number)
-                self._count(time.perf_counter() - started, records)
+                self.times.count(time.perf_counter() - started, records)
                 self._journal.tend()
             except Exception as error:  # noqa: BLE001 -- whatever it is, say so
                 self._call(self._failed, error)
                 return
-
-    def _count(self, seconds: float, records: list[ShardRecord]) -> None:
-        entries = sum(record.count for record in records)
-        self.seconds_total += seconds
-        self.seconds_counts[bisect_left(SECONDS_BOUNDS, seconds)] += 1
-        self.entries_total += entries
-        self.entries_counts[bisect_left(SIZE_BOUNDS, entries)] += 1

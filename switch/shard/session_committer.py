@@ -2,88 +2,109 @@
 
 One commit is in flight at a time; what gathers meanwhile is the next one. It has the
 calls of `switch.shard.committer.Committer`, whose journal blocks a thread.
+
+Rule 1: what is told may be told: the log has released it, and `check` has been asked
+        after that.
+Rule 2: what needs no commit is told when the log has said that it is not over, asked
+        after it was decided.
+Rule 3: after a failure nothing more is written, and nothing of what is in flight is
+        told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from switch.journal.port import ShardRecord
-from switch.observe.metrics import SECONDS_BOUNDS, SIZE_BOUNDS
+from switch.shard.commit_times import CommitTimes
 
 
-class Writer(Protocol):
-    """`switch.journal.cassandra.writer.SessionWriter`."""
+class Log(Protocol):
+    """A session's: `switch.journal.cassandra.session.Session`."""
 
     async def append(self, at: int, records: Sequence[ShardRecord]) -> int:
         """The commit's number, when its answers may go."""
 
+    async def confirm(self) -> None:
+        """Returns if the session was not over when this was called."""
+
     def stop(self, error: Exception) -> None: ...
 
 
-class SessionCommitter:
-    """`committed(number)` and `failed(error)` are called by the loop. After a failure
-    nothing more is written, and nothing of what is in flight is told."""
+def _nothing_else() -> None:
+    pass
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._committed: Callable[[int], object] | None = None
+
+class SessionCommitter:
+    """`committed(number, records)` and `failed(error)` are called by the loop."""
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        times: CommitTimes | None = None,
+        check: Callable[[], None] = _nothing_else,
+    ) -> None:
+        """`times` are those of the session before, if they go on. `check()` raises what
+        the log does not know of that ends the session: that its lease ran out."""
+        self.head = 0  # the last commit that was told
+        self.times = CommitTimes() if times is None else times
+        self._log = log
+        self._check = check
+        self._committed: Callable[[int, Sequence[ShardRecord]], object] | None = None
         self._failed: Callable[[Exception], object] | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
-        self.seconds_total = 0.0
-        self.seconds_counts = [0] * (len(SECONDS_BOUNDS) + 1)
-        self.entries_total = 0
-        self.entries_counts = [0] * (len(SIZE_BOUNDS) + 1)
 
     def start(
         self,
-        committed: Callable[[int], object],
+        committed: Callable[[int, Sequence[ShardRecord]], object],
         failed: Callable[[Exception], object],
     ) -> None:
         self._committed = committed
         self._failed = failed
 
     def submit(self, at: int, records: list[ShardRecord]) -> None:
-        """Called when the commit before it is told of, at the earliest from
-        `committed` itself."""
+        """With no records, what waits needs no commit. Called when the commit before it
+        is told of, at the earliest from `committed` itself."""
         assert self._committed is not None
         if not self._is_over:
             loop = asyncio.get_running_loop()
-            self._task = loop.create_task(self._append(at, records))
+            self._task = loop.create_task(self._settle(at, records))
 
     def stop(self, error: Exception) -> None:
-        """Nothing is told of any more: not by the writer, nor here."""
+        """Nothing is told of any more: not by the log, nor here."""
         self._is_over = True
-        self._writer.stop(error)
+        self._log.stop(error)
 
-    async def _append(self, at: int, records: list[ShardRecord]) -> None:
-        assert self._committed is not None
+    async def close(self) -> None:
+        """After `stop`: returns when nothing is in flight."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _settle(self, at: int, records: list[ShardRecord]) -> None:
         assert self._failed is not None
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         try:
-            number = await self._writer.append(at, records)
+            await self._append(at, records)
         except Exception as error:  # noqa: BLE001 -- whatever it is, say so
             if not self._is_over:
                 self._is_over = True
                 self._failed(error)
-            return
-        self._count(loop.time() - started, records)
-        # Not from here: what goes wrong in it is the loop's to report, at once.
-        loop.call_soon(self._tell, number)
 
-    def _tell(self, number: int) -> None:
+    async def _append(self, at: int, records: list[ShardRecord]) -> None:
         assert self._committed is not None
+        number = self.head
+        if records:
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            number = await self._log.append(at, records)
+            self.times.count(loop.time() - started, records)
+        else:
+            await self._log.confirm()
+        self._check()
         if not self._is_over:
-            self._committed(number)
-
-    def _count(self, seconds: float, records: list[ShardRecord]) -> None:
-        entries = sum(record.count for record in records)
-        self.seconds_total += seconds
-        self.seconds_counts[bisect_left(SECONDS_BOUNDS, seconds)] += 1
-        self.entries_total += entries
-        self.entries_counts[bisect_left(SIZE_BOUNDS, entries)] += 1
+            self.head = number
+            self._committed(number, records)

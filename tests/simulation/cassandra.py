@@ -258,6 +258,12 @@ class Client:
         )
         return found
 
+    async def list_sessions(self) -> list[str]:
+        found: list[str] = await self.cassandra.serially(
+            lambda: list(self.cassandra.sessions)
+        )
+        return found
+
     async def open_epoch(self, epoch: Epoch) -> bool:
         def step() -> bool:
             if not self.may_open(epoch):
@@ -324,3 +330,11 @@ class Client:
     async def read_published(self, publisher: str, shard: int) -> bytes | None:
         rows = await self.cassandra.read(("published", publisher))
         return rows[shard][1] if shard in rows else None
+
+    async def list_publishers(self) -> list[str]:
+        answers: list[set[str]] = await self.cassandra.at_quorum(
+            lambda replica: {
+                str(key[1]) for key in replica.partitions if key[0] == "published"
+            }
+        )
+        return sorted(set().union(*answers))

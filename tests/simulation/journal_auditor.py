@@ -81,6 +81,7 @@ class Auditor:
         decided = {shard: by_rrn(history) for shard, history in histories.items()}
         for answer in self.answers:
             self._check_answer(answer, decided[answer.shard])
+        out: dict[int, set[int]] = {shard: set() for shard in histories}
         for shard, first, payload in self.published:
             at = first
             for entry in entries_of(payload):
@@ -88,6 +89,10 @@ class Auditor:
                     f"published, and not in the journal: {shard}-{at}"
                 )
                 at += 1
+            out[shard] |= set(range(first, at))
+        for shard, sequences in out.items():
+            missing = set(range(1, max(sequences, default=0))) - sequences
+            assert not missing, f"shard {shard}: never published: {sorted(missing)}"
         return {shard: sums(history) for shard, history in histories.items()}
 
     def _check_answer(

@@ -7,7 +7,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from switch.journal.cassandra import publishers, retention
+from switch.cluster.retention import Retention
+from switch.cluster.states import StateWriter
+from switch.journal.cassandra import publishers
 from switch.journal.cassandra.chains import Chain, Moved, chain_of
 from switch.journal.cassandra.retrying import Patience
 from switch.journal.cassandra.session import Session
@@ -18,7 +20,7 @@ from switch.journal.errors import (
     JournalStopped,
     JournalUnknown,
 )
-from switch.ledger import AccountOpened, CardIssued, Limits, Request, State, dump
+from switch.ledger import AccountOpened, CardIssued, Limits, Request, State
 from switch.shard._group import CommitGroup
 from switch.shard.session_committer import SessionCommitter
 from tests.simulation.cassandra import Client
@@ -34,6 +36,7 @@ BALANCE = 3_000
 SHARD_COUNT = 2
 SEGMENT_COMMITS = 4
 PUBLISHER = "out"
+LATER = 2**62  # than all that was ever written
 PATIENCE = Patience(seconds_max=0.4, pause_first_s=0.002, pause_max_s=0.02)
 # What Cassandra and other sessions may do to a node; anything else is a fault.
 EXPECTED = (JournalUnknown, JournalFenced, JournalStopped)
@@ -57,7 +60,7 @@ class Node:
             segment_commits=SEGMENT_COMMITS,
         )
         self.session = Session(self.store, self.writer, name, PATIENCE)
-        self.committer = SessionCommitter(self.writer)
+        self.committer = SessionCommitter(self.session)
         self.limits = Limits(transactions_max=1000)
         self.group = CommitGroup(
             [State(shard, self.limits) for shard in range(SHARD_COUNT)],
@@ -66,6 +69,18 @@ class Node:
             released=lambda number: None,
             clock=self.now,
             monotonic=world.loop.time,
+            confirms=True,
+        )
+        self.retention = Retention(
+            self.store,
+            SHARD_COUNT,
+            kept_ms=0,
+            clock=lambda: LATER,
+            readers=[PUBLISHER],
+            patience=PATIENCE,
+        )
+        self.states = StateWriter(
+            self.group, self.session, self._released, every_entries=1
         )
         self.owned: set[int] = set()
         self.is_busy = True  # with a change of owner
@@ -80,7 +95,9 @@ class Node:
         return not (self.is_over or self.process.is_dead)
 
     async def _begin(self) -> None:
-        self.committer.start(self.group.committed, self._failed)
+        self.committer.start(
+            lambda number, records: self.group.committed(number), self._failed
+        )
         try:
             await self.session.begin()
         except JournalUnknown as error:
@@ -147,6 +164,7 @@ class Node:
         # In the place of the one that it was before, here or nowhere.
         self.group.close_shard(shard)
         self.group.open_shard(state)
+        self.states.opened(shard)
         self.owned.add(shard)
         if self.is_over:
             return
@@ -169,10 +187,11 @@ class Node:
         try:
             # Without a checkpoint its new owner reads more, and that is all.
             with suppress(*EXPECTED):
-                await self._checkpoint(shard)
+                await self.states.write_the_rest(shard)
             await self._released()
             if self.world.before_giving(self, shard):
                 await asyncio.sleep(0.0001)
+            self.states.closed(shard)
             await self.session.give_up(shard)
         except EXPECTED as error:
             self.world.tell(f"{self.name} did not give {shard} up: {error}")
@@ -184,22 +203,10 @@ class Node:
     # -- what is done beside
 
     async def checkpoint(self, shard: int) -> None:
-        if shard in self.owned and not (self.is_busy or self.is_over):
-            self.is_busy = True
+        if shard in self.owned and not self.is_over:
             with suppress(*EXPECTED):
-                await self._checkpoint(shard)
-            self.is_busy = False
-
-    async def _checkpoint(self, shard: int) -> None:
-        state = self.group.shard(shard).state
-        at = state.sequence, self.writer.released
-        if await self.session.renew_checkpoint(shard, *at):
-            return
-        sequence, position = state.sequence, self.writer.released
-        data = dump(state)
-        await self._released()
-        self.world.tell(f"{self.name}: checkpoint of {shard} after {sequence}")
-        await self.session.checkpoint(shard, sequence, position, data)
+                await self.states.write(shard)
+                self.world.tell(f"{self.name}: checkpoint of {shard}")
 
     async def publish(self, shard: int) -> None:
         if shard not in self.owned or self.is_over:
@@ -240,11 +247,9 @@ class Node:
             )
 
     async def tidy(self) -> None:
-        sessions = list(self.world.cassandra.sessions)
+        living = [node.name for node in self.world.nodes]
         try:
-            dropped = await retention.tidy(
-                self.store, sessions, range(SHARD_COUNT), [PUBLISHER], 2**62, PATIENCE
-            )
+            dropped = await self.retention.once(living, self.name)
             self.world.tell(f"{self.name} dropped {dropped} segments")
         except (*EXPECTED, Moved):
             pass

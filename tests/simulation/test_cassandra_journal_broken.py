@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 from msgspec.structs import replace
 
+from switch.cluster.states import StateWriter
 from switch.journal import record as codec
-from switch.journal.cassandra import recovery, takeover
+from switch.journal.cassandra import recovery, retention, takeover
 from switch.journal.cassandra.retrying import settled
 from switch.journal.cassandra.session import Session
 from switch.journal.cassandra.writer import SessionWriter
@@ -158,13 +159,44 @@ def publishes_before_the_release(patch: pytest.MonkeyPatch) -> None:
 
 
 def checkpoints_before_the_release(patch: pytest.MonkeyPatch) -> None:
-    async def other(self: Node, shard: int) -> None:
-        state = self.group.shard(shard).state
-        await self.session.checkpoint(
-            shard, state.sequence, self.writer.released, dump(state)
+    async def other(self: Any, shard: int) -> None:
+        state = self._written[shard].shard.state
+        await self._journal.checkpoint(
+            shard, state.sequence, self._journal.position, dump(state)
         )
 
-    patch.setattr(Node, "_checkpoint", other)
+    patch.setattr(StateWriter, "write", other)
+    patch.setattr(StateWriter, "write_the_rest", other)
+
+
+def drops_a_segment_too_many(patch: pytest.MonkeyPatch) -> None:
+    limit = retention._limit
+
+    def other(log: Any, needed_from: Any) -> Any:
+        found = limit(log, needed_from)
+        return found and replace(found, segment=found.segment + 1)
+
+    patch.setattr(retention, "_limit", other)
+
+
+def drops_what_a_publisher_needs(patch: pytest.MonkeyPatch) -> None:
+    needed_by = retention._needed_by
+
+    async def other(store: Any, shard: int, publishers: Any, *rest: Any) -> Any:
+        return await needed_by(store, shard, [], *rest)
+
+    patch.setattr(retention, "_needed_by", other)
+
+
+def believes_a_reader_that_is_behind_the_checkpoint(patch: pytest.MonkeyPatch) -> None:
+    start_of = retention._start_of
+
+    async def other(*arguments: Any) -> Any:
+        head = arguments[3]
+        start = await start_of(*arguments)
+        return start if start is None or head is None else head.start
+
+    patch.setattr(retention, "_start_of", other)
 
 
 def stamps_checkpoints_by_the_clock(patch: pytest.MonkeyPatch) -> None:
@@ -204,6 +236,9 @@ BREAKS = [
     Break(begins_the_next_without_an_acknowledgement, SOON),
     Break(publishes_before_the_release, SOON),
     Break(checkpoints_before_the_release, SOON),
+    Break(drops_a_segment_too_many, SOON),
+    Break(drops_what_a_publisher_needs, SOON),
+    Break(believes_a_reader_that_is_behind_the_checkpoint, SOON),
     Break(stamps_checkpoints_by_the_clock, range(301, 351)),
     Break(gives_up_what_is_not_released, range(101, 151)),
 ]

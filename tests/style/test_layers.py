@@ -30,6 +30,7 @@ _BELOW_APP = {
         "config",
         "clock",
         "check",
+        "reloading",
         "admin",
         "rows",
         "openings",
@@ -77,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
     "backup": {*_BELOW_SHARD, "config", "files"},
     "config": {"iso8583", "ledger", "link", "publish", "cluster"},
     "check": {"iso8583", "ledger", "keys", "link", "config", "cluster", "peer"},
+    "reloading": {"link", "observe", "config", "check"},
     "app": _BELOW_APP,
     # The same for a node of a cluster, and what works on one.
     "cluster_store": {*_BELOW_SHARD, "cluster", "config"},

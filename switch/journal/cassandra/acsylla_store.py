@@ -12,11 +12,13 @@ Rule 3: all statements are idempotent, so the driver may ask another node; but f
 from __future__ import annotations
 
 import asyncio
+import enum
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import acsylla
+import msgspec
 from acsylla import errors as driver_errors
 
 from switch.journal.cassandra import schema
@@ -54,6 +56,28 @@ _REFUSED = (
 _POSITION = struct.Struct(">QI")
 
 
+class Tls(msgspec.Struct, frozen=True):
+    """As PEM. `cert` and `key` are of this client, if Cassandra wants to know it by
+    them. With `verify_host` a node's certificate has to have its address, by which it
+    is reached whatever the contact points are."""
+
+    ca: bytes
+    cert: bytes | None = None
+    key: bytes | None = None
+    verify_host: bool = True
+
+    def __repr__(self) -> str:
+        return f"Tls(verify_host={self.verify_host})"
+
+
+class _Verified(enum.Enum):
+    """acsylla takes one of the driver's flags, of which the second says nothing about
+    who signed the certificate: here they are together."""
+
+    CERTIFICATE = 1
+    CERTIFICATE_AND_ADDRESS = 1 | 2
+
+
 class Settings:
     """Where Cassandra is, and as whom it is asked."""
 
@@ -66,6 +90,7 @@ class Settings:
         port: int = 9042,
         username: str | None = None,
         password: str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         schema.check_name(keyspace)
         if len(replication) != 1:
@@ -81,6 +106,30 @@ class Settings:
         self.port = port
         self.username = username
         self.password = password
+        self.tls = tls
+
+    def options(self) -> dict[str, Any]:
+        """For acsylla."""
+        tls: dict[str, Any] = {}
+        if self.tls is not None:
+            verified = _Verified.CERTIFICATE
+            if self.tls.verify_host:
+                verified = _Verified.CERTIFICATE_AND_ADDRESS
+            tls = {
+                "ssl_enabled": True,
+                "ssl_trusted_cert": _text(self.tls.ca),
+                "ssl_cert": self.tls.cert and _text(self.tls.cert),
+                "ssl_private_key": self.tls.key and _text(self.tls.key),
+                "ssl_verify_flags": verified,
+            }
+        return {
+            "contact_points": self.contact_points,
+            "port": self.port,
+            "username": self.username,
+            "password": self.password,
+            "load_balance_dc_aware": self.datacenter,
+            **tls,
+        }
 
 
 class AcsyllaStore:
@@ -98,15 +147,11 @@ class AcsyllaStore:
     async def connect(cls, settings: Settings) -> Self:
         """One that can be asked nothing yet but `create` and `open`."""
         cluster = acsylla.create_cluster(
-            settings.contact_points,
-            port=settings.port,
-            username=settings.username,
-            password=settings.password,
+            **settings.options(),
             connect_timeout=CONNECT_SECONDS_MAX,
             request_timeout=REQUEST_SECONDS_MAX,
             consistency="LOCAL_QUORUM",
             serial_consistency="LOCAL_SERIAL",
-            load_balance_dc_aware=settings.datacenter,
             queue_size_io=65_536,
             coalesce_delay_us=50,
             constant_reconnect_delay_ms=500,
@@ -115,6 +160,12 @@ class AcsyllaStore:
         )
         try:
             session = await cluster.create_session()
+        except _REFUSED as error:
+            raise JournalError(
+                "Cassandra does not take us",
+                path=", ".join(settings.contact_points),
+                got=_said(error),
+            ) from error
         except driver_errors.CassException as error:
             raise JournalUnknown(
                 "Cassandra cannot be reached",
@@ -298,6 +349,9 @@ class AcsyllaStore:
         rows = await self._rows("read_session", session)
         return SessionRow(session, rows[0][0], rows[0][1]) if rows else None
 
+    async def list_sessions(self) -> list[str]:
+        return [str(row[0]) for row in await self._rows("list_sessions")]
+
     # -- epochs
 
     async def open_epoch(self, epoch: Epoch) -> bool:
@@ -371,6 +425,13 @@ class AcsyllaStore:
     async def read_published(self, publisher: str, shard: int) -> bytes | None:
         rows = await self._rows("read_published", publisher, shard)
         return rows[0][0] if rows else None
+
+    async def list_publishers(self) -> list[str]:
+        return sorted({str(row[0]) for row in await self._rows("list_publishers")})
+
+
+def _text(pem: bytes) -> str:
+    return pem.decode("utf-8", "replace")  # comments may be anything
 
 
 def _said(error: Exception) -> str:

@@ -107,6 +107,10 @@ class MemoryStore:
         self._tell(self._call("read_session"))
         return self.sessions.get(session)
 
+    async def list_sessions(self) -> list[str]:
+        self._tell(self._call("list_sessions"))
+        return list(self.sessions)
+
     async def open_epoch(self, epoch: Epoch) -> bool:
         is_unknown = self._call("open_epoch")
         applied = self.current.get(epoch.shard) == epoch.parent
@@ -166,3 +170,7 @@ class MemoryStore:
         self._tell(self._call("read_published"))
         key = (publisher, shard)
         return self.published[key][1] if key in self.published else None
+
+    async def list_publishers(self) -> list[str]:
+        self._tell(self._call("list_publishers"))
+        return sorted({publisher for publisher, _ in self.published})

@@ -14,7 +14,7 @@ from switch.journal.cassandra.publishers import (
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.session import Session
 from switch.journal.cassandra.store import Epoch, LogStore, Position
-from switch.journal.cassandra.writer import SessionWriter
+from switch.journal.cassandra.writer import UNTIMED, SessionWriter, Timed
 from switch.journal.port import ShardRecord
 
 # Above it, whoever follows begins anew.
@@ -29,8 +29,9 @@ class CassandraSession(Session):
         node: str,
         shard_count: int,
         patience: Patience = PATIENCE,
+        timed: Timed = UNTIMED,
     ) -> None:
-        writer = SessionWriter(store, name, shard_count, patience=patience)
+        writer = SessionWriter(store, name, shard_count, patience=patience, timed=timed)
         super().__init__(store, writer, node, patience)
 
     # -- how far those are who follow it, by name
@@ -61,6 +62,10 @@ class CassandraSession(Session):
         try:
             spans = behind(chain, published.start)
         except Moved:
+            return None
+        spans = await log.above_floors(self._store, spans, self._patience)
+        again = await read_published(self._store, name, shard, self._patience)
+        if again != published:
             return None
         records: list[ShardRecord] = []
         for span in spans:

@@ -50,6 +50,14 @@ async def recover(
     return {shard: work.state for shard, work in works.items()}
 
 
+async def rest_of(
+    store: LogStore, chain: Chain, limits: Limits, patience: Patience = PATIENCE
+) -> tuple[Chain, State]:
+    """What is behind the shard's checkpoint, and its state there. Raises Moved."""
+    work = await _begin(store, chain, limits, patience)
+    return Chain(chain.shard, chain.newest, tuple(work.spans)), work.state
+
+
 async def _begin(
     store: LogStore, chain: Chain, limits: Limits, patience: Patience
 ) -> _Work:

@@ -44,6 +44,9 @@ PLAIN = {
     "read_published": (
         "SELECT position FROM published WHERE publisher = ? AND shard = ?"
     ),
+    # All of a table, at a quorum: what is decided with it is looked at again.
+    "list_sessions": "SELECT session FROM sessions",
+    "list_publishers": "SELECT DISTINCT publisher, shard FROM published",
 }
 
 _INSERT_EPOCH = (

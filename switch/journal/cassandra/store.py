@@ -116,6 +116,9 @@ class LogStore(Protocol):
 
     async def read_session(self, session: str) -> SessionRow | None: ...
 
+    async def list_sessions(self) -> list[str]:
+        """All that there have been; one that is just being made may be missing."""
+
     # -- epochs: conditional
 
     async def open_epoch(self, epoch: Epoch) -> bool:
@@ -150,3 +153,6 @@ class LogStore(Protocol):
     ) -> None: ...
 
     async def read_published(self, publisher: str, shard: int) -> bytes | None: ...
+
+    async def list_publishers(self) -> list[str]:
+        """All that have written a position, as above."""

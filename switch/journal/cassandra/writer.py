@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from switch.journal import record as codec
 from switch.journal.cassandra import log
@@ -36,6 +37,21 @@ from switch.journal.port import ShardRecord
 _log = logging.getLogger("switch.journal")
 
 
+class Timed(NamedTuple):
+    """Who is told how many seconds it took: each append, until it was acknowledged, and
+    each look at the fence."""
+
+    append: Callable[[float], object]
+    look: Callable[[float], object]
+
+
+def _not_told(seconds: float) -> None:
+    pass
+
+
+UNTIMED = Timed(_not_told, _not_told)
+
+
 class SessionWriter:
     def __init__(
         self,
@@ -46,12 +62,14 @@ class SessionWriter:
         patience: Patience = PATIENCE,
         segment_commits: int = SEGMENT_COMMITS_MAX,
         segment_bytes: int = SEGMENT_BYTES_MAX,
+        timed: Timed = UNTIMED,
     ) -> None:
         self.session = session
         self.issued = BEGINNING  # the last commit that was begun
         self.released = BEGINNING
         self._store = store
         self._patience = patience
+        self._timed = timed
         self._segment_commits = segment_commits
         self._segment_bytes = segment_bytes
         self._commits_in_segment = 0
@@ -172,8 +190,11 @@ class SessionWriter:
         self.issued = Position(segment, number)
 
     async def _insert(self, parts: Sequence[Part]) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         for part in parts:
             await self._acknowledged(self.issued.segment, part)
+        self._timed.append(loop.time() - started)
 
     async def _acknowledged(self, segment: int, part: Part) -> None:
         await settled(
@@ -181,9 +202,12 @@ class SessionWriter:
         )
 
     async def _look_at_fence(self) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         is_fenced = await settled(
             lambda: self._store.read_fence(self.session), self._patience
         )
+        self._timed.look(loop.time() - started)
         if is_fenced:
             raise JournalFenced(
                 "another session has taken over", path=log.place(self.session)

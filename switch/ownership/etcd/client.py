@@ -117,6 +117,10 @@ class Settings(msgspec.Struct, frozen=True):
     call_seconds: float = CALL_SECONDS
     attempt_seconds: float = ATTEMPT_SECONDS
 
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"Settings({', '.join(self.endpoints)}, user={self.user!r})"
+
 
 class MemberStatus(msgspec.Struct, frozen=True):
     """What a member says of itself, or in `trouble` why it does not."""

@@ -55,6 +55,9 @@ class Tls(msgspec.Struct, frozen=True):
     key: bytes | None = None
     server_name: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Tls(server_name={self.server_name!r})"
+
 
 class Method(msgspec.Struct, frozen=True):
     """`is_stream`: both ways; one message each is what most of them are used for."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from switch.journal.errors import JournalError, JournalStopped, JournalUnknown
@@ -46,6 +48,7 @@ class Registry:
         self.sessions: dict[str, MemoryShards] = {}
         self.keys: dict[int, Grant] = {}
         self.unreachable: set[str] = set()  # nodes
+        self.locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._revisions = itertools.count(1)
 
     def revision(self) -> int:
@@ -146,6 +149,11 @@ class MemoryShards:
             del self._registry.keys[shard]
             self._registry.tell()
 
+    @asynccontextmanager
+    async def lock(self, name: str) -> AsyncIterator[None]:
+        async with self._registry.locks[name]:
+            yield
+
     async def events(self) -> AsyncIterator[object]:
         while not self._is_over:
             await self.news.wait()
@@ -190,6 +198,10 @@ class Store:
         self.chance = chance
         for record in records:
             self.entries[record.shard].append(record)
+        self.checkpoints = {
+            shard: sum(record.count for record in records)
+            for shard, records in self.entries.items()
+        }
 
     def state(self, shard: int, limits: Limits) -> State:
         state = State(shard, limits)
@@ -255,6 +267,14 @@ class MemorySession:
     ) -> None:
         await self._way()
         self._check()
+        self._store.checkpoints[shard] = sequence
+
+    async def renew_checkpoint(
+        self, shard: int, sequence: int, position: object
+    ) -> bool:
+        await self._way()
+        self._check()
+        return self._store.checkpoints[shard] == sequence
 
     async def give_up(self, shard: int) -> None:
         await self._way()

@@ -210,7 +210,7 @@ def test_a_node_that_is_cut_off_answers_nothing_that_does_not_count(seed):
         await asyncio.sleep(0.1)
         node = world.nodes["b"]
         assert node.node.opened == frozenset()
-        assert node.node.sessions_lost >= 1
+        assert node.node.counts.sessions_lost >= 1
         world.mend("b")
         await traffic.stop()
         await world.until_settled()
@@ -232,7 +232,7 @@ async def without_etcd(world):
     await world.until_settled()
     await voids_made(world)
     audit(world, unanswered=True)
-    assert world.nodes["b"].node.sessions_lost >= 1
+    assert world.nodes["b"].node.counts.sessions_lost >= 1
 
 
 @pytest.mark.parametrize("seed", seeds(3))

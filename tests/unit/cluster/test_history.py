@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
+from switch import cluster_audit
 from switch.audit import Audit
 from switch.cluster import history
 from switch.journal.cassandra.memory import MemoryStore
-from switch.ledger import Limits
+from switch.journal.cassandra.retention import tidy
+from switch.ledger import Limits, dump
 from tests.unit.journal.cassandra.build import (
     SHARD_COUNT,
     append,
@@ -95,5 +98,27 @@ def test_it_adds_up():
         async for commit in history.commits(store, chains):
             audit.take(commit)
         assert audit.entries == 6 * SHARD_COUNT
+
+    asyncio.run(scenario())
+
+
+def test_what_was_dropped_is_taken_from_checkpoints():
+    async def scenario():
+        store = MemoryStore()
+        one, states = await taken(store, "s1")
+        await append(one, [states[0]], 10)
+        for shard, state in states.items():
+            data = dump(state)
+            await one.checkpoint(shard, state.sequence, one.writer.released, data)
+        await append(one, [states[0]], 4)
+        assert (await tidy(store, ["s1"], range(SHARD_COUNT), [], 2**62)).dropped
+        cluster = SimpleNamespace(store=store, shard_count=SHARD_COUNT)
+        audit = Audit()
+        chains = await history.chains(store, SHARD_COUNT)
+        await cluster_audit._read(cluster, audit, chains, lambda done, words: None)
+        verdict = audit.verdict()
+        assert [p for p in verdict.problems if "expected in shard" not in p] == []
+        assert (verdict.entries, verdict.taken_over) == (4, 10)
+        assert verdict.accounts == 14
 
     asyncio.run(scenario())

@@ -10,9 +10,10 @@ from switch.cluster import rows as rows_module
 from switch.cluster.rows import AccountRows
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.node_session import CassandraSession
+from switch.journal.cassandra.retention import tidy
 from switch.journal.cassandra.retrying import Patience
 from switch.journal.errors import JournalUnknown
-from switch.ledger import Limits
+from switch.ledger import Limits, dump
 from tests.unit.journal.cassandra.build import NOW, PATIENCE, SHARD_COUNT, entry
 
 
@@ -42,6 +43,7 @@ class At:
     """A session, its shards, and what follows it."""
 
     def __init__(self, store, rows, name):
+        self.store = store
         self.journal = CassandraSession(store, name, "node", SHARD_COUNT, PATIENCE)
         self.follower = AccountRows(
             rows, self.journal, self._all_told, Patience(seconds_max=0.0)
@@ -196,5 +198,51 @@ def test_a_shard_that_goes_and_comes_back():
         await one.append(0)
         await one.follower.write()
         assert rows.count(0) == 2
+
+    run(scenario)
+
+
+def test_what_is_behind_is_told():
+    async def scenario(rows, begun):
+        at = await begun("s1")
+        await at.take(0, 1)
+        await at.append(0, 1)
+        await at.append(0)
+
+        def told():
+            return {each.name: each.value for each in at.follower.samples()}
+
+        assert told()["rows_lag_entries"] == 3
+        await asyncio.sleep(0.02)
+        assert told()["rows_lag_seconds"] > 0
+        await at.follower.write()
+        assert told() == {
+            "rows_written": 3, "rows_lag_entries": 0, "rows_lag_seconds": 0,
+        }  # fmt: skip
+
+    run(scenario)
+
+
+def test_rows_of_a_quiet_shard_need_nothing_that_was_dropped():
+    async def scenario(rows, begun):
+        one = await begun("s1")
+        one.journal.writer._segment_commits = 3
+        await one.take(0, 1)
+        await one.append(1)
+        await one.follower.write()
+        for _ in range(12):
+            await one.append(0)
+            await asyncio.sleep(0)
+        await one.follower.write()
+        for shard, state in one.states.items():
+            at = state.sequence, one.journal.position
+            await one.journal.checkpoint(shard, *at, dump(state))
+        found = await tidy(
+            one.store, ["s1"], [0, 1], [rows_module.NAME], 2**62, PATIENCE
+        )
+        assert found.dropped >= 3
+        two = await begun("s2")
+        await two.take(1)
+        assert await two.journal.unmarked(rows_module.NAME, 1) == []
 
     run(scenario)

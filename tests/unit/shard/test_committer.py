@@ -121,11 +121,11 @@ def test_what_commits_cost_is_counted(commits):
     for _ in range(3):
         told.committer.submit(1, next(commits))
     told.rest()
-    committer = told.committer
-    assert sum(committer.seconds_counts) == sum(committer.entries_counts) == 3
-    assert committer.entries_total == 6
-    assert committer.entries_counts[:3] == [0, 3, 0]
-    assert committer.seconds_total > 0
+    times = told.committer.times
+    assert sum(times.seconds.counts) == sum(times.entries.counts) == 3
+    assert times.entries.total == 6
+    assert times.entries.counts[:3] == [0, 3, 0]
+    assert times.seconds.total > 0
 
 
 def test_stopping_what_was_never_started():

@@ -24,10 +24,10 @@ class Slow(MemoryStore):
         await super().insert_part(*arguments)
 
 
-async def group_over(store):
+async def group_over(store, check=lambda: None):
     session = await begun(store, "s1")
     states = await session.take(ALL, Limits())
-    committer = SessionCommitter(session.writer)
+    committer = SessionCommitter(session, check=check)
     failures = []
     group = CommitGroup(
         [states[shard] for shard in sorted(states)],
@@ -35,13 +35,14 @@ async def group_over(store):
         schedule=asyncio.get_running_loop().call_soon,
         released=lambda number: None,
         clock=lambda: NOW,
+        confirms=True,
     )
 
     def failed(error):
         failures.append(error)
         group.stop(error)
 
-    committer.start(group.committed, failed)
+    committer.start(lambda number, records: group.committed(number), failed)
     return group, committer, failures
 
 
@@ -61,8 +62,8 @@ def test_what_arrives_meanwhile_is_one_commit():
         assert failures == []
         assert group.entries == 50
         assert group.commits == group.head == len(store.rows["s1", 0]) <= 4
-        assert committer.entries_total == 50
-        assert sum(committer.seconds_counts) == group.commits
+        assert committer.times.entries.total == 50
+        assert sum(committer.times.seconds.counts) == group.commits
 
     asyncio.run(go())
 
@@ -95,6 +96,84 @@ def test_stopped_from_outside_it_tells_nothing_more():
             await waiting
         await asyncio.sleep(0.01)
         assert group.head == 0
+        assert failures == []
+
+    asyncio.run(go())
+
+
+def test_what_needs_no_commit_waits_for_the_fence():
+    async def go():
+        store = Slow()
+        group, committer, failures = await group_over(store)
+        await answered(group, 0, 1)
+        store.calls.clear()
+        await answered(group, 0, 1)
+        assert store.calls == ["read_fence"]
+        assert group.head == committer.head == 1
+        store.fences["s1"] = "s2"
+        with pytest.raises(JournalFenced):
+            await answered(group, 0, 1)
+        assert len(failures) == 1
+
+    asyncio.run(go())
+
+
+def test_it_is_checked_behind_the_release_and_before_it_is_told():
+    async def go():
+        checked = []
+
+        def check():
+            checked.append((len(store.rows["s1", 0]), group.head))
+            if len(checked) == 2:
+                raise JournalStopped("the lease is over")
+
+        store = Slow()
+        group, committer, failures = await group_over(store, check)
+        await answered(group, 0, 1)
+        with pytest.raises(JournalStopped):
+            await answered(group, 0, 2)
+        await committer.close()
+        assert checked == [(1, 0), (2, 1)]
+        assert group.head == committer.head == 1
+        assert len(failures) == 1
+
+    asyncio.run(go())
+
+
+def test_a_fault_in_what_is_told_is_a_failure():
+    async def go():
+        store = Slow()
+        session = await begun(store, "s1")
+        committer = SessionCommitter(session)
+        failures = []
+
+        def breaks(number, records):
+            raise ZeroDivisionError
+
+        committer.start(breaks, failures.append)
+        committer.submit(NOW, [])
+        await asyncio.sleep(0.01)
+        assert [type(error) for error in failures] == [ZeroDivisionError]
+
+    asyncio.run(go())
+
+
+def test_closed_it_leaves_nothing_in_flight():
+    async def go():
+        class Hangs(Slow):
+            async def read_fence(self, session):
+                await asyncio.Event().wait()
+
+        store = Hangs()
+        group, committer, failures = await group_over(store)
+        waiting = asyncio.create_task(answered(group, 0, 1))
+        await asyncio.sleep(0.01)
+        error = JournalStopped("the lease is over")
+        committer.stop(error)
+        group.stop(error)
+        await committer.close()
+        with pytest.raises(JournalStopped):
+            await waiting
         assert failures == []
 
     asyncio.run(go())

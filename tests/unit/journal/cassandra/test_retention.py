@@ -21,9 +21,10 @@ LATER = NOW + 1
 
 
 async def tidy(store, before=LATER, names=()):
-    return await retention.tidy(
+    found = await retention.tidy(
         store, list(store.sessions), range(SHARD_COUNT), names, before, PATIENCE
     )
+    return found.dropped
 
 
 async def checkpoint_all(session, states):
@@ -206,5 +207,18 @@ def test_a_shard_that_comes_into_the_log_meanwhile_finds_its_entries():
         await tidy(store)
         _, found = await taken(store, "s3")
         assert found[0].sequence == 19
+
+    run(test)
+
+
+def test_a_shard_that_never_had_an_entry_keeps_nothing():
+    """Nobody who reads it has a position there."""
+
+    async def test(store, session, states):
+        await checkpoint_all(session, states)
+        assert states[3].sequence == 0
+        for shard in (0, 1):
+            await publish(store, session, shard)
+        assert await tidy(store, names=["out"]) == 2
 
     run(test)

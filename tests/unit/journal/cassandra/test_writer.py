@@ -8,6 +8,7 @@ import pytest
 
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.store import Position
+from switch.journal.cassandra.writer import SessionWriter, Timed
 from switch.journal.errors import (
     JournalError,
     JournalFenced,
@@ -184,5 +185,20 @@ def test_it_is_confirmed_by_its_fence():
             await writer.confirm()
         with pytest.raises(JournalFenced):
             await writer.append(2, batch(2))
+
+    run_scripted(go())
+
+
+def test_both_halves_of_a_commit_are_timed():
+    async def go():
+        appends, looks = [], []
+        writer = SessionWriter(
+            MemoryStore(), "s1", 4, timed=Timed(appends.append, looks.append)
+        )
+        writer.admit(FIRST)
+        await writer.append(1, batch(1))
+        await writer.confirm()
+        assert (len(appends), len(looks)) == (1, 2)
+        assert min(appends + looks) >= 0
 
     run_scripted(go())
