@@ -14,8 +14,9 @@ import msgspec
 
 from switch.cluster import founding
 from switch.cluster.founding import Founded
+from switch.cluster.settings import CassandraSettings
 from switch.config import Config, ConfigError
-from switch.journal.cassandra.acsylla_store import Settings as CassandraSettings
+from switch.journal.cassandra.acsylla_store import Settings as StoreSettings
 from switch.journal.cassandra.cluster_store import ClusterStore
 from switch.journal.cassandra.retrying import PATIENCE, settled
 from switch.journal.errors import JournalMismatch
@@ -71,20 +72,25 @@ async def init_cluster(config: Config) -> bool:
 @asynccontextmanager
 async def _connected(config: Config) -> AsyncIterator[tuple[ClusterStore, EtcdClient]]:
     settings = config.cluster
-    addresses = settings.cassandra.addresses
     async with AsyncExitStack() as stack:
-        store = await ClusterStore.connect(
-            CassandraSettings(
-                [address.host for address in addresses],
-                settings.cassandra.keyspace,
-                settings.cassandra.replication,
-                port=addresses[0].port,
-            )
-        )
+        store = await connect_cassandra(settings.cassandra)
         stack.push_async_callback(store.close)
         etcd = EtcdClient(EtcdSettings(settings.etcd.endpoints))
         stack.push_async_callback(etcd.close)
         yield store, etcd
+
+
+async def connect_cassandra(settings: CassandraSettings) -> ClusterStore:
+    """Raises JournalUnknown."""
+    addresses = settings.addresses
+    return await ClusterStore.connect(
+        StoreSettings(
+            [address.host for address in addresses],
+            settings.keyspace,
+            settings.replication,
+            port=addresses[0].port,
+        )
+    )
 
 
 def expect_cluster(config: Config) -> None:
