@@ -58,7 +58,9 @@ def run_move(arguments: argparse.Namespace, config: Config, *, forward: bool) ->
         print_json(to_builtins(moved))
         return exits.OK
     what = "will not be sent" if forward else "will be sent again"
-    print(f"{moved.engine}: {moved.entries:,} entries of {moved.shards:,} shards {what}")
+    print(
+        f"{moved.engine}: {moved.entries:,} entries of {moved.shards:,} shards {what}"
+    )
     return exits.OK
 
 

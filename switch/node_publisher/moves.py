@@ -170,9 +170,7 @@ class ClusterEngines:
             raise PublishError(f"expected an entry of the journal, got {event_id}")
         return None
 
-    async def _end(
-        self, chain: Chain, position: Published | None
-    ) -> Published | None:
+    async def _end(self, chain: Chain, position: Published | None) -> Published | None:
         """Behind all that is in it. Not all of it is read: there is a checkpoint."""
         head = await checkpoints.read_head(self._store, chain.shard, PATIENCE)
         if head is not None:

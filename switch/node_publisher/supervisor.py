@@ -16,12 +16,12 @@ from switch.journal.port import ShardRecord
 from switch.ledger import State
 from switch.node_publisher.orders import Assignment, released_line
 from switch.node_publisher.process import Settings, engines_of
+from switch.publisher.process import Status
 from switch.publisher.supervisor import EnginesProcess
 from switch.publisher.waker import WAKE_SECONDS_MIN
 
 # Between two attempts to write on, when the pipe was full.
 FULL_PIPE_SECONDS = 0.02
-LOOK_SECONDS = 0.02
 
 
 class NodePublisherProcess(EnginesProcess):
@@ -35,6 +35,11 @@ class NodePublisherProcess(EnginesProcess):
         self._told: Position | None = None
         self._unsent = b""
         self._timer: asyncio.TimerHandle | None = None
+        self._news_came = asyncio.Event()
+
+    def heard(self, status: Status) -> None:
+        super().heard(status)
+        self._news_came.set()
 
     def following(self, journal: CassandraSession) -> "Following":
         """The next session's; nothing of the one before it is told any more."""
@@ -70,7 +75,8 @@ class NodePublisherProcess(EnginesProcess):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._is_drained():
-                    await asyncio.sleep(LOOK_SECONDS)
+                    self._news_came.clear()
+                    await self._news_came.wait()
 
     def _is_drained(self) -> bool:
         return not self.is_running or all(map(self._is_done, self.engines))

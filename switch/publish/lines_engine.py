@@ -45,7 +45,9 @@ class LinesEngine:
         assert publisher is not None
 
         def publish() -> None:
-            publisher.publish(event for commit in commits for event in events_of(commit))
+            publisher.publish(
+                event for commit in commits for event in events_of(commit)
+            )
 
         async with self._turn:
             if self._is_broken:

@@ -183,7 +183,7 @@ class Feeder(ABC, Generic[PlaceT]):
                         await engine.close()
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever an engine raises: Rule 3
+        except Exception as error:
             if isinstance(error, JournalError) and self.journal_ends_it:
                 raise
             seconds = self._backoff.seconds()
@@ -338,7 +338,9 @@ class Forwarder(Feeder[EnginePosition]):
         position = self._places.last
         self._set(commit=position.commit, entries=position.entries)
 
-    async def _read(self, before: Batch[EnginePosition] | None) -> Batch[EnginePosition]:
+    async def _read(
+        self, before: Batch[EnginePosition] | None
+    ) -> Batch[EnginePosition]:
         position = self._places.last if before is None else before.place
         head = self._head()
         self.plan.saw(head)

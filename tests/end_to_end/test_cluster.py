@@ -7,14 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.clustered import (
-    BALANCE,
-    ClusterOfNodes,
-    Terminal,
-    balances,
-    row_balances,
-    wait_for_owners,
-)
 from tests.end_to_end.cluster_publishing import (
     balances_of,
     in_files,
@@ -22,6 +14,14 @@ from tests.end_to_end.cluster_publishing import (
     kafka_settings,
     published,
     without_gaps,
+)
+from tests.end_to_end.clustered import (
+    BALANCE,
+    ClusterOfNodes,
+    Terminal,
+    balances,
+    row_balances,
+    wait_for_owners,
 )
 from tests.end_to_end.harness import wait_until
 from tests.servers.cassandra import Cassandra
