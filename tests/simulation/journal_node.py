@@ -218,7 +218,8 @@ class Node:
                 await self.reader.add(shard, epoch.id.number)
                 self.published[shard] = epoch.id.number
             await self._publish()
-        except (*EXPECTED, Moved):
+        except (*EXPECTED, Moved) as error:
+            self.world.tell(f"{self.name} does not publish: {error}")
             self.reader = self.new_reader()
             self.published.clear()
         finally:

@@ -22,7 +22,11 @@ import msgspec
 
 from switch.journal.cassandra import log
 from switch.journal.cassandra.chains import Chain, Moved, Span, behind, chain_of
-from switch.journal.cassandra.publishers import Published, read_published
+from switch.journal.cassandra.publishers import (
+    Published,
+    read_published,
+    write_published,
+)
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.store import Epoch, EpochId, LogStore, Position
 from switch.journal.errors import JournalDamaged
@@ -80,7 +84,9 @@ class ShardReader:
         spans = behind(chain, None if published is None else published.start)
         spans = await log.above_floors(self._store, spans, self._patience)
         # Asked again behind the floors: what is below them is out, then.
-        if await self._published(shard) != stored:
+        again = await self._published(shard)
+        if again != stored:
+            await self._write_back(shard, further(stored, again))
             raise Moved
         self._ways[shard] = _Way(spans, 0 if published is None else published.sequence)
         return published
@@ -175,6 +181,13 @@ class ShardReader:
             positions[shard] = Published(
                 way.sequence, span.epoch.number, span.session, at.segment, at.number
             )
+
+    async def _write_back(self, shard: int, position: Published | None) -> None:
+        """It may be on one replica only, and be read or not: now it will be read."""
+        assert position is not None
+        await write_published(
+            self._store, self._publisher, shard, position, self._patience
+        )
 
     async def _published(self, shard: int) -> Published | None:
         return await read_published(self._store, self._publisher, shard, self._patience)

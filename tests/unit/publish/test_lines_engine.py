@@ -16,6 +16,7 @@ from tests.unit.small_bank import full_journal
 
 @pytest.fixture
 def commits(tmp_path):
+    (tmp_path / "data").mkdir()
     _, journal = full_journal(tmp_path / "data")
     yield list(journal.read(0))
     journal.close()
