@@ -16,8 +16,9 @@ from switch.cluster import founding
 from switch.cluster.access import AccessError
 from switch.cluster.access import read as read_access
 from switch.cluster.founding import Founded
+from switch.cluster.settings import CassandraSettings
 from switch.config import Config, ConfigError
-from switch.journal.cassandra.acsylla_store import Settings as CassandraSettings
+from switch.journal.cassandra.acsylla_store import Settings as StoreSettings
 from switch.journal.cassandra.acsylla_store import Tls as CassandraTls
 from switch.journal.cassandra.cluster_store import ClusterStore
 from switch.journal.cassandra.retrying import PATIENCE, settled
@@ -75,47 +76,51 @@ async def init_cluster(config: Config) -> bool:
 @asynccontextmanager
 async def _connected(config: Config) -> AsyncIterator[tuple[ClusterStore, EtcdClient]]:
     try:
-        of_cassandra, of_etcd = _settings(config)
+        of_etcd = _etcd_settings(config)
     except AccessError as error:
         raise ConfigError(str(error)) from None
     async with AsyncExitStack() as stack:
-        store = await ClusterStore.connect(of_cassandra)
+        store = await connect_cassandra(config.cluster.cassandra)
         stack.push_async_callback(store.close)
         etcd = EtcdClient(of_etcd)
         stack.push_async_callback(etcd.close)
         yield store, etcd
 
 
-def _settings(config: Config) -> tuple[CassandraSettings, EtcdSettings]:
+async def connect_cassandra(settings: CassandraSettings) -> ClusterStore:
+    """Raises ConfigError or JournalUnknown."""
+    try:
+        access = read_access("cluster.cassandra", settings)
+    except AccessError as error:
+        raise ConfigError(str(error)) from None
+    addresses = settings.addresses
+    tls = None
+    if access.ca is not None:
+        tls = CassandraTls(access.ca, access.cert, access.key, settings.verify_host)
+    return await ClusterStore.connect(
+        StoreSettings(
+            [address.host for address in addresses],
+            settings.keyspace,
+            settings.replication,
+            port=addresses[0].port,
+            username=access.user,
+            password=access.password,
+            tls=tls,
+        )
+    )
+
+
+def _etcd_settings(config: Config) -> EtcdSettings:
     """Raises AccessError."""
-    settings = config.cluster
-    addresses = settings.cassandra.addresses
-    access = read_access("cluster.cassandra", settings.cassandra)
-    of_cassandra = CassandraSettings(
-        [address.host for address in addresses],
-        settings.cassandra.keyspace,
-        settings.cassandra.replication,
-        port=addresses[0].port,
-        username=access.user,
-        password=access.password,
-        tls=None
-        if access.ca is None
-        else CassandraTls(
-            access.ca, access.cert, access.key, settings.cassandra.verify_host
-        ),
+    settings = config.cluster.etcd
+    access = read_access("cluster.etcd", settings)
+    tls = None
+    if access.ca is not None:
+        server_name = settings.server_name or None
+        tls = EtcdTls(access.ca, access.cert, access.key, server_name)
+    return EtcdSettings(
+        settings.endpoints, tls=tls, user=access.user, password=access.password
     )
-    access = read_access("cluster.etcd", settings.etcd)
-    of_etcd = EtcdSettings(
-        settings.etcd.endpoints,
-        tls=None
-        if access.ca is None
-        else EtcdTls(
-            access.ca, access.cert, access.key, settings.etcd.server_name or None
-        ),
-        user=access.user,
-        password=access.password,
-    )
-    return of_cassandra, of_etcd
 
 
 def expect_cluster(config: Config) -> None:

@@ -31,13 +31,15 @@ from switch.admin.errors import AdminError
 from switch.admin.http import Admin
 from switch.admin.shards import ShardDesk
 from switch.admin.tokens import TokenFile
-from switch.app import PENDING_ENTRIES_MAX, SWEEP_INTERVAL_S, SWITCH_INTERVAL_S
+from switch.app import DRAIN_S, PENDING_ENTRIES_MAX, SWEEP_INTERVAL_S, SWITCH_INTERVAL_S
 from switch.check import load_languages
 from switch.clock import WallClock
+from switch.cluster.followers import Followers
 from switch.cluster.lines import Lines
 from switch.cluster.node import Node
-from switch.cluster.port import JournalSession, ShardOwnership
+from switch.cluster.port import Follower, JournalSession, ShardOwnership
 from switch.cluster.retention import Retention
+from switch.cluster.rows import NAME as ROWS
 from switch.cluster.rows import AccountRows
 from switch.cluster_store import Cluster, open_cluster
 from switch.config import Config, ConfigError
@@ -46,9 +48,12 @@ from switch.flow._dispatch import Dispatcher
 from switch.journal.cassandra.node_session import CassandraSession
 from switch.journal.cassandra.session import new_session_name
 from switch.journal.cassandra.writer import Timed
-from switch.journal.directory import TOKENS_NAME
+from switch.journal.directory import EVENTS_NAME, TOKENS_NAME
 from switch.link.links import Language, Links
 from switch.link.settings import Address
+from switch.node_publisher.process import Settings as PublisherSettings
+from switch.node_publisher.process import engines_of
+from switch.node_publisher.supervisor import NodePublisherProcess
 from switch.observe import log
 from switch.observe.http import HttpServer
 from switch.observe.metrics import Sample, make_registry
@@ -106,7 +111,10 @@ class ClusterNode:
         listen_at: Address,
         languages: Mapping[str, Language],
         cluster: Cluster,
+        publisher: NodePublisherProcess | None = None,
     ) -> None:
+        """Without a publisher the next owner of a shard publishes what was released."""
+        self.publisher = publisher
         self.name = name
         self.cluster = cluster
         self.clock = WallClock()
@@ -137,6 +145,7 @@ class ClusterNode:
             cluster.shard_count,
             kept_ms=config.cluster.cassandra.retention_h * MS_PER_HOUR,
             clock=self.clock,
+            readers=[ROWS, *engines_of(config.publish.kafka, config.publish.nsq)],
         )
         self.node = Node(
             name,
@@ -147,7 +156,7 @@ class ClusterNode:
             every_entries=min(
                 config.journal.snapshot_every_entries, CHECKPOINT_ENTRIES_MAX
             ),
-            follow=self._rows_of,
+            follow=self._followers_of,
             beside=self._tidy,
         )
         self._compose_peers(languages)
@@ -230,12 +239,14 @@ class ClusterNode:
         )
         return ownership, journal
 
-    def _rows_of(self, journal: JournalSession) -> AccountRows:
+    def _followers_of(self, journal: JournalSession) -> Follower:
         assert isinstance(journal, CassandraSession)
         self._rows = AccountRows(
             self.cluster.store, journal, lambda: released(self.group)
         )
-        return self._rows
+        if self.publisher is None:
+            return self._rows
+        return Followers(self._rows, self.publisher.following(journal))
 
     def follower_samples(self) -> Iterator[Sample]:
         return iter(()) if self._rows is None else self._rows.samples()
@@ -287,8 +298,14 @@ class ClusteredSwitch:
         self._failure: BaseException | None = None
         self._has_started = False
         settings = config.cluster
+        self._publisher = NodePublisherProcess(_publisher_settings(config))
         self._node = ClusterNode(
-            config, settings.node, settings.peer.listen, languages, cluster
+            config,
+            settings.node,
+            settings.peer.listen,
+            languages,
+            cluster,
+            self._publisher,
         )
 
     async def run(self) -> None:
@@ -311,6 +328,8 @@ class ClusteredSwitch:
             self._http = self._make_http()
             await self._http.start()
             stack.push_async_callback(self._http.stop)
+            self._publisher.start()
+            stack.push_async_callback(self._publisher.stop, drain_seconds=DRAIN_S)
             work = [
                 asyncio.create_task(node.node.run()),
                 asyncio.create_task(self._sweep()),
@@ -332,6 +351,8 @@ class ClusteredSwitch:
     ) -> None:
         if self._failure is None:
             await self._links.drain()
+            # Its shards' next owners publish the rest, but there may be none.
+            await self._publisher.drained(DRAIN_S)
             self._node.node.stop()
             await node
         else:
@@ -356,6 +377,7 @@ class ClusteredSwitch:
         registry, collector = make_registry(switch.__version__)
         collector.add(self._samples)
         collector.add(self._links.samples)
+        collector.add(self._publisher_samples)
         desk = ClusterDesk(node, cluster.store, cluster.keys, cluster.shard_count)
         tokens = config.admin.tokens_file or _tokens_of(config)
         admin = Admin(
@@ -403,8 +425,13 @@ class ClusteredSwitch:
             "cluster": self._cluster.name,
             "shards": self._node.node.owners(),
             "links_down": self._links.down() if self._has_started else {},
+            "publisher": self._publisher.faults if self._has_started else {},
         }
         return {name: value for name, value in found.items() if value}
+
+    def _publisher_samples(self) -> Iterator[Sample]:
+        entries = sum(shard.state.sequence for shard in self._node.group.shards)
+        yield from self._publisher.samples(self._publisher.released_number, entries)
 
     def _samples(self) -> Iterator[Sample]:
         node = self._node
@@ -463,6 +490,21 @@ def certificates(
 
 def _lines(forwarder: Forwarder) -> list[PeerLine]:
     return list(forwarder.lines.values())
+
+
+def _publisher_settings(config: Config) -> PublisherSettings:
+    data = Path(config.data_directory).absolute()
+    events = config.publish.directory or data / EVENTS_NAME
+    return PublisherSettings(
+        data_directory=str(data),
+        events_directory=str(events),
+        cassandra=config.cluster.cassandra,
+        file_bytes_max=config.publish.rotate_bytes,
+        kafka=config.publish.kafka,
+        nsq=config.publish.nsq,
+        log_level=config.log.level,
+        log_format=config.log.format,
+    )
 
 
 def _tokens_of(config: Config) -> Path:

@@ -4,11 +4,12 @@ import argparse
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from switch.cli import exits
+from switch.cli import exits, publish_cluster
 from switch.cli.options import Subparsers, add_command, add_json, count_in, print_json
 from switch.cli.settings import add_data_settings, load_settings
 
 if TYPE_CHECKING:
+    from switch.config import Config
     from switch.publisher.moves import EngineReport, Engines
 
 COMMIT_MAX = 2**62
@@ -92,7 +93,10 @@ def _moment(text: str) -> datetime:
 def run_status(arguments: argparse.Namespace) -> int:
     from msgspec import to_builtins
 
-    engines = _open(arguments)
+    config = load_settings(arguments).config
+    if config.cluster.name:
+        return publish_cluster.run_status(arguments, config)
+    engines = _open(config)
     reports = [engines.report(name) for name in engines.names]
     engines.close()
     if arguments.json:
@@ -132,7 +136,10 @@ def _move(arguments: argparse.Namespace, *, forward: bool) -> int:
 
     from switch.cli.progress import progress
 
-    engines = _open(arguments)
+    config = load_settings(arguments).config
+    if config.cluster.name:
+        return publish_cluster.run_move(arguments, config, forward=forward)
+    engines = _open(config)
     with progress("journal", 1.0) as advance:
         target = _target(arguments, engines)
         moved = engines.move(arguments.engine, target, advance, forward=forward)
@@ -159,11 +166,10 @@ def _target(arguments: argparse.Namespace, engines: "Engines") -> int:
     return 0 if getattr(arguments, "to_start", False) else engines.head
 
 
-def _open(arguments: argparse.Namespace) -> "Engines":
+def _open(config: "Config") -> "Engines":
     from switch.publisher.engines import names_of
     from switch.publisher.moves import Engines
 
-    config = load_settings(arguments).config
     return Engines(
         config.data_directory, names_of(config.publish.kafka, config.publish.nsq)
     )

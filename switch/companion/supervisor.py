@@ -59,6 +59,9 @@ class CompanionProcess(ABC, Generic[StatusT]):
     def heard(self, status: StatusT) -> None:
         """It said something new; `status` is that already."""
 
+    def begun(self) -> None:
+        """A process is there, and has been told nothing yet."""
+
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
@@ -154,6 +157,7 @@ class CompanionProcess(ABC, Generic[StatusT]):
             lambda: asyncio.StreamReaderProtocol(reader), process.stdout
         )
         self._process = process
+        self.begun()
         if self._is_stopping:  # asked while it was being started
             self._tell(b"s0\n")
         try:

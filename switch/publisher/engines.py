@@ -24,7 +24,11 @@ def names_of(kafka: KafkaSettings, nsq: NsqSettings) -> tuple[str, ...]:
     return tuple(name for name, given in hosts.items() if given)
 
 
-def plans_of(kafka: KafkaSettings, nsq: NsqSettings) -> Iterator[Plan]:
+def plans_of(
+    kafka: KafkaSettings, nsq: NsqSettings, *, has_one_log: bool = True
+) -> Iterator[Plan]:
+    """`has_one_log`: a later commit has a higher number. Otherwise how old a push is
+    says its time alone."""
     if kafka.bootstrap:
         from switch.publish.kafka import KafkaEngine
 
@@ -37,12 +41,13 @@ def plans_of(kafka: KafkaSettings, nsq: NsqSettings) -> Iterator[Plan]:
         )
     if nsq.nsqd:
         from switch.publish.nsq import NsqEngine
+        from switch.publish.push import never_seen
 
         counts: dict[str, int] = {}
         releases = Releases()
         yield Plan(
             "nsq",
-            lambda: NsqEngine(nsq, counts, releases.age),
+            lambda: NsqEngine(nsq, counts, releases.age if has_one_log else never_seen),
             entries_max=NSQ_ENTRIES_MAX,
             batches_max=NSQ_BATCHES_MAX,
             interval_seconds=NSQ_INTERVAL_SECONDS,

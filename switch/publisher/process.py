@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import uvloop
@@ -20,7 +21,7 @@ from switch.observe import log
 from switch.publish.positions import PositionFiles
 from switch.publish.settings import KafkaSettings, NsqSettings
 from switch.publisher.engines import plans_of
-from switch.publisher.forwarder import EngineStatus, Forwarder, Plan
+from switch.publisher.forwarder import EngineStatus, Feeder, Forwarder, Plan
 from switch.publisher.waker import POLL_SECONDS, Waker
 
 NICE_DEFAULT = 5
@@ -42,33 +43,18 @@ class Settings(msgspec.Struct, frozen=True):
     log_format: log.LogFormat = "auto"
 
 
-class Publisher:
-    """Journal and engines of one data directory, until the parent is gone or asks to
-    finish. Raises JournalError: nothing can be gone on with then."""
+class Feeding:
+    """Engines at work, until the parent is gone or asks to finish."""
 
-    def __init__(
-        self, settings: Settings, plans: Sequence[Plan], parent: Parent
-    ) -> None:
-        directory = DataDirectory.open(settings.data_directory, create=False)
-        self._journal = SqliteJournal.open(directory.path, read_only=True)
-        self._released = Released(directory.released, read_only=True)
+    def __init__(self, parent: Parent, waker: Waker) -> None:
+        self.feeders: Sequence[Feeder[Any]] = ()
         self._parent = parent
-        self._waker = Waker()
-        self._forwarders = [
-            Forwarder(
-                plan,
-                self._journal,
-                PositionFiles(directory.publish, plan.name, self._journal.identity),
-                lambda: self._released.number,
-                self._waker,
-            )
-            for plan in plans
-        ]
+        self._waker = waker
 
     async def run(self, input_descriptor: int) -> None:
         loop = asyncio.get_running_loop()
         loop.add_reader(input_descriptor, self._heard, loop, input_descriptor)
-        tasks = [asyncio.create_task(each.run()) for each in self._forwarders]
+        tasks = [asyncio.create_task(each.run()) for each in self.feeders]
         try:
             while not self._parent.wants_an_end and not any(t.done() for t in tasks):
                 self._parent.tell(self.status())
@@ -82,8 +68,6 @@ class Publisher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._waker.close()
-            self._released.close()
-            self._journal.close()
         for task in ended:
             task.result()
 
@@ -91,7 +75,7 @@ class Publisher:
         return Status(
             {
                 each.name: replace(each.status, counts=each.plan.counts)
-                for each in self._forwarders
+                for each in self.feeders
             }
         )
 
@@ -106,10 +90,10 @@ class Publisher:
     ) -> None:
         """What has been answered goes out before the switch ends, if it can."""
         deadline = time.monotonic() + within_ms / 1000
-        for each in self._forwarders:
+        for each in self.feeders:
             each.drain()
         while not all(
-            each.is_done or each.status.fault is not None for each in self._forwarders
+            each.is_done or each.status.fault is not None for each in self.feeders
         ):
             if time.monotonic() >= deadline or self._parent.is_gone:
                 break
@@ -117,6 +101,36 @@ class Publisher:
                 break
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         self._parent.tell(self.status(), at_once=True)
+
+
+class Publisher(Feeding):
+    """Journal and engines of one data directory. `run` raises JournalError: nothing can
+    be gone on with then."""
+
+    def __init__(
+        self, settings: Settings, plans: Sequence[Plan], parent: Parent
+    ) -> None:
+        super().__init__(parent, waker := Waker())
+        directory = DataDirectory.open(settings.data_directory, create=False)
+        self._journal = SqliteJournal.open(directory.path, read_only=True)
+        self._released = Released(directory.released, read_only=True)
+        self.feeders = [
+            Forwarder(
+                plan,
+                self._journal,
+                PositionFiles(directory.publish, plan.name, self._journal.identity),
+                lambda: self._released.number,
+                waker,
+            )
+            for plan in plans
+        ]
+
+    async def run(self, input_descriptor: int) -> None:
+        try:
+            await super().run(input_descriptor)
+        finally:
+            self._released.close()
+            self._journal.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

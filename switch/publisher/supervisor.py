@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from types import MappingProxyType
 
+import msgspec
+
 from switch.companion.lag import ReleaseTimes
 from switch.companion.supervisor import CompanionProcess
 from switch.observe.metrics import Sample
@@ -15,13 +17,21 @@ from switch.publisher.waker import WAKE_SECONDS_MIN
 _UNKNOWN = EngineStatus()
 
 
-class PublisherProcess(CompanionProcess[Status]):
-    name = "publisher"
-    wake_seconds_min = WAKE_SECONDS_MIN
+class EnginesProcess(CompanionProcess[Status]):
+    """Whatever journal its engines are fed from."""
 
-    def __init__(self, settings: Settings) -> None:
+    wake_seconds_min = WAKE_SECONDS_MIN
+    # Whose commits are told, where there is more than one log.
+    session = ""
+
+    def __init__(self, settings: msgspec.Struct, engines: tuple[str, ...]) -> None:
         super().__init__(settings, Status())
-        self.engines = names_of(settings.kafka, settings.nsq)
+        self.engines = engines
+        self.begin_log("")
+
+    def begin_log(self, session: str) -> None:
+        """Commits are numbered from 1 again."""
+        self.session = session
         self._times = ReleaseTimes(time.monotonic())
         # What was known last: an engine that has failed is where it was.
         self._known = dict.fromkeys(self.engines, _UNKNOWN)
@@ -43,7 +53,7 @@ class PublisherProcess(CompanionProcess[Status]):
 
     def heard(self, status: Status) -> None:
         for name, said in status.engines.items():
-            if said.commit >= 0:
+            if said.commit >= 0 and said.session == self.session:
                 self._known[name] = said
         self._times.forget(
             min((max(each.commit, 0) for each in self._known.values()), default=0)
@@ -68,3 +78,10 @@ class PublisherProcess(CompanionProcess[Status]):
             if known.commit >= 0:
                 lag = max(entries - known.entries, 0) if known.commit < head else 0
                 yield Sample("publish_lag_entries", lag, labels)
+
+
+class PublisherProcess(EnginesProcess):
+    name = "publisher"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, names_of(settings.kafka, settings.nsq))

@@ -60,8 +60,12 @@ ca = {ca}
 class ClusterOfNodes:
     """A keyspace and a name of its own; nothing runs at first."""
 
-    def __init__(self, folder: Path, cassandra: Cassandra, etcd: Etcd) -> None:
+    def __init__(
+        self, folder: Path, cassandra: Cassandra, etcd: Etcd, more: str = ""
+    ) -> None:
+        """`more`: of the configuration of all nodes."""
         self.folder = folder
+        self._more = more
         self.name = f"cluster-{uuid.uuid4().hex[:8]}"
         self._cassandra = cassandra
         self._etcd = etcd
@@ -96,7 +100,7 @@ class ClusterOfNodes:
             "ca": json.dumps(str(self._authority.ca)),
         }
         path = data.with_name(f"{data.name}.toml")
-        path.write_text(CONFIG.format(**(values | others)))
+        path.write_text(CONFIG.format(**(values | others)) + self._more)
         return path
 
     def run(self, *arguments: str | Path, config: Path | None = None) -> Any:

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.cluster_publishing import (
+    balances_of,
+    in_files,
+    in_kafka,
+    kafka_settings,
+    published,
+    without_gaps,
+)
 from tests.end_to_end.clustered import (
     BALANCE,
     ClusterOfNodes,
@@ -18,6 +26,7 @@ from tests.end_to_end.clustered import (
 from tests.end_to_end.harness import wait_until
 from tests.servers.cassandra import Cassandra
 from tests.servers.etcd import Etcd
+from tests.servers.kafka import Kafka
 
 COUNT = 24
 
@@ -31,6 +40,12 @@ def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cassandra]:
 @pytest.fixture(scope="module")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     with Etcd(tmp_path_factory.mktemp("etcd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    with Kafka(tmp_path_factory.mktemp("kafka")) as server:
         yield server
 
 
@@ -93,6 +108,49 @@ def test_what_was_answered_is_there_once_whatever_becomes_of_nodes(cluster):
     cluster.start("c")
     assert balances(cluster.nodes["c"], COUNT) == expected
     assert cluster.verify() == verdict
+
+
+def test_what_was_answered_is_published_whoever_owns_it(
+    tmp_path, cassandra, etcd, kafka
+):
+    more = kafka_settings(kafka.bootstrap, "cluster-")
+    with ClusterOfNodes(tmp_path, cassandra, etcd, more) as cluster:
+        cluster.init()
+        cluster.start("a", "b")
+        pans = cluster.import_bank(COUNT)
+        terminals = [
+            Terminal(cluster, name, pans, 100_000 * (1 + index))
+            for index, name in enumerate("ab")
+        ]
+        for terminal in terminals:
+            terminal.start()
+        wait_until(lambda: all(len(t.codes) > 20 for t in terminals), "purchases")
+        cluster.nodes["b"].kill()
+        wait_for_owners(cluster, {"a"})
+        # It comes back, and half of the shards move as planned.
+        cluster.start("b")
+        wait_for_owners(cluster, {"a", "b"})
+        before = len(terminals[1].codes)
+        wait_until(lambda: len(terminals[1].codes) > before + 20, "purchases")
+        for terminal in terminals:
+            terminal.end()
+
+        entries = cluster.verify()["entries"]
+        all_out = {"events": (entries, 0), "kafka": (entries, 0)}
+        wait_until(lambda: published(cluster) == all_out, "all to be published")
+        spent = [sum(t.spent[pan] for t in terminals) for pan in pans]
+        expected = {f"A{index}": BALANCE - each for index, each in enumerate(spent)}
+        for found in (in_kafka(kafka.bootstrap, "cluster-"), in_files(cluster)):
+            assert without_gaps(found) == entries
+            assert balances_of(found) == expected
+
+        # An operator has all of it sent again, while nodes run.
+        done = cluster.run("publish", "rewind", "kafka", "--to-start")
+        assert f"{entries:,} entries" in done.stdout, done.stderr
+        wait_until(lambda: published(cluster) == all_out, "all to be published again")
+        assert without_gaps(in_kafka(kafka.bootstrap, "cluster-")) == entries
+        for node in cluster.nodes.values():
+            assert node.stop() == 0
 
 
 def test_import_with_no_node_and_again(cluster):

@@ -62,12 +62,24 @@ class Auditor:
     def __init__(self) -> None:
         self.answers: list[Answer] = []
         self.published: list[tuple[int, int, bytes]] = []
+        # By shard: the last entry that anybody has published.
+        self.published_to: dict[int, int] = {}
 
     def answered(self, answer: Answer) -> None:
         self.answers.append(answer)
 
     def is_published(self, shard: int, first_sequence: int, payload: bytes) -> None:
+        """Whoever does, and however often: first occurrences come in order, none is
+        missing."""
+        last = self.published_to.get(shard, 0)
+        assert first_sequence <= last + 1, (
+            f"published before what is before it: {shard}-{first_sequence}, "
+            f"entry {last + 1} is not"
+        )
         self.published.append((shard, first_sequence, payload))
+        self.published_to[shard] = max(
+            last, first_sequence + len(entries_of(payload)) - 1
+        )
 
     def check(self, cassandra: Cassandra, shards: int) -> dict[int, tuple[int, int]]:
         """Of each shard: its last sequence, and what is held on its account."""

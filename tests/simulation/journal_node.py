@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from switch.cluster.retention import Retention
 from switch.cluster.states import StateWriter
 from switch.journal.cassandra import publishers
-from switch.journal.cassandra.chains import Chain, Moved, chain_of
+from switch.journal.cassandra.chains import Moved
+from switch.journal.cassandra.following import ShardReader
 from switch.journal.cassandra.retrying import Patience
 from switch.journal.cassandra.session import Session
+from switch.journal.cassandra.store import Position
 from switch.journal.cassandra.writer import SessionWriter
 from switch.journal.errors import (
-    JournalError,
     JournalFenced,
     JournalStopped,
     JournalUnknown,
@@ -37,6 +38,7 @@ SHARD_COUNT = 2
 SEGMENT_COMMITS = 4
 PUBLISHER = "out"
 LATER = 2**62  # than all that was ever written
+ENTRIES_MAX = 3  # of one reading
 PATIENCE = Patience(seconds_max=0.4, pause_first_s=0.002, pause_max_s=0.02)
 # What Cassandra and other sessions may do to a node; anything else is a fault.
 EXPECTED = (JournalUnknown, JournalFenced, JournalStopped)
@@ -83,6 +85,9 @@ class Node:
             self.group, self.session, self._released, every_entries=1
         )
         self.owned: set[int] = set()
+        self.reader = self.new_reader()
+        self.published: dict[int, int] = {}  # the epochs that the reader has
+        self.is_publishing = False
         self.is_busy = True  # with a change of owner
         self.is_over = False
         self.process.start(self._begin())
@@ -209,42 +214,44 @@ class Node:
                 self.world.tell(f"{self.name}: checkpoint of {shard}")
 
     async def publish(self, shard: int) -> None:
-        if shard not in self.owned or self.is_over:
+        """Of all shards that it has or had: that others have one, it may not know."""
+        epoch = self.session.epochs.get(shard)
+        if self.is_publishing or not (epoch or self.published):
             return
-        with suppress(*EXPECTED, Moved):
-            await self._publish(shard)
+        self.is_publishing = True
+        try:
+            if epoch is not None and self.published.get(shard) != epoch.id.number:
+                self.reader.remove(shard)
+                await self.reader.add(shard, epoch.id.number)
+                self.published[shard] = epoch.id.number
+            await self._publish()
+        except (*EXPECTED, Moved) as error:
+            self.world.tell(f"{self.name} does not publish: {error}")
+            self.reader = self.new_reader()
+            self.published.clear()
+        finally:
+            self.is_publishing = False
 
-    async def _publish(self, shard: int) -> None:
-        found = await self.store.read_epochs(shard)
-        if found.current is None or found.current.session != self.name:
-            return
-        chain = await chain_of(shard, found.epochs, found.current, self._end_of)
-        await self._publish_chain(chain)
+    def new_reader(self) -> ShardReader:
+        return ShardReader(self.store, PUBLISHER, self.name, PATIENCE)
 
-    async def _end_of(self, session: str) -> int:
-        if session == self.name:
-            return self.writer.released.number
-        row = await self.store.read_session(session)
-        assert row is not None
-        if row.sealed_at is None:
-            raise JournalError(f"{session} is an ancestor and not sealed")
-        return row.sealed_at
+    def may_publish_to(self) -> Position:
+        return self.writer.released
 
-    async def _publish_chain(self, chain: Chain) -> None:
-        store, patience = self.store, PATIENCE
-        while True:
-            records, behind = await publishers.read_on(
-                store, PUBLISHER, chain, patience
-            )
-            if behind is None:
-                return
-            for _, record in records:
-                self.world.auditor.is_published(
-                    chain.shard, record.first_sequence, record.payload
+    async def _publish(self) -> None:
+        has_more = True
+        while has_more:
+            reading = await self.reader.read(self.may_publish_to(), ENTRIES_MAX)
+            has_more = reading.has_more
+            for commit in reading.commits:
+                for record in commit.records:
+                    self.world.auditor.is_published(
+                        record.shard, record.first_sequence, record.payload
+                    )
+            for shard, position in reading.positions.items():
+                await publishers.write_published(
+                    self.store, PUBLISHER, shard, position, PATIENCE
                 )
-            await publishers.write_published(
-                store, PUBLISHER, chain.shard, behind, patience
-            )
 
     async def tidy(self) -> None:
         living = [node.name for node in self.world.nodes]

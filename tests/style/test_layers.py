@@ -23,6 +23,7 @@ _BELOW_APP = {
         "companion",
         "follower",
         "publisher",
+        "node_publisher",
         "imports",
         "audit",
         "backup",
@@ -67,6 +68,10 @@ ALLOWED: dict[str, set[str]] = {
     "companion": {*_BELOW_SHARD, "observe", "backoff"},
     "follower": {*_BELOW_SHARD, "observe", "backoff", "projection", "companion"},
     "publisher": {*_BELOW_SHARD, "observe", "backoff", "companion"},
+    "node_publisher": {
+        *(*_BELOW_SHARD, "observe", "backoff", "companion", "publisher"),
+        *("cluster", "cluster_store"),
+    },
     # What opens a data directory, and what works on one while no daemon does.
     "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
     "rows": {"iso8583", "ledger", "keys"},

@@ -1,21 +1,25 @@
-"""How far a publisher is with each shard, and what it may publish next.
+"""How far a publisher is with each shard. What it may publish next is in
+`switch.journal.cassandra.following`.
 
-What was released may be published: commits of one's own session up to `released`, and
-those of ended epochs up to their end. Nothing merely read or acknowledged.
+Rule 1: a position is written when all before it is out. Of two the one that stands
+        further is kept, whoever writes it and however late: an owner that was deposed
+        moves nobody back.
+Rule 2: so nobody can be moved back by writing a position. Who wants a publisher to go
+        on somewhere else writes positions under another name, and then that this is
+        the name now.
 """
 
 from __future__ import annotations
 
 import struct
+import uuid
+from collections.abc import Collection, Mapping
 
 import msgspec
 
-from switch.journal.cassandra import log
-from switch.journal.cassandra.chains import Chain, Moved, Span, behind
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.store import EpochId, LogStore, Position
 from switch.journal.errors import JournalDamaged
-from switch.journal.port import Commit, ShardRecord
 
 _ORDER = struct.Struct(">QQ")
 
@@ -69,56 +73,47 @@ async def read_published(
         ) from error
 
 
-async def read_on(
-    store: LogStore, publisher: str, chain: Chain, patience: Patience = PATIENCE
-) -> tuple[list[tuple[int, ShardRecord]], Published | None]:
-    """Some of the shard's records behind where the publisher is, with their times, and
-    the position behind them; None: there is no more in the chain. Raises Moved when
-    another one publishes the shard, too.
-
-    A record may begin before that position, in part: the entries up to the sequence of
-    `read_published` are out."""
-    published = await read_published(store, publisher, chain.shard, patience)
-    spans = behind(chain, None if published is None else published.start)
-    spans = await log.above_floors(store, spans, patience)
-    if await read_published(store, publisher, chain.shard, patience) != published:
-        raise Moved
-    sequence = 0 if published is None else published.sequence
-    for span in spans:
-        if span.start.number >= span.end:
-            continue
-        commits = await _commits(store, span, patience)
-        records = [
-            (commit.at, record)
-            for _, commit in commits
-            for record in commit.records
-            if record.shard == chain.shard
-            and record.first_sequence + record.count - 1 > sequence
-        ]
-        if records:
-            last = records[-1][1]
-            sequence = last.first_sequence + last.count - 1
-        at = commits[-1][0]
-        return records, Published(
-            sequence, span.epoch.number, span.session, at.segment, at.number
-        )
-    return [], None
+# -- under which name a publisher's positions are
 
 
-async def _commits(
-    store: LogStore, span: Span, patience: Patience
-) -> list[tuple[Position, Commit]]:
-    """The next ones of a span; one at least."""
-    batch = await settled(
-        lambda: log.read_batch(store, span.session, span.start), patience
+async def current_name(
+    store: LogStore, publisher: str, patience: Patience = PATIENCE
+) -> str:
+    """Its own, until it was moved."""
+    data = await settled(lambda: store.read_published(_moves(publisher), 0), patience)
+    return publisher if data is None else data.decode()
+
+
+async def names_in_use(
+    store: LogStore, known: Collection[str], patience: Patience = PATIENCE
+) -> list[str]:
+    """Under which names the positions are now of all that are known, and of all that
+    have ever written one."""
+    written = await settled(store.list_publishers, patience)
+    every = {name.partition(".")[0] for name in written}.union(known)
+    return [await current_name(store, each, patience) for each in sorted(every)]
+
+
+async def move(
+    store: LogStore,
+    publisher: str,
+    positions: Mapping[int, Published],
+    patience: Patience = PATIENCE,
+) -> str:
+    """It goes on behind these positions, and in every other shard at the beginning.
+    Whoever publishes finds out by itself. The name of the positions from now on."""
+    former = await current_name(store, publisher, patience)
+    number = int(former.split(".")[1]) + 1 if "." in former else 1
+    name = f"{publisher}.{number}.{uuid.uuid4().hex[:8]}"
+    for shard, position in positions.items():
+        await write_published(store, name, shard, position, patience)
+    # Of two who move it at once one wins, with all of its positions.
+    await settled(
+        lambda: store.write_published(_moves(publisher), 0, number, name.encode()),
+        patience,
     )
-    if not batch:
-        await log.explain_gap(store, span.session, span.start, span.end, patience)
-    commits = []
-    previous: int | None = None
-    for stored in batch:
-        if stored.position.number > span.end:
-            break
-        commit, previous = log.decode(span.session, stored, previous)
-        commits.append((stored.position, commit))
-    return commits
+    return name
+
+
+def _moves(publisher: str) -> str:
+    return f"{publisher}.moves"

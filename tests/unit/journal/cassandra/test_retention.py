@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from switch.journal.cassandra import log, publishers, retention
-from switch.journal.cassandra.chains import chain_of
+from switch.journal.cassandra.following import ShardReader
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.store import Epoch, EpochId, Position
 from switch.ledger import Limits, dump
@@ -103,22 +103,18 @@ def test_a_publisher_that_is_behind_keeps_it():
 
 async def publish(store, session, shard):
     """All there is; the sequences of what went out."""
-    found = await store.read_epochs(shard)
-
-    async def end_of(name):
-        row = store.sessions[name]
-        return (
-            session.writer.released.number if row.sealed_at is None else row.sealed_at
-        )
-
-    chain = await chain_of(shard, found.epochs, found.current, end_of)
+    reader = ShardReader(store, "out", session.name, PATIENCE)
+    await reader.add(shard, session.epochs[shard].id.number)
     out: list[int] = []
-    while True:
-        records, behind = await publishers.read_on(store, "out", chain, PATIENCE)
-        if behind is None:
-            return out
-        out += [record.first_sequence for _, record in records]
-        await publishers.write_published(store, "out", shard, behind, PATIENCE)
+    has_more = True
+    while has_more:
+        reading = await reader.read(session.writer.released, 1)
+        has_more = reading.has_more
+        for commit in reading.commits:
+            out += [record.first_sequence for record in commit.records]
+        for position in reading.positions.values():
+            await publishers.write_published(store, "out", shard, position, PATIENCE)
+    return out
 
 
 def test_a_publisher_goes_on_where_it_was_from_session_to_session():
