@@ -42,10 +42,10 @@ async def open_cluster(config: Config) -> AsyncIterator[Cluster]:
     """That was initialised, and is this one. Raises JournalError, OwnershipError or
     KeysError."""
     expect_cluster(config)
-    keys = _load_key(config)
+    keys = load_key(config)
     async with _connected(config) as (store, etcd):
         await settled(store.open, PATIENCE)
-        wanted = _founded(config, keys)
+        wanted = founded(config, keys)
         try:
             await founding.check(store, etcd, wanted)
         except EtcdError as error:
@@ -62,7 +62,7 @@ async def init_cluster(config: Config) -> bool:
         fingerprint = await store.agreed("pan_key")
         keys, is_new = _load_or_make_key(config, fingerprint)
         try:
-            await founding.found(store, etcd, _founded(config, keys))
+            await founding.found(store, etcd, founded(config, keys))
         except EtcdError as error:
             raise OwnershipUnavailable(str(error)) from error
         return is_new
@@ -70,21 +70,27 @@ async def init_cluster(config: Config) -> bool:
 
 @asynccontextmanager
 async def _connected(config: Config) -> AsyncIterator[tuple[ClusterStore, EtcdClient]]:
-    settings = config.cluster
-    addresses = settings.cassandra.addresses
     async with AsyncExitStack() as stack:
-        store = await ClusterStore.connect(
-            CassandraSettings(
-                [address.host for address in addresses],
-                settings.cassandra.keyspace,
-                settings.cassandra.replication,
-                port=addresses[0].port,
-            )
-        )
+        store = await ClusterStore.connect(cassandra_settings(config))
         stack.push_async_callback(store.close)
-        etcd = EtcdClient(EtcdSettings(settings.etcd.endpoints))
+        etcd = EtcdClient(etcd_settings(config))
         stack.push_async_callback(etcd.close)
         yield store, etcd
+
+
+def cassandra_settings(config: Config) -> CassandraSettings:
+    settings = config.cluster.cassandra
+    addresses = settings.addresses
+    return CassandraSettings(
+        [address.host for address in addresses],
+        settings.keyspace,
+        settings.replication,
+        port=addresses[0].port,
+    )
+
+
+def etcd_settings(config: Config) -> EtcdSettings:
+    return EtcdSettings(config.cluster.etcd.endpoints)
 
 
 def expect_cluster(config: Config) -> None:
@@ -92,7 +98,8 @@ def expect_cluster(config: Config) -> None:
         raise ConfigError("cluster.name: expected the name of a cluster, got none")
 
 
-def _founded(config: Config, keys: PanKeys) -> Founded:
+def founded(config: Config, keys: PanKeys) -> Founded:
+    """What this configuration says that all nodes have in common."""
     return Founded(config.cluster.name, config.journal.shards, keys.fingerprint)
 
 
@@ -101,7 +108,8 @@ def _wrapping(config: Config) -> Sequence[WrappingKey]:
     return load_wrapping_keys(file) if file else ()
 
 
-def _load_key(config: Config) -> PanKeys:
+def load_key(config: Config) -> PanKeys:
+    """That of all nodes. Raises KeysError."""
     file = config.cluster.pan_key_file
     if not Path(file).exists():
         raise KeysError(

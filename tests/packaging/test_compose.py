@@ -186,8 +186,10 @@ def test_the_certificates_are_what_the_switch_takes(services, tmp_path):
         peer = check(path, {}).cluster.peer
         contexts(Certificates(peer.cert, peer.key, peer.ca))
         told = subprocess.run(
-            ["openssl", "verify", "-CAfile", peer.ca, "-verify_hostname", name]
-            + [peer.cert],
+            [
+                *("openssl", "verify", "-verify_hostname", name),
+                *("-CAfile", peer.ca, peer.cert),
+            ],
             capture_output=True,
             text=True,
         )

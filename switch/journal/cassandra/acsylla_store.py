@@ -66,7 +66,9 @@ class Settings:
         port: int = 9042,
         username: str | None = None,
         password: str | None = None,
+        alone: str | None = None,
     ) -> None:
+        """`alone`: of all nodes, the one that is asked, whatever its data centre."""
         schema.check_name(keyspace)
         if len(replication) != 1:
             raise JournalMismatch(
@@ -81,6 +83,7 @@ class Settings:
         self.port = port
         self.username = username
         self.password = password
+        self.alone = alone
 
 
 class AcsyllaStore:
@@ -106,7 +109,9 @@ class AcsyllaStore:
             request_timeout=REQUEST_SECONDS_MAX,
             consistency="LOCAL_QUORUM",
             serial_consistency="LOCAL_SERIAL",
-            load_balance_dc_aware=settings.datacenter,
+            load_balance_dc_aware=None if settings.alone else settings.datacenter,
+            load_balance_round_robin=settings.alone is not None,
+            whitelist_hosts=settings.alone,
             queue_size_io=65_536,
             coalesce_delay_us=50,
             constant_reconnect_delay_ms=500,

@@ -77,8 +77,8 @@ def up(arguments: argparse.Namespace) -> int:
 def _up(place: Place, data: Path, arguments: argparse.Namespace) -> int:
     plan = plan_of(data, node_count=arguments.nodes, small=arguments.small)
     say(
-        f"starting {plan.cassandra_count} Cassandra, {plan.etcd_count} etcd, Kafka, NSQ "
-        f"and {plan.node_count} nodes, in {data}"
+        f"starting {plan.cassandra_count} Cassandra, {plan.etcd_count} etcd, Kafka, "
+        f"NSQ and {plan.node_count} nodes, in {data}"
     )
     machines = Machines(place, data, plan, arguments.shards, say)
     try:
@@ -120,9 +120,7 @@ async def _show(
     def ignore(_node: str, _exchange: Exchange) -> None:
         """The tallies have it."""
 
-    traffic = Traffic(
-        bank, machines.plan.of_nodes, rate=arguments.rate, show=ignore
-    )
+    traffic = Traffic(bank, machines.plan.of_nodes, rate=arguments.rate, show=ignore)
     config = load(machines.config, {}).config
     async with open_cluster(config) as cluster:
         watching = Watching(machines.nodes, cluster)

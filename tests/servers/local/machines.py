@@ -143,9 +143,7 @@ class Machines:
         """All that nodes stand on. Raises ServerError or AssertionError."""
         for name, where, server in self.servers():
             self._spawn(name, where, server)
-        self.kafka = Kafka(
-            self._data / "kafka", format_options=("--ignore-formatted",)
-        )
+        self.kafka = Kafka(self._data / "kafka", format_options=("--ignore-formatted",))
         self._spawn("kafka", self.kafka.bootstrap, self.kafka)
         for name, where, server in self.servers():
             server.wait_ready()

@@ -1,4 +1,4 @@
-"""The table of a running cluster: live at a terminal, a block now and then elsewhere."""
+"""The table of a running cluster: live at a terminal, now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ class Scene:
         ):
             yield self._row(terminal, figures, leases.get(terminal.name, "-"))
 
-    def _row(
-        self, terminal: Terminal, figures: Figures, lease: str
-    ) -> tuple[str, ...]:
+    def _row(self, terminal: Terminal, figures: Figures, lease: str) -> tuple[str, ...]:
         tally = terminal.tally
         state = "" if figures.is_up and terminal.is_up else " (down)"
         return (

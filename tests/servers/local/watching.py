@@ -69,9 +69,7 @@ class Watching:
             await self.look()
             await asyncio.sleep(STATUS_SECONDS)
 
-    async def _follow_metrics(
-        self, session: aiohttp.ClientSession, index: int
-    ) -> None:
+    async def _follow_metrics(self, session: aiohttp.ClientSession, index: int) -> None:
         url = f"{self._nodes[index].url}/metrics"
         while True:
             values: dict[str, float] = {}
