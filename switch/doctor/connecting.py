@@ -32,8 +32,8 @@ async def connected(
         return error(check, expected, got, advice)
     except ssl.SSLCertVerificationError as fault:
         return error(check, expected, fault.verify_message.lower(), "renew or replace")
-    except OSError as fault:
-        got = (fault.strerror or str(fault)).lower()
+    except (OSError, UnicodeError) as fault:  # the latter of a name that cannot be one
+        got = (getattr(fault, "strerror", None) or str(fault)).lower()
         return error(check, expected, got, advice)
     writer.close()
     with suppress(OSError, TimeoutError):

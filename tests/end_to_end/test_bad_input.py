@@ -14,6 +14,7 @@ from switch.config import load
 from switch.doctor import clocks
 from switch.doctor.examination import examine
 from switch.doctor.findings import Finding
+from switch.journal.cassandra.schema import SCHEMA_VERSION
 from tests.end_to_end.clustered import (
     SHARDS,
     ClusterOfNodes,
@@ -160,7 +161,7 @@ def test_tables_of_another_version(cluster):
         found = errors_of(cluster.config)["cluster.cassandra.keyspace"]
         assert "tables of a newer version" in found
     finally:
-        set_version("1")
+        set_version(str(SCHEMA_VERSION))
     assert "cluster.cassandra.keyspace" not in errors_of(cluster.config)
 
 
@@ -192,20 +193,18 @@ def test_certificates_that_have_expired(cluster, tmp_path):
     assert "valid now" in done.stdout
 
 
-def test_two_nodes_of_one_name(cluster, tmp_path):
+def test_two_nodes_of_one_name(cluster, tmp_path, free_port):
     cluster.start("a")
     wait_for_owners(cluster, {"a"})
     config = cluster.write_config(tmp_path / "second", "a")
     text = config.read_text()
-    config.write_text(text.replace('listen = "127.0.0.1:0"\ncert', _SECOND))
+    there = f'listen = "127.0.0.1:{free_port}"\ncert'
+    config.write_text(text.replace('listen = "127.0.0.1:0"\ncert', there))
     assert "cluster.node" in errors_of(config)
-    assert "a" in refused(cluster, config)
+    assert "expected nobody else to be node a" in refused(cluster, config)
     # The first one has noticed nothing.
     assert cluster.owners() == {"a"}
     assert cluster.nodes["a"].stop() == 0
-
-
-_SECOND = 'listen = "127.0.0.1:29"\ncert'
 
 
 def test_an_etcd_with_an_alarm(cluster, etcd):
@@ -305,11 +304,24 @@ def test_a_clock_that_is_an_hour_ahead(cluster, monkeypatch):
 real = clocks.now_ms
 
 
+class HastyNode(NodeDaemon):
+    """It says soon that it cannot."""
+
+    def __init__(self, folder: Path, cluster: ClusterOfNodes, name: str) -> None:
+        super().__init__(folder, cluster, name)
+        text = self.config.read_text()
+        shorter = text.replace("deadline_ms = 15000", "deadline_ms = 3000")
+        assert shorter != text
+        self.config.write_text(shorter)
+
+
 def test_a_cassandra_whose_disk_is_full(cluster, cassandra):
     pans = bank(cluster)
-    cluster.start("a")
-    wait_for_owners(cluster, {"a"})
-    a = cluster.nodes["a"]
+    folder = cluster.folder / "hasty"
+    folder.mkdir()
+    a = cluster.nodes["hasty"] = HastyNode(folder, cluster, "hasty")
+    cluster.start("hasty")
+    wait_for_owners(cluster, {"hasty"})
     before = balances(a, COUNT)
     with disk_full(cassandra):
         fill(cluster)
@@ -320,7 +332,7 @@ def test_a_cassandra_whose_disk_is_full(cluster, cassandra):
         assert set(codes) <= {"91"}
         found = errors_of(a.config)
         assert any("cassandra" in check for check in found), found
-    wait_for_owners(cluster, {"a"})
+    wait_for_owners(cluster, {"hasty"})
     with Client(a.port) as client:
         assert client.ask(request("0200", 710, pans[0], 100))[39] == "00"
     before[0] -= 100

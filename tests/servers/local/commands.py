@@ -56,8 +56,7 @@ def up(arguments: argparse.Namespace) -> int:
     place.directory.mkdir(parents=True, exist_ok=True)
     if arguments.detach:
         return _up_in_the_background(place)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    _listen_for_the_end()
     with _alone(place):
         data = place.data(keep=arguments.keep)
         if not arguments.keep:
@@ -87,6 +86,8 @@ def _up(place: Place, data: Path, arguments: argparse.Namespace) -> int:
         bank = _import_bank(machines, data)
         say(READY)
         traffic = asyncio.run(_show(machines, bank, arguments))
+        # The event loop gave back the default.
+        _listen_for_the_end()
         say("stopping the nodes")
         machines.stop_nodes()
         verdict = json.loads(machines.run("journal", "verify", "--json"))
@@ -316,6 +317,11 @@ def end_supervisor(place: Place) -> bool:
 def say(line: str) -> None:
     if line:
         print(line, flush=True)
+
+
+def _listen_for_the_end() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
 
 
 def _stop(_number: int, _frame: object) -> None:
