@@ -42,6 +42,13 @@ def load_languages(config: Config) -> dict[str, Language]:
 def check(file: Path, environment: Mapping[str, str]) -> Config:
     """As a daemon would run with it. Raises ConfigError with all that is wrong."""
     config = load(file, environment).config
+    if problems := problems_of(config):
+        raise ConfigError(*problems)
+    return config
+
+
+def problems_of(config: Config) -> Sequence[str]:
+    """What of all that it names cannot be used."""
     problems: list[str] = []
     try:
         load_languages(config)
@@ -59,9 +66,7 @@ def check(file: Path, environment: Mapping[str, str]) -> Config:
         except KeysError as error:
             problems.append(f"keys.pan_key_file: {error}")
     problems += _problems_of_cluster(config.cluster, keys)
-    if problems:
-        raise ConfigError(*problems)
-    return config
+    return problems
 
 
 def _problems_of_cluster(

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from switch.cluster import founding
-from switch.cluster.access import AccessError
+from switch.cluster.access import Access, AccessError
 from switch.cluster.access import read as read_access
 from switch.cluster.founding import Founded
-from switch.cluster.settings import CassandraSettings
+from switch.cluster.settings import CassandraSettings, EtcdSettings
 from switch.config import Config, ConfigError
 from switch.journal.cassandra.acsylla_store import Settings as StoreSettings
 from switch.journal.cassandra.acsylla_store import Tls as CassandraTls
@@ -28,7 +28,7 @@ from switch.keys.port import KeysError, PanKeys
 from switch.keys.wrapping import WrappingKey
 from switch.keys.wrapping import load as load_wrapping_keys
 from switch.ownership.etcd.client import EtcdClient
-from switch.ownership.etcd.client import Settings as EtcdSettings
+from switch.ownership.etcd.client import Settings as ClientSettings
 from switch.ownership.etcd.endpoints import Tls as EtcdTls
 from switch.ownership.etcd.errors import EtcdError
 from switch.ownership.port import OwnershipUnavailable
@@ -47,10 +47,10 @@ async def open_cluster(config: Config) -> AsyncIterator[Cluster]:
     """That was initialised, and is this one. Raises JournalError, OwnershipError or
     KeysError."""
     expect_cluster(config)
-    keys = _load_key(config)
+    keys = load_key(config)
     async with _connected(config) as (store, etcd):
         await settled(store.open, PATIENCE)
-        wanted = _founded(config, keys)
+        wanted = founded(config, keys)
         try:
             await founding.check(store, etcd, wanted)
         except EtcdError as error:
@@ -67,7 +67,7 @@ async def init_cluster(config: Config) -> bool:
         fingerprint = await store.agreed("pan_key")
         keys, is_new = _load_or_make_key(config, fingerprint)
         try:
-            await founding.found(store, etcd, _founded(config, keys))
+            await founding.found(store, etcd, founded(config, keys))
         except EtcdError as error:
             raise OwnershipUnavailable(str(error)) from error
         return is_new
@@ -75,52 +75,54 @@ async def init_cluster(config: Config) -> bool:
 
 @asynccontextmanager
 async def _connected(config: Config) -> AsyncIterator[tuple[ClusterStore, EtcdClient]]:
-    try:
-        of_etcd = _etcd_settings(config)
-    except AccessError as error:
-        raise ConfigError(str(error)) from None
     async with AsyncExitStack() as stack:
         store = await connect_cassandra(config.cluster.cassandra)
         stack.push_async_callback(store.close)
-        etcd = EtcdClient(of_etcd)
+        etcd = EtcdClient(etcd_settings(config.cluster.etcd))
         stack.push_async_callback(etcd.close)
         yield store, etcd
 
 
 async def connect_cassandra(settings: CassandraSettings) -> ClusterStore:
     """Raises ConfigError or JournalUnknown."""
-    try:
-        access = read_access("cluster.cassandra", settings)
-    except AccessError as error:
-        raise ConfigError(str(error)) from None
+    return await ClusterStore.connect(cassandra_settings(settings))
+
+
+def cassandra_settings(settings: CassandraSettings) -> StoreSettings:
+    """Raises ConfigError."""
+    access = _access("cluster.cassandra", settings)
     addresses = settings.addresses
     tls = None
     if access.ca is not None:
         tls = CassandraTls(access.ca, access.cert, access.key, settings.verify_host)
-    return await ClusterStore.connect(
-        StoreSettings(
-            [address.host for address in addresses],
-            settings.keyspace,
-            settings.replication,
-            port=addresses[0].port,
-            username=access.user,
-            password=access.password,
-            tls=tls,
-        )
+    return StoreSettings(
+        [address.host for address in addresses],
+        settings.keyspace,
+        settings.replication,
+        port=addresses[0].port,
+        username=access.user,
+        password=access.password,
+        tls=tls,
     )
 
 
-def _etcd_settings(config: Config) -> EtcdSettings:
-    """Raises AccessError."""
-    settings = config.cluster.etcd
-    access = read_access("cluster.etcd", settings)
+def etcd_settings(settings: EtcdSettings) -> ClientSettings:
+    """Raises ConfigError."""
+    access = _access("cluster.etcd", settings)
     tls = None
     if access.ca is not None:
         server_name = settings.server_name or None
         tls = EtcdTls(access.ca, access.cert, access.key, server_name)
-    return EtcdSettings(
+    return ClientSettings(
         settings.endpoints, tls=tls, user=access.user, password=access.password
     )
+
+
+def _access(section: str, files: CassandraSettings | EtcdSettings) -> Access:
+    try:
+        return read_access(section, files)
+    except AccessError as error:
+        raise ConfigError(str(error)) from None
 
 
 def expect_cluster(config: Config) -> None:
@@ -128,7 +130,8 @@ def expect_cluster(config: Config) -> None:
         raise ConfigError("cluster.name: expected the name of a cluster, got none")
 
 
-def _founded(config: Config, keys: PanKeys) -> Founded:
+def founded(config: Config, keys: PanKeys) -> Founded:
+    """What this configuration says that all nodes have in common."""
     return Founded(config.cluster.name, config.journal.shards, keys.fingerprint)
 
 
@@ -137,7 +140,8 @@ def _wrapping(config: Config) -> Sequence[WrappingKey]:
     return load_wrapping_keys(file) if file else ()
 
 
-def _load_key(config: Config) -> PanKeys:
+def load_key(config: Config) -> PanKeys:
+    """That of all nodes. Raises KeysError."""
     file = config.cluster.pan_key_file
     if not Path(file).exists():
         raise KeysError(

@@ -32,6 +32,7 @@ COMMAND_MODULES: Final = (
     "backup",
     "keys",
     "config",
+    "doctor",
     "version",
 )
 

@@ -190,6 +190,7 @@ def _spawn(name: str, settings: msgspec.Struct) -> "subprocess.Popen[bytes]":
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         # Ctrl-C on the terminal is for the switch alone. The session is the same: Linux
-        # may share processors out by session first, where being nice counts for nothing.
+        # may share processors out by session first, and being nice would count for
+        # nothing.
         process_group=0,
     )

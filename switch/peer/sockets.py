@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
+from pathlib import Path
 
+from cryptography import x509
 from msgspec import Struct
 
 from switch.link.settings import Address
@@ -26,7 +29,11 @@ class Certificates(Struct, frozen=True):
 
 
 def contexts(files: Certificates) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """For those who connect to us, and for those to whom we do. Raises PeerError."""
+    """For those who connect to us, and for those to whom we do. Raises PeerError.
+
+    A certificate that has expired is refused here: a node with it would own shards
+    that no other node can reach.
+    """
     try:
         made = []
         for purpose in (ssl.Purpose.CLIENT_AUTH, ssl.Purpose.SERVER_AUTH):
@@ -40,7 +47,18 @@ def contexts(files: Certificates) -> tuple[ssl.SSLContext, ssl.SSLContext]:
             f"certificates of nodes: expected those of {files.cert}, {files.key} and "
             f"{files.ca}, got {str(error).lower()}"
         ) from None
+    _expect_valid(files.cert)
     return made[0], made[1]
+
+
+def _expect_valid(file: str) -> None:
+    certificate, *_ = x509.load_pem_x509_certificates(Path(file).read_bytes())
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not begins <= datetime.now(UTC) < ends:
+        raise PeerError(
+            f"certificate {file}: expected one that is valid now, got one from "
+            f"{begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC"
+        )
 
 
 async def listen(

@@ -88,13 +88,16 @@ class Scheme:
         per_second: float,
         seed: int,
         on_exchange: Callable[[Exchange], None],
+        rrn_first: int | None = None,
     ) -> None:
+        """`rrn_first` tells this scheme's messages from those of others that play at
+        the same time; without it, the time does."""
         self._client = client
         self._bank = bank
         self._per_second = per_second
         self._draw = random.Random(seed)
         self._on_exchange = on_exchange
-        first = int(time.time() * 1000)
+        first = int(time.time() * 1000) if rrn_first is None else rrn_first
         self._stans = itertools.cycle(range(1, 1_000_000))
         self._rrns = itertools.count(first % 10**12)
         self._remembered: deque[_Sent] = deque(maxlen=REMEMBERED_COUNT_MAX)

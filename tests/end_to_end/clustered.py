@@ -113,14 +113,18 @@ class ClusterOfNodes:
 
     def start(self, *names: str) -> None:
         for name in names:
-            node = self.nodes.get(name)
-            if node is None:
-                folder = self.folder / name
-                folder.mkdir()
-                node = self.nodes[name] = NodeDaemon(folder, self, name)
-            node.spawn()
+            self.spawn(name)
         for name in names:
             self.nodes[name].wait_ready()
+
+    def spawn(self, name: str) -> "NodeDaemon":
+        node = self.nodes.get(name)
+        if node is None:
+            folder = self.folder / name
+            folder.mkdir()
+            node = self.nodes[name] = NodeDaemon(folder, self, name)
+        node.spawn()
+        return node
 
     def import_bank(self, count: int) -> list[str]:
         pans = [pan_of(index) for index in range(count)]

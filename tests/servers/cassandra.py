@@ -96,7 +96,8 @@ def get() -> bool:
 class Cassandra:
     """A cluster, started whole. `nodes` are killed, paused and started one by one.
 
-    `settings` replace those of its configuration, by their names in cassandra.yaml.
+    `settings` replace those of its configuration, by their names in cassandra.yaml;
+    `addresses` the ones that would be drawn, such as those that its files are of.
     """
 
     def __init__(
@@ -105,8 +106,9 @@ class Cassandra:
         count: int = 1,
         *,
         settings: Mapping[str, object] | None = None,
+        addresses: Sequence[str] | None = None,
     ) -> None:
-        self.addresses = free_addresses(count)
+        self.addresses = free_addresses(count) if addresses is None else [*addresses]
         self.nodes = [
             Node(directory / f"node{index + 1}", self.addresses, index, settings or {})
             for index in range(count)

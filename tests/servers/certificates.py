@@ -15,7 +15,8 @@ _DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """`ca` is its certificate, as PEM; `issue` writes NAME.pem, key first."""
+    """`ca` is its certificate, as PEM; `issue` writes NAME.pem, key first, good for a
+    day before and `days` behind now."""
 
     def __init__(self, directory: Path, name: str = "ca") -> None:
         self.directory = directory
@@ -25,9 +26,9 @@ class Authority:
         certificate = self._build(self._name, self._key, is_authority=True)
         self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> Path:
+    def issue(self, name: str, days: float = 1) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._build(_name(name), key, is_authority=False)
+        certificate = self._build(_name(name), key, is_authority=False, days=days)
         path = self.directory / f"{name}.pem"
         path.write_bytes(
             key.private_bytes(
@@ -41,7 +42,12 @@ class Authority:
         return path
 
     def _build(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        *,
+        is_authority: bool,
+        days: float = 1,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         host = x509.IPAddress(ipaddress.ip_address(HOST))
@@ -63,7 +69,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_after(now + days * _DAY)
             .add_extension(
                 x509.BasicConstraints(ca=is_authority, path_length=None), critical=True
             )

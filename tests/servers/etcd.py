@@ -50,7 +50,8 @@ def get() -> bool:
 class Etcd:
     """A cluster, started whole. `members` are killed, paused and started one by one.
 
-    `options` are added to the command line of each; `scheme` is what clients speak.
+    `options` are added to the command line of each; `scheme` is what clients speak;
+    `ports`, three a member, replace free ones: its files know them.
     """
 
     def __init__(
@@ -60,8 +61,11 @@ class Etcd:
         *,
         scheme: str = "http",
         options: Sequence[str] = (),
+        ports: Sequence[int] | None = None,
     ) -> None:
-        ports = free_ports(3 * count)
+        if ports is None:
+            ports = free_ports(3 * count)
+        assert len(ports) == 3 * count
         peers = {
             f"member{index + 1}": f"http://{HOST}:{port}"
             for index, port in enumerate(ports[:count])

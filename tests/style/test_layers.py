@@ -90,9 +90,15 @@ ALLOWED: dict[str, set[str]] = {
     "clustered": {*_BELOW_APP, "app"},
     "cluster_audit": {*_BELOW_SHARD, "audit", "cluster", "cluster_store", "config"},
     "cluster_imports": {*_BELOW_APP, "clustered"},
+    # Looks at what is around the process, and asks each server as the switch does.
+    "doctor": {
+        *_BELOW_SHARD,
+        *("observe", "link", "nsq", "peer", "cluster"),
+        *("cluster_store", "config", "check"),
+    },
     "cli": {
         *(*_BELOW_APP, "app", "clustered", "cluster_audit", "cluster_imports"),
-        *("replay", "files", "nsq", "notify"),
+        *("replay", "files", "nsq", "notify", "doctor"),
     },
     "__main__": {"cli"},
 }

@@ -91,7 +91,9 @@ class Settings:
         username: str | None = None,
         password: str | None = None,
         tls: Tls | None = None,
+        alone: str | None = None,
     ) -> None:
+        """`alone`: of all nodes, the one that is asked, whatever its data centre."""
         schema.check_name(keyspace)
         if len(replication) != 1:
             raise JournalMismatch(
@@ -107,6 +109,7 @@ class Settings:
         self.username = username
         self.password = password
         self.tls = tls
+        self.alone = alone
 
     def options(self) -> dict[str, Any]:
         """For acsylla."""
@@ -127,7 +130,9 @@ class Settings:
             "port": self.port,
             "username": self.username,
             "password": self.password,
-            "load_balance_dc_aware": self.datacenter,
+            "load_balance_dc_aware": None if self.alone else self.datacenter,
+            "load_balance_round_robin": self.alone is not None,
+            "whitelist_hosts": self.alone,
             **tls,
         }
 

@@ -123,10 +123,13 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class MemberStatus(msgspec.Struct, frozen=True):
-    """What a member says of itself, or in `trouble` why it does not."""
+    """What a member says of itself, or in `trouble` why it does not. `cluster` is
+    etcd's own number of the cluster that it is a member of."""
 
     endpoint: str
     version: str = ""
+    cluster: int = 0
+    has_leader: bool = False
     is_leader: bool = False
     size: int = 0
     alarms: tuple[str, ...] = ()
@@ -198,6 +201,8 @@ class EtcdClient:
         return MemberStatus(
             endpoint=endpoint.address,
             version=answer.version,
+            cluster=answer.header.cluster_id,
+            has_leader=answer.leader != 0,
             is_leader=answer.leader == answer.header.member_id != 0,
             size=answer.dbSize,
             alarms=tuple(answer.errors),
