@@ -218,10 +218,10 @@ SOON = range(1, 51)
 BREAKS = [
     Break(answers_before_the_append, SOON),
     Break(answers_without_the_fence_read, SOON),
-    Break(reads_the_fence_before_the_acknowledgement, SOON),
+    Break(reads_the_fence_before_the_acknowledgement, range(151, 201)),
     Break(reads_the_tail_before_the_fence, SOON),
     Break(writes_nothing_back, SOON),
-    Break(trusts_a_fence_of_others, range(101, 151)),
+    Break(trusts_a_fence_of_others, range(241, 291)),
     Break(seals_without_agreement, range(101, 151)),
     Break(opens_what_is_merely_higher, SOON),
     Break(reads_nothing_again, SOON),
@@ -232,7 +232,7 @@ BREAKS = [
     Break(drops_a_segment_too_many, SOON),
     Break(drops_what_a_publisher_needs, SOON),
     Break(believes_a_reader_that_is_behind_the_checkpoint, SOON),
-    Break(stamps_checkpoints_by_the_clock, range(301, 351)),
+    Break(stamps_checkpoints_by_the_clock, range(221, 271)),
     Break(gives_up_what_is_not_released, range(101, 151)),
 ]
 
