@@ -189,7 +189,7 @@ BREAKS = [
     Break(reads_the_fence_before_the_acknowledgement, SOON),
     Break(reads_the_tail_before_the_fence, SOON),
     Break(writes_nothing_back, SOON),
-    Break(trusts_a_fence_of_others, range(101, 151)),
+    Break(trusts_a_fence_of_others, SOON),
     Break(seals_without_agreement, range(101, 151)),
     Break(opens_what_is_merely_higher, SOON),
     Break(reads_nothing_again, SOON),
@@ -197,8 +197,8 @@ BREAKS = [
     Break(begins_the_next_without_an_acknowledgement, SOON),
     Break(publishes_before_the_release, SOON),
     Break(checkpoints_before_the_release, SOON),
-    Break(stamps_checkpoints_by_the_clock, range(301, 351)),
-    Break(gives_up_what_is_not_released, range(101, 151)),
+    Break(stamps_checkpoints_by_the_clock, range(351, 401)),
+    Break(gives_up_what_is_not_released, range(351, 401)),
 ]
 
 
