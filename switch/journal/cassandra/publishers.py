@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -103,6 +103,15 @@ async def move(
         patience,
     )
     return name
+
+
+async def in_use(
+    store: LogStore, names: Iterable[str], patience: Patience = PATIENCE
+) -> list[str]:
+    """Of all names that positions were ever under, and of publishers: the names that
+    their positions are under now. Nobody reads on from the others."""
+    publishers = {name.split(".")[0] for name in names}
+    return sorted([await current_name(store, each, patience) for each in publishers])
 
 
 def _moves(publisher: str) -> str:

@@ -39,7 +39,7 @@ def run(test):
     asyncio.run(test())
 
 
-def test_all_that_is_released_goes_out_in_order_and_nothing_else(lab):
+def test_what_the_node_says_is_released_goes_out_and_nothing_else(lab):
     async def test():
         session, states = await taken(lab.store, "a")
         async with lab.publishing(session, states) as a:
