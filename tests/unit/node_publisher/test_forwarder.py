@@ -25,6 +25,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(forwarder, "RETRY_SECONDS_MIN", 0.001)
     monkeypatch.setattr(forwarder, "RETRY_SECONDS_MAX", 0.002)
     monkeypatch.setattr(places, "POSITION_SECONDS", 0.0)
+    monkeypatch.setattr(places, "POSITIONS_PER_SECOND", 1e9)
     monkeypatch.setattr(shard_forwarder, "LOOK_AGAIN_SECONDS", 0.001)
 
 
