@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from switch.cli import exits, publish_cluster
+from switch.cli import exits
 from switch.cli.options import Subparsers, add_command, add_json, count_in, print_json
 from switch.cli.settings import add_data_settings, load_settings
 
@@ -95,7 +95,9 @@ def run_status(arguments: argparse.Namespace) -> int:
 
     config = load_settings(arguments).config
     if config.cluster.name:
-        return publish_cluster.run_status(arguments, config)
+        from switch.cli.publish_cluster import run_status as run_status_of_cluster
+
+        return run_status_of_cluster(arguments, config)
     engines = _open(config)
     reports = [engines.report(name) for name in engines.names]
     engines.close()
@@ -138,7 +140,9 @@ def _move(arguments: argparse.Namespace, *, forward: bool) -> int:
 
     config = load_settings(arguments).config
     if config.cluster.name:
-        return publish_cluster.run_move(arguments, config, forward=forward)
+        from switch.cli.publish_cluster import run_move
+
+        return run_move(arguments, config, forward=forward)
     engines = _open(config)
     with progress("journal", 1.0) as advance:
         target = _target(arguments, engines)

@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from switch.cluster.port import ShardOwnership
 from switch.cluster.rows import NAME as ROWS
-from switch.journal.cassandra import publishers
 from switch.journal.cassandra.chains import Moved
 from switch.journal.cassandra.retention import tidy
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
@@ -90,13 +89,13 @@ class Retention:
         """One pass, by a session: how many segments were dropped. `living` are the
         sessions of the nodes that are there. Raises JournalError or Moved."""
         store, patience = self._store, self._patience
-        readers = await publishers.names_in_use(store, self._readers, patience)
+        publishers = await settled(store.list_publishers, patience)
         some = self._some(await settled(store.list_sessions, patience))
         found = await tidy(
             store,
             some,
             range(self._shard_count),
-            readers,
+            sorted(self._readers.union(publishers)),
             self._clock() - self._kept_ms,
             patience,
         )

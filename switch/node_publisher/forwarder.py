@@ -12,7 +12,6 @@ from functools import partial
 
 from switch.journal.cassandra.chains import Moved
 from switch.journal.cassandra.following import ShardReader
-from switch.journal.cassandra.publishers import Published
 from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of
 from switch.journal.cassandra.store import LogStore, Position
 from switch.node_publisher.orders import Assignment
@@ -54,8 +53,6 @@ class ShardForwarder(Feeder[Place]):
         self._reader = self._new_reader()
         self._read_epochs: dict[int, int] = {}
         self._sequences: dict[int, int] = {}  # acknowledged, by shard
-        # Positions of shards that got on without entries, for the next batch to take.
-        self._carried: dict[int, Published] = {}
         self._look_again_at: float | None = None
 
     def _head(self) -> int:
@@ -73,7 +70,6 @@ class ShardForwarder(Feeder[Place]):
 
     async def _begin_anew(self) -> None:
         await self._places.open()
-        self._carried.clear()
         self._known = Assignment()
         await self._renew()
 
@@ -156,14 +152,12 @@ class ShardForwarder(Feeder[Place]):
                 "been dropped since"
             ) from None
         is_whole = is_known and not reading.has_more and self._look_again_at is None
-        positions = self._carried | reading.positions
-        self._carried = {}
-        place = Place(positions, reading.entries, released.number if is_whole else -1)
+        place = Place(
+            reading.positions, reading.entries, released.number if is_whole else -1
+        )
         if not reading.commits and before is None:
-            self._places.skip(positions)
+            self._places.skip(place.positions)
             self._reach(place)
-        elif not reading.commits:
-            self._carried = positions
         return Batch(reading.commits, place, reading.has_more)
 
     def _advance(self, batch: Batch[Place]) -> None:

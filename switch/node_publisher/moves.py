@@ -149,7 +149,7 @@ class ClusterEngines:
 
         found = []
         for shard in shards:
-            epochs = await settled(lambda: self._store.read_epochs(shard), PATIENCE)  # noqa: B023
+            epochs = await settled(partial(self._store.read_epochs, shard), PATIENCE)
             found.append(await chain_of(shard, epochs.epochs, epochs.current, end_of))
         return found
 

@@ -23,8 +23,10 @@ from switch.journal.cassandra.publishers import (
 from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of
 from switch.journal.cassandra.store import LogStore
 
-# Between two times that positions are written.
+# Between two times that positions are written, and so many of them in a second: each is
+# a write at a quorum, beside those of the journal.
 POSITION_SECONDS = 1.0
+POSITIONS_PER_SECOND = 64
 # Positions that are remembered until the engine has settled what is before them.
 MARKS_MAX = 64
 # What the end may take.
@@ -56,7 +58,7 @@ class ShardPlaces:
         self._stored: dict[int, Published] = {}
         self._store = store
         self._patience = patience
-        self._stored_at = 0.0
+        self._next_at = 0.0
         self._storing: asyncio.Task[None] | None = None
         self._count = 0
         self._marks: list[tuple[int, dict[int, Published]]] = []
@@ -108,9 +110,11 @@ class ShardPlaces:
             storing, self._storing = self._storing, None
             storing.result()
         now = time.monotonic()
-        if now - self._stored_at >= POSITION_SECONDS:
-            self._stored_at = now
-            self._storing = asyncio.create_task(self._store_and_look())
+        if now >= self._next_at:
+            due = self._due()
+            seconds = max(POSITION_SECONDS, len(due) / POSITIONS_PER_SECOND)
+            self._next_at = now + seconds
+            self._storing = asyncio.create_task(self._store_and_look(due))
 
     async def leave(self, shards: Iterable[int]) -> None:
         """They are somebody else's now."""
@@ -136,8 +140,8 @@ class ShardPlaces:
             if _is_new(position, self._stored.get(shard))
         }
 
-    async def _store_and_look(self) -> None:
-        await self._write(self._due())
+    async def _store_and_look(self, due: Positions) -> None:
+        await self._write(due)
         name = await current_name(self._store, self.engine, self._patience)
         self.moved_to = None if name == self.name else name
 

@@ -225,7 +225,8 @@ class Daemon:
         return [
             pid
             for pid, line in _command_lines()
-            if str(self.data) in line and "switch.publisher" in line
+            if str(self.data) in line
+            and ("switch.publisher" in line or "switch.node_publisher" in line)
         ]
 
     def send_signal(self, number: int) -> None:

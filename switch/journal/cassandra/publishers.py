@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -84,16 +84,6 @@ async def current_name(
     return publisher if data is None else data.decode()
 
 
-async def names_in_use(
-    store: LogStore, known: Collection[str], patience: Patience = PATIENCE
-) -> list[str]:
-    """Under which names the positions are now of all that are known, and of all that
-    have ever written one."""
-    written = await settled(store.list_publishers, patience)
-    every = {name.partition(".")[0] for name in written}.union(known)
-    return [await current_name(store, each, patience) for each in sorted(every)]
-
-
 async def move(
     store: LogStore,
     publisher: str,
@@ -113,6 +103,15 @@ async def move(
         patience,
     )
     return name
+
+
+async def in_use(
+    store: LogStore, names: Iterable[str], patience: Patience = PATIENCE
+) -> list[str]:
+    """Of all names that positions were ever under, and of publishers: the names that
+    their positions are under now. Nobody reads on from the others."""
+    publishers = {name.split(".")[0] for name in names}
+    return sorted([await current_name(store, each, patience) for each in publishers])
 
 
 def _moves(publisher: str) -> str:

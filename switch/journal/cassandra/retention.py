@@ -14,7 +14,11 @@ import msgspec
 
 from switch.journal.cassandra import checkpoints, log
 from switch.journal.cassandra.chains import Start, behind, chain_of
-from switch.journal.cassandra.publishers import read_published, write_published
+from switch.journal.cassandra.publishers import (
+    in_use,
+    read_published,
+    write_published,
+)
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.store import BEGINNING, LogStore, Position
 
@@ -107,6 +111,7 @@ async def needed(
     """From where each session's log is still read, by a takeover from the checkpoints
     or by a publisher that is behind them. Of a session that is not in it, nothing is.
     `ends` of sessions, as far as they are sealed."""
+    publishers = await in_use(store, publishers, patience)
     positions: dict[str, Position] = {}
     for shard in shards:
         for session, position in await _needed_by(

@@ -7,7 +7,7 @@ import pytest
 from switch.cluster import access
 from switch.cluster.access import AccessError
 from switch.cluster.settings import CassandraSettings, EtcdSettings
-from switch.cluster_store import _settings
+from switch.cluster_store import cassandra_settings, etcd_settings
 from switch.config import ConfigError, load
 from tests.servers.certificates import Authority
 
@@ -87,6 +87,11 @@ def config_of(password, files, **more):
         for name, value in {"user": "u", "password_file": password, **files}.items():
             flags[f"cluster.{section}.{name}"] = value
     return load(None, {}, flags | more).config
+
+
+def _settings(config):
+    cluster = config.cluster
+    return cassandra_settings(cluster.cassandra), etcd_settings(cluster.etcd)
 
 
 def test_both_are_asked_with_what_was_read(password, files):

@@ -101,9 +101,24 @@ def test_a_publisher_that_is_behind_keeps_it():
     run(test)
 
 
-async def publish(store, session, shard):
+def test_a_publisher_that_was_moved_keeps_what_it_reads_now():
+    """Its former positions keep nothing, whoever lists them."""
+
+    async def test(store, session, states):
+        await checkpoint_all(session, states)
+        name = await publishers.move(store, "out", {}, PATIENCE)
+        names = ["out", "out.moves", name]
+        assert await tidy(store, names=names) == 0
+        for shard in range(SHARD_COUNT):
+            await publish(store, session, shard, name)
+        assert await tidy(store, names=names) == 2
+
+    run(test)
+
+
+async def publish(store, session, shard, name="out"):
     """All there is; the sequences of what went out."""
-    reader = ShardReader(store, "out", session.name, PATIENCE)
+    reader = ShardReader(store, name, session.name, PATIENCE)
     await reader.add(shard, session.epochs[shard].id.number)
     out: list[int] = []
     has_more = True
@@ -113,7 +128,7 @@ async def publish(store, session, shard):
         for commit in reading.commits:
             out += [record.first_sequence for record in commit.records]
         for position in reading.positions.values():
-            await publishers.write_published(store, "out", shard, position, PATIENCE)
+            await publishers.write_published(store, name, shard, position, PATIENCE)
     return out
 
 
