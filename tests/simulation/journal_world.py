@@ -49,6 +49,13 @@ class World:
         self.revision += self.chance.randint(1, 3)
         return self.revision
 
+    def reads_ahead(self) -> bool:
+        """Whether who takes shards begins to read before it may have them."""
+        return self.chance.random() < 0.7
+
+    def wait_for_keys(self) -> float:
+        return self.chance.choice([0.0, 0.002, 0.02, 0.1])
+
     def tell(self, text: str) -> None:
         self.story.append(f"{self.loop.time():8.4f} {text}")
 

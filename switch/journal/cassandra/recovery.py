@@ -7,12 +7,13 @@ shard. Nothing is repaired: what does not fit ends it with a text that says wher
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from switch.journal.cassandra import checkpoints, log
 from switch.journal.cassandra.chains import Chain, Moved, Span, behind
-from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
+from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of, settled
 from switch.journal.cassandra.store import LogStore, Position
 from switch.journal.errors import JournalDamaged
 from switch.journal.port import Commit, ShardRecord
@@ -34,9 +35,10 @@ async def recover(
 ) -> dict[int, State]:
     """The state of each shard at the end of its chain. Raises Moved when a shard, or
     the floor of a log, is not where it was when its chain was read."""
-    works = {
-        chain.shard: await _begin(store, chain, limits, patience) for chain in chains
-    }
+    begun = await all_of(
+        [partial(_begin, store, chain, limits, patience) for chain in chains]
+    )
+    works = {work.state.shard: work for work in begun}
     # A shard's spans are read in order; those of different shards in the same log
     # together: nearly always there is one round.
     while any(work.spans for work in works.values()):

@@ -6,10 +6,13 @@ Rule 2: from the moment that a shard is given up, its epoch gets no entry any mo
         whatever becomes of the statement that says so.
 Rule 3: a session that is over takes nothing and gives nothing. Its node begins again
         under a new name; a session's name is never used twice.
+Rule 4: what was read before a shard was held counts if its epoch opens behind the very
+        epoch that was read, which had ended by then. Else all of it is read again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,6 +37,10 @@ from switch.ledger import Limits, State
 ATTEMPTS_MAX = 16
 
 
+class _NotEnded(Exception):  # noqa: N818 -- what is so, not what is wrong
+    """A session that a shard's history goes through may still be written."""
+
+
 def new_session_name() -> str:
     return uuid.uuid4().hex
 
@@ -54,6 +61,8 @@ class Session:
         # given up, and not yet known to be sealed: their epochs, and where they end
         self._leaving: dict[int, tuple[EpochId, int]] = {}
         self._opening: dict[int, Epoch] = {}  # tried, with an outcome that is unknown
+        # what was read before it may be taken
+        self._ahead: dict[int, tuple[Chain, State]] = {}
 
     @property
     def name(self) -> str:
@@ -92,13 +101,15 @@ class Session:
         Raises JournalError; none of them is taken then, as far as anybody here knows,
         and they may be taken again.
         """
+        ahead, self._ahead = self._ahead, {}
         states: dict[int, State] = {}
         try:
             for _ in range(ATTEMPTS_MAX):
                 left = [shard for shard in shards if shard not in states]
                 if not left:
                     break
-                states |= await self._try(left, shards, limits)
+                states |= await self._try(left, shards, limits, ahead)
+                ahead = {}
         except BaseException:
             for shard in states:
                 self.epochs.pop(shard)
@@ -106,14 +117,52 @@ class Session:
             raise
         return states
 
-    async def _try(
-        self, shards: Sequence[int], at_least: Mapping[int, int], limits: Limits
-    ) -> dict[int, State]:
+    async def read_ahead(self, shards: Sequence[int], limits: Limits) -> None:
+        """Reads what `take` of these will need, as far as that may be done before they
+        are held: of those whose history has ended. Nobody is fenced, and nothing is
+        raised: what fails here is tried again by `take`. The next call, and `take`,
+        forget what was read and not taken."""
+        self._ahead = {}
         try:
-            chains = await self._chains(shards)
+            found = await all_of([partial(self._ended, shard) for shard in shards])
+            chains = [chain for chain in found if chain is not None]
+            states = await recovery.recover(self._store, chains, limits, self._patience)
+        except (Moved, JournalError):
+            return
+        self._ahead = {chain.shard: (chain, states[chain.shard]) for chain in chains}
+
+    async def _ended(self, shard: int) -> Chain | None:
+        """None if somebody may still write it, be it this session."""
+        if shard in self.epochs or shard in self._leaving:
+            return None
+        found = await settled(lambda: self._store.read_epochs(shard), self._patience)
+        try:
+            return await chain_of(shard, found.epochs, found.current, self._sealed_end)
+        except _NotEnded:
+            return None
+
+    async def _sealed_end(self, session: str) -> int:
+        row = await settled(lambda: self._store.read_session(session), self._patience)
+        if row is None or row.sealed_at is None:
+            raise _NotEnded
+        return row.sealed_at
+
+    async def _try(
+        self,
+        shards: Sequence[int],
+        at_least: Mapping[int, int],
+        limits: Limits,
+        ahead: Mapping[int, tuple[Chain, State]],
+    ) -> dict[int, State]:
+        self.writer.check()
+        known = [ahead[shard] for shard in shards if shard in ahead]
+        try:
+            chains = await self._chains([s for s in shards if s not in ahead])
             states = await recovery.recover(self._store, chains, limits, self._patience)
         except Moved:
-            return {}
+            chains, states = [], {}
+        chains += [chain for chain, _ in known]
+        states |= {chain.shard: state for chain, state in known}
         opened = await self._open(chains, at_least)
         taken: dict[int, State] = {}
         for epoch in opened:
@@ -124,17 +173,19 @@ class Session:
         return taken
 
     async def _chains(self, shards: Sequence[int]) -> list[Chain]:
-        ends: dict[str, int] = {}
+        # Nearly always one session has to be ended for all: that is done once.
+        ends: dict[str, asyncio.Task[int]] = {}
 
         async def end_of(session: str) -> int:
             if session not in ends:
-                ends[session] = await takeover.end_session(
-                    self._store, session, self.name, self._patience
+                ends[session] = asyncio.create_task(
+                    takeover.end_session(
+                        self._store, session, self.name, self._patience
+                    )
                 )
-            return ends[session]
+            return await ends[session]
 
-        # One after the other: nearly always one session has to be ended for all.
-        return [await self._chain(shard, end_of) for shard in shards]
+        return await all_of([partial(self._chain, shard, end_of) for shard in shards])
 
     async def _chain(self, shard: int, end_of: EndOf) -> Chain:
         self.writer.check()

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from switch.journal.errors import JournalError, JournalStopped, JournalUnknown
@@ -215,6 +216,10 @@ class MemorySession:
 
     async def begin(self) -> None:
         await self._way()
+
+    async def read_ahead(self, shards: Sequence[int], limits: Limits) -> None:
+        with suppress(JournalUnknown):
+            await self._way()
 
     async def take(self, shards: Mapping[int, int], limits: Limits) -> dict[int, State]:
         await self._way()
