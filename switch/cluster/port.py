@@ -80,6 +80,10 @@ class JournalSession(Protocol):
     async def begin(self) -> None:
         """Once, before anything else."""
 
+    async def read_ahead(self, shards: Sequence[int], limits: Limits, /) -> None:
+        """Reads what `take` of these will need, as far as that may be done before they
+        are held. Raises nothing, and binds nobody."""
+
     async def take(
         self, shards: Mapping[int, int], limits: Limits, /
     ) -> dict[int, State]:

@@ -22,6 +22,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
+from switch.cluster import taking
 from switch.cluster.counts import NodeCounts
 from switch.cluster.errors import SessionLost
 from switch.cluster.port import (
@@ -41,8 +42,10 @@ from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup, Shard
 from switch.shard.session_committer import SessionCommitter
 
-# Between two looks at what should be where, if nobody tells of a change.
+# Between two looks at what should be where, if nobody tells of a change; the first one
+# behind an attempt that failed, and then twice as long each time.
 RECONCILE_S = 1.0
+RETRY_FIRST_S = 0.05
 # Between two looks at the lease.
 LEASE_LOOK_S = 0.1
 # Shards taken over in one go: the first ones answer before the last ones are read.
@@ -202,15 +205,19 @@ class NodeSession:
     # -- what should be where
 
     async def _reconcile_until_left(self) -> None:
+        pause_s = RETRY_FIRST_S
         while not self._is_leaving:
             self._news.clear()
             await self._give_up(self._unwanted())
             await self._take(self._missing())
+            # Somebody may be waiting for what could not be taken, and nobody has.
+            is_whole = not self._missing()
             try:
-                async with asyncio.timeout(RECONCILE_S):
+                async with asyncio.timeout(RECONCILE_S if is_whole else pause_s):
                     await self._news.wait()
             except TimeoutError:
-                pass  # what failed is tried again
+                pass
+            pause_s = RETRY_FIRST_S if is_whole else min(2 * pause_s, RECONCILE_S)
         await self._give_up(sorted(self.opened))
 
     def _unwanted(self) -> list[int]:
@@ -236,27 +243,12 @@ class NodeSession:
                 return
             await self._take_some(shards[at : at + TAKEN_AT_ONCE_MAX])
 
-    async def _take_some(self, shards: Iterable[int]) -> None:
+    async def _take_some(self, shards: Sequence[int]) -> None:
         started = asyncio.get_running_loop().time()
-        granted = {}
-        for shard in shards:
-            try:
-                grant = await self.ownership.acquire(shard)
-            except OwnershipError as error:
-                event(_log, logging.INFO, "shard not taken", shard=shard, reason=error)
+        taken = await taking.take(self.ownership, self._journal, shards, self._limits)
+        for shard, state in taken.items():
+            if state is None:
                 continue
-            granted[shard] = grant.create_revision
-        if not granted:
-            return
-        try:
-            states = await self._journal.take(granted, self._limits)
-        except JournalError as error:
-            event(
-                _log, logging.WARNING, "shards not taken over yet",
-                shards=",".join(map(str, granted)), reason=error,
-            )  # fmt: skip
-            return
-        for shard, state in states.items():
             self._group.open_shard(state)
             self._directory.open_shard(state)
             self.opened.add(shard)
@@ -265,11 +257,13 @@ class NodeSession:
             self._states.opened(shard)
             sequence = state.sequence
             event(_log, logging.INFO, "shard taken", shard=shard, sequence=sequence)
-        self._counts.shards_taken += len(states)
-        self._counts.takeovers.add(asyncio.get_running_loop().time() - started)
-        for shard in granted.keys() - states.keys():
-            await self._release(shard)
-        self._changed()
+            self._counts.shards_taken += 1
+        for shard, state in taken.items():
+            if state is None:
+                await self._release(shard)
+        if taken:
+            self._counts.takeovers.add(asyncio.get_running_loop().time() - started)
+            self._changed()
 
     async def _give_up(self, shards: Sequence[int]) -> None:
         for at in range(0, len(shards), MOVES_MAX):

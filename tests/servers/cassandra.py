@@ -66,9 +66,10 @@ OPENS = (
     *("jdk.compiler/com.sun.tools.javac", "jdk.management/com.sun.management.internal"),
 )
 # The second compiler makes a node slow for as long as most tests run.
+QUICK = "-XX:TieredStopAtLevel=1"
 JAVA = (
     *("java", "-Xms128m", "-Xmx512m", "-Xss512k", "-XX:MaxDirectMemorySize=256m"),
-    *("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+PerfDisableSharedMem"),
+    *("-XX:+UseSerialGC", "-XX:+PerfDisableSharedMem"),
     *("-XX:+ExitOnOutOfMemoryError", "-Djdk.attach.allowAttachSelf=true"),
     *(f"--add-exports={name}=ALL-UNNAMED" for name in EXPORTS),
     *(f"--add-opens={name}=ALL-UNNAMED" for name in OPENS),
@@ -107,10 +108,15 @@ class Cassandra:
         *,
         settings: Mapping[str, object] | None = None,
         addresses: Sequence[str] | None = None,
+        is_quick: bool = True,
     ) -> None:
+        """`is_quick`: to start; not, when it has run for long."""
         self.addresses = free_addresses(count) if addresses is None else [*addresses]
         self.nodes = [
-            Node(directory / f"node{index + 1}", self.addresses, index, settings or {})
+            Node(
+                *(directory / f"node{index + 1}", self.addresses, index),
+                *(settings or {}, is_quick),
+            )
             for index in range(count)
         ]
 
@@ -163,8 +169,10 @@ class Node(Server):
         addresses: Sequence[str],
         index: int,
         settings: Mapping[str, object],
+        is_quick: bool,
     ) -> None:
         super().__init__(directory)
+        self._java = (*JAVA, QUICK) if is_quick else JAVA
         self.address = addresses[index]
         self._jars = cached(NAME) / "libs"
         self._configuration = directory / "cassandra.yaml"
@@ -213,7 +221,7 @@ class Node(Server):
     def command(self) -> Sequence[str]:
         (agent,) = self._jars.glob("jamm-*.jar")
         return (
-            *(*JAVA, f"-javaagent:{agent}"),
+            *(*self._java, f"-javaagent:{agent}"),
             f"-Dcassandra.config={self._configuration.as_uri()}",
             f"-Dlogback.configurationFile={self._logging.as_uri()}",
             f"-Dcassandra.storagedir={self.directory}",

@@ -155,6 +155,10 @@ class Node:
         self.world.tell(f"{self.name} takes {left}")
         at_least = dict.fromkeys(left, self.world.next_revision())
         try:
+            if self.world.reads_ahead():
+                await self.session.read_ahead(left, self.limits)
+                # Until their keys are held, others may have had them.
+                await asyncio.sleep(self.world.wait_for_keys())
             states = await self.session.take(at_least, self.limits)
         except EXPECTED as error:
             self.world.tell(f"{self.name} did not take {left}: {error}")

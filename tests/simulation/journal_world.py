@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+from switch.journal.cassandra.chains import Moved
 from tests.simulation.cassandra import FAIR, Cassandra, Weather
 from tests.simulation.journal_auditor import Auditor
 from tests.simulation.journal_node import EXPECTED, SHARD_COUNT, Node
@@ -33,7 +34,8 @@ EVENTS = {"ask": 80, "take": 3, "duel": 3, "give": 4, "hang": 4, "die": 2, "cut"
 class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.loop = ScriptedLoop(EXPECTED)  # type: ignore[abstract]
+        # Moved: of one reading of several at once, which all are begun again.
+        self.loop = ScriptedLoop((*EXPECTED, Moved))  # type: ignore[abstract]
         weather = self.chance.choice(WEATHERS)
         self.cassandra = Cassandra(self.loop, seed, weather)
         self.auditor = Auditor()
@@ -48,6 +50,13 @@ class World:
         """Of a lock's key in etcd, had there been one: it only grows."""
         self.revision += self.chance.randint(1, 3)
         return self.revision
+
+    def reads_ahead(self) -> bool:
+        """Whether who takes shards begins to read before it may have them."""
+        return self.chance.random() < 0.7
+
+    def wait_for_keys(self) -> float:
+        return self.chance.choice([0.0, 0.002, 0.02, 0.1])
 
     def tell(self, text: str) -> None:
         self.story.append(f"{self.loop.time():8.4f} {text}")

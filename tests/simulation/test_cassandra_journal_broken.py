@@ -1,13 +1,13 @@
 """The protocol broken on purpose, one step at a time: the simulation must find each,
-within the seeds that are beside it. What one seed in a hundred finds is not looked for
-from the first one on, for the time that it would take."""
+within `SEEDS_MAX` of the seed that is beside it. What one seed in a hundred finds is
+not looked for from the first one on, for the time that it would take."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -121,6 +121,31 @@ def reads_nothing_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Session, "take", other)
 
 
+def believes_what_was_read_ahead(patch: pytest.MonkeyPatch) -> None:
+    """Though its epoch opens behind another one than was read."""
+    read_ahead, recover, take = Session.read_ahead, recovery.recover, Session.take
+
+    async def keeps(self: Any, shards: Any, limits: Any) -> None:
+        await read_ahead(self, shards, limits)
+        self._store.known = {} if self._reading is None else await self._reading
+        self._ahead, self._reading = {}, None
+
+    async def once(store: Any, chains: Any, *rest: Any) -> Any:
+        known = getattr(store, "known", {})
+        left = [chain for chain in chains if chain.shard not in known]
+        return known | await recover(store, left, *rest)
+
+    async def other(self: Any, *arguments: Any) -> Any:
+        try:
+            return await take(self, *arguments)
+        finally:
+            self._store.known = {}
+
+    patch.setattr(Session, "read_ahead", keeps)
+    patch.setattr(recovery, "recover", once)
+    patch.setattr(Session, "take", other)
+
+
 def retries_with_other_bytes(patch: pytest.MonkeyPatch) -> None:
     async def other(self: Any, segment: int, part: Any) -> None:
         for _ in range(20):
@@ -209,37 +234,33 @@ def gives_up_what_is_not_released(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Session, "give_up", other)
 
 
-class Break(NamedTuple):
-    apply: Callable[[pytest.MonkeyPatch], None]
-    seeds: range
-
-
-SOON = range(1, 51)
+SEEDS_MAX = 500
 BREAKS = [
-    Break(answers_before_the_append, SOON),
-    Break(answers_without_the_fence_read, SOON),
-    Break(reads_the_fence_before_the_acknowledgement, range(151, 201)),
-    Break(reads_the_tail_before_the_fence, SOON),
-    Break(writes_nothing_back, SOON),
-    Break(trusts_a_fence_of_others, range(241, 291)),
-    Break(seals_without_agreement, range(101, 151)),
-    Break(opens_what_is_merely_higher, SOON),
-    Break(reads_nothing_again, SOON),
-    Break(retries_with_other_bytes, SOON),
-    Break(begins_the_next_without_an_acknowledgement, SOON),
-    Break(publishes_before_the_release, SOON),
-    Break(checkpoints_before_the_release, SOON),
-    Break(drops_a_segment_too_many, SOON),
-    Break(drops_what_a_publisher_needs, SOON),
-    Break(believes_a_reader_that_is_behind_the_checkpoint, SOON),
-    Break(stamps_checkpoints_by_the_clock, range(221, 271)),
-    Break(gives_up_what_is_not_released, range(101, 151)),
+    answers_before_the_append,
+    answers_without_the_fence_read,
+    reads_the_fence_before_the_acknowledgement,
+    reads_the_tail_before_the_fence,
+    writes_nothing_back,
+    trusts_a_fence_of_others,
+    seals_without_agreement,
+    opens_what_is_merely_higher,
+    reads_nothing_again,
+    believes_what_was_read_ahead,
+    retries_with_other_bytes,
+    begins_the_next_without_an_acknowledgement,
+    publishes_before_the_release,
+    checkpoints_before_the_release,
+    drops_a_segment_too_many,
+    drops_what_a_publisher_needs,
+    believes_a_reader_that_is_behind_the_checkpoint,
+    stamps_checkpoints_by_the_clock,
+    gives_up_what_is_not_released,
 ]
 
 
-def first_fault(seeds: range) -> int | None:
+def first_fault() -> int | None:
     """The first seed that finds one."""
-    for seed in seeds:
+    for seed in range(1, SEEDS_MAX + 1):
         try:
             World(seed).run()
         except Exception:  # noqa: BLE001 -- whatever it was, it was seen
@@ -247,7 +268,9 @@ def first_fault(seeds: range) -> int | None:
     return None
 
 
-@pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.apply.__name__)
-def test_a_step_left_out_is_found(broken: Break, monkeypatch: pytest.MonkeyPatch):
-    broken.apply(monkeypatch)
-    assert first_fault(broken.seeds) is not None
+@pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.__name__)
+def test_a_step_left_out_is_found(
+    broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+):
+    broken(monkeypatch)
+    assert first_fault() is not None

@@ -7,12 +7,19 @@ shard. Nothing is repaired: what does not fit ends it with a text that says wher
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from switch.journal.cassandra import checkpoints, log
 from switch.journal.cassandra.chains import Chain, Moved, Span, behind
-from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
+from switch.journal.cassandra.retrying import (
+    PATIENCE,
+    Patience,
+    all_of,
+    settled,
+    together,
+)
 from switch.journal.cassandra.store import LogStore, Position
 from switch.journal.errors import JournalDamaged
 from switch.journal.port import Commit, ShardRecord
@@ -34,9 +41,10 @@ async def recover(
 ) -> dict[int, State]:
     """The state of each shard at the end of its chain. Raises Moved when a shard, or
     the floor of a log, is not where it was when its chain was read."""
-    works = {
-        chain.shard: await _begin(store, chain, limits, patience) for chain in chains
-    }
+    begun = await all_of(
+        [partial(_begin, store, chain, limits, patience) for chain in chains]
+    )
+    works = {work.state.shard: work for work in begun}
     # A shard's spans are read in order; those of different shards in the same log
     # together: nearly always there is one round.
     while any(work.spans for work in works.values()):
@@ -61,16 +69,31 @@ async def rest_of(
 async def _begin(
     store: LogStore, chain: Chain, limits: Limits, patience: Patience
 ) -> _Work:
-    found = await checkpoints.read(store, chain.shard, patience)
-    head = None if found is None else found[0]
+    head = await checkpoints.read_head(store, chain.shard, patience)
+    found, spans = await together(
+        checkpoints.read(store, chain.shard, patience),
+        _spans(store, chain, head, patience),
+    )
+    if (None if found is None else found[0]) != head:
+        raise Moved
+    if found is None:
+        return _Work(State(chain.shard, limits), spans)
+    return _Work(_restore(*found, limits), spans)
+
+
+async def _spans(
+    store: LogStore,
+    chain: Chain,
+    head: checkpoints.Checkpoint | None,
+    patience: Patience,
+) -> list[Span]:
+    """What is to be read behind that checkpoint."""
     spans = behind(chain, None if head is None else head.start)
     spans = await log.above_floors(store, spans, patience)
     # Asked again behind the floors: what is below them is in this checkpoint, then.
     if await checkpoints.read_head(store, chain.shard, patience) != head:
         raise Moved
-    if found is None:
-        return _Work(State(chain.shard, limits), spans)
-    return _Work(_restore(*found, limits), spans)
+    return spans
 
 
 def _restore(head: checkpoints.Checkpoint, data: bytes, limits: Limits) -> State:

@@ -1,18 +1,22 @@
 """A node's run: one log, and the shards that come into it and leave it.
 
-Rule 1: a shard is taken when the epoch before it is ended and read, and the new one
-        names it as its parent. Until then not one entry is appended.
+Rule 1: a shard is taken when the epoch before it has ended, the new one names it as
+        its parent, and all up to its end is read. Until then no entry is appended.
 Rule 2: from the moment that a shard is given up, its epoch gets no entry any more,
         whatever becomes of the statement that says so.
 Rule 3: a session that is over takes nothing and gives nothing. Its node begins again
         under a new name; a session's name is never used twice.
+Rule 4: what is read before the new epoch is open counts if that opens behind the very
+        epoch that is read, which had ended before. Else all of it is read again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 from switch.journal.cassandra import checkpoints, recovery, takeover
 from switch.journal.cassandra.chains import (
@@ -23,15 +27,39 @@ from switch.journal.cassandra.chains import (
     current_of,
 )
 from switch.journal.cassandra.epochs import open_epoch, seal_epoch
-from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of, settled
+from switch.journal.cassandra.retrying import (
+    PATIENCE,
+    Patience,
+    all_of,
+    settled,
+    together,
+)
 from switch.journal.cassandra.store import Epoch, EpochId, LogStore, Position
 from switch.journal.cassandra.writer import SessionWriter
-from switch.journal.errors import JournalError
+from switch.journal.errors import JournalError, JournalUnknown
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State
 
+T = TypeVar("T")
+
 # How often a shard may be taken by others while it is being taken here.
 ATTEMPTS_MAX = 16
+
+
+class _NotEnded(Exception):  # noqa: N818 -- what is so, not what is wrong
+    """A session that a shard's history goes through may still be written."""
+
+
+def _once(ask: Callable[[str], Awaitable[T]]) -> Callable[[str], Awaitable[T]]:
+    """Asks once for each session, however many want to know it at once."""
+    asked: dict[str, asyncio.Future[T]] = {}
+
+    async def answer(session: str) -> T:
+        if session not in asked:
+            asked[session] = asyncio.ensure_future(ask(session))
+        return await asked[session]
+
+    return answer
 
 
 def new_session_name() -> str:
@@ -54,6 +82,10 @@ class Session:
         # given up, and not yet known to be sealed: their epochs, and where they end
         self._leaving: dict[int, tuple[EpochId, int]] = {}
         self._opening: dict[int, Epoch] = {}  # tried, with an outcome that is unknown
+        # what is read before it may be taken: histories that have ended, and then the
+        # states that they lead to
+        self._ahead: dict[int, Chain] = {}
+        self._reading: asyncio.Task[dict[int, State]] | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +108,7 @@ class Session:
 
     def stop(self, error: Exception) -> None:
         self.writer.stop(error)
+        self._forget_ahead()
 
     @property
     def position(self) -> Position:
@@ -104,37 +137,114 @@ class Session:
                 self.epochs.pop(shard)
                 self.writer.forget(shard)
             raise
+        finally:
+            self._forget_ahead()
         return states
+
+    async def read_ahead(self, shards: Sequence[int], limits: Limits) -> None:
+        """Begins to read what `take` of these will need, as far as that may be done
+        before they are held: of those whose history has ended. Nobody is fenced, and
+        nothing is raised: what fails here is tried again by `take`. The next call, and
+        `take`, forget what was read and not taken."""
+        self._forget_ahead()
+        end_of = _once(self._sealed_end)
+        try:
+            found = await all_of(
+                [partial(self._ended, shard, end_of) for shard in shards]
+            )
+        except JournalError:
+            return
+        chains = [chain for chain in found if chain is not None]
+        if chains:
+            self._ahead = {chain.shard: chain for chain in chains}
+            self._reading = asyncio.create_task(self._read(chains, limits))
+
+    def _forget_ahead(self) -> None:
+        self._ahead = {}
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    async def _read(self, chains: Sequence[Chain], limits: Limits) -> dict[int, State]:
+        """Nothing when it failed, or something has moved: it is read again."""
+        try:
+            return await recovery.recover(self._store, chains, limits, self._patience)
+        except (Moved, JournalUnknown):
+            return {}
+
+    async def _ended(
+        self, shard: int, end_of: Callable[[str], Awaitable[int | None]]
+    ) -> Chain | None:
+        """None if somebody may still write it, be it this session."""
+        if shard in self.epochs or shard in self._leaving:
+            return None
+
+        async def known_end(session: str) -> int:
+            end = await end_of(session)
+            if end is None:
+                raise _NotEnded
+            return end
+
+        found = await settled(lambda: self._store.read_epochs(shard), self._patience)
+        try:
+            return await chain_of(shard, found.epochs, found.current, known_end)
+        except _NotEnded:
+            return None
+
+    async def _sealed_end(self, session: str) -> int | None:
+        row = await settled(lambda: self._store.read_session(session), self._patience)
+        return None if row is None else row.sealed_at
 
     async def _try(
         self, shards: Sequence[int], at_least: Mapping[int, int], limits: Limits
     ) -> dict[int, State]:
+        self.writer.check()
+        ahead, reading = self._ahead, self._reading
+        self._ahead, self._reading = {}, None
         try:
-            chains = await self._chains(shards)
-            states = await recovery.recover(self._store, chains, limits, self._patience)
-        except Moved:
-            return {}
-        opened = await self._open(chains, at_least)
+            chains = await self._chains([s for s in shards if s not in ahead])
+        except BaseException:
+            if reading is not None:
+                reading.cancel()
+            raise
+        known = [ahead[shard] for shard in shards if shard in ahead]
+        # What has ended stays as it is: it may be read while its successor is opened.
+        opened, states = await together(
+            self._open([*known, *chains], at_least),
+            self._states(chains, limits, reading),
+        )
         taken: dict[int, State] = {}
         for epoch in opened:
-            state = states[epoch.shard]
+            state = states.get(epoch.shard)
+            if state is None:
+                continue  # it is this session's, and is read again
             self.epochs[epoch.shard] = epoch
             self.writer.admit({epoch.shard: state.sequence})
             taken[epoch.shard] = state
         return taken
 
+    async def _states(
+        self,
+        chains: Sequence[Chain],
+        limits: Limits,
+        reading: asyncio.Task[dict[int, State]] | None,
+    ) -> dict[int, State]:
+        """Of those, and of what is being read already."""
+        try:
+            states = await recovery.recover(self._store, chains, limits, self._patience)
+        except Moved:
+            states = {}
+        return states if reading is None else states | await reading
+
     async def _chains(self, shards: Sequence[int]) -> list[Chain]:
-        ends: dict[str, int] = {}
+        async def ended(session: str) -> int:
+            return await takeover.end_session(
+                self._store, session, self.name, self._patience
+            )
 
-        async def end_of(session: str) -> int:
-            if session not in ends:
-                ends[session] = await takeover.end_session(
-                    self._store, session, self.name, self._patience
-                )
-            return ends[session]
-
-        # One after the other: nearly always one session has to be ended for all.
-        return [await self._chain(shard, end_of) for shard in shards]
+        # Nearly always one session has to be ended for all.
+        end_of = _once(ended)
+        return await all_of([partial(self._chain, shard, end_of) for shard in shards])
 
     async def _chain(self, shard: int, end_of: EndOf) -> Chain:
         self.writer.check()

@@ -11,7 +11,7 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 from switch.journal.errors import JournalError, JournalStopped, JournalUnknown
@@ -227,6 +227,10 @@ class MemorySession:
 
     async def begin(self) -> None:
         await self._way()
+
+    async def read_ahead(self, shards: Sequence[int], limits: Limits) -> None:
+        with suppress(JournalUnknown):
+            await self._way()
 
     async def take(self, shards: Mapping[int, int], limits: Limits) -> dict[int, State]:
         await self._way()

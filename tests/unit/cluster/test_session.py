@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 
 import pytest
 
 from switch.cluster.errors import SessionLost
-from switch.cluster.session import NodeSession
+from switch.cluster.session import RECONCILE_S, RETRY_FIRST_S, NodeSession
 from switch.journal.errors import JournalError
 from switch.ledger import Limits
 from switch.ownership.port import OwnershipError
@@ -174,6 +175,29 @@ def test_shards_that_cannot_be_taken_over_yet_are_tried_again():
         await until(lambda: failed)
         assert at.open_shards() == set()
         await at.taken()
+
+    simulate(scenario)
+
+
+def test_who_waits_for_a_shard_waits_for_no_look_around():
+    """What could not be taken is nobody's: it is tried again at once, then later and
+    later."""
+
+    async def scenario(at):
+        attempts: list[float] = []
+        take = at.journal.take
+
+        async def fails_at_first(shards, limits):
+            attempts.append(asyncio.get_running_loop().time())
+            if len(attempts) < 8:
+                raise JournalError("no answer")
+            return await take(shards, limits)
+
+        at.journal.take = fails_at_first
+        await at.taken()
+        pauses = [b - a for a, b in itertools.pairwise(attempts)]
+        assert pauses[1] < 3 * RETRY_FIRST_S
+        assert max(pauses) > RECONCILE_S
 
     simulate(scenario)
 

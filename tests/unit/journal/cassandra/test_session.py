@@ -255,3 +255,141 @@ def test_only_what_came_behind_a_checkpoint_is_read():
         assert accounts(found[1]) == names(7)
 
     run(test)
+
+
+def test_what_was_read_ahead_is_not_read_again():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, [states[0]], 5)
+        for shard in (0, 1):
+            await first.give_up(shard)
+        second = await begun(store, "s2")
+        await second.read_ahead([0, 1], Limits())
+        await asyncio.sleep(1.0)
+        store.calls.clear()
+        found = await second.take({0: 40, 1: 0}, Limits())
+        assert store.calls == ["open_epoch"] * 2
+        assert accounts(found[0]) == names(5)
+        assert second.epochs[0].id == EpochId(40, "s2")
+        await append(second, [found[0]])
+        _, found = await taken(store, "s3")
+        assert accounts(found[0]) == names(6)
+
+    run(test)
+
+
+def test_what_moved_since_it_was_read_ahead_is_read_again():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, [states[0]], 2)
+        await first.give_up(0)
+        second = await begun(store, "s2")
+        await second.read_ahead([0], Limits())
+        third, moved = await taken(store, "s3", {0: 0})
+        await append(third, [moved[0]], 3)
+        await third.give_up(0)
+        found = await second.take({0: 0}, Limits())
+        assert accounts(found[0]) == names(5)
+        assert second.epochs[0].parent == third_epoch(store)
+        assert store.fences == {}
+
+    def third_epoch(store):
+        return next(epoch for epoch in store.epochs[0] if epoch.session == "s3")
+
+    run(test)
+
+
+def test_reading_ahead_fences_nobody_and_leaves_what_may_still_be_written():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, [states[0]], 2)
+        second = await begun(store, "s2")
+        await second.read_ahead([0, 1], Limits())
+        assert store.fences == {}
+        await append(first, [states[0]], 1)
+        found = await second.take({0: 0, 1: 0}, Limits())
+        assert accounts(found[0]) == names(3)
+        assert store.fences == {"s1": "s2"}
+
+    run(test)
+
+
+def test_of_a_session_that_was_ended_all_is_read_ahead():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, [states[0], states[1]], 2)
+        await taken(store, "s2", {1: 0})
+        third = await begun(store, "s3")
+        await third.read_ahead([0], Limits())
+        await asyncio.sleep(1.0)
+        store.calls.clear()
+        found = await third.take({0: 0}, Limits())
+        assert store.calls == ["open_epoch"]
+        assert accounts(found[0]) == names(2)
+
+    run(test)
+
+
+def test_a_reading_ahead_that_fails_is_as_if_it_had_not_been():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, [states[0]], 2)
+        await first.give_up(0)
+        second = await begun(store, "s2")
+        store.faults["read_parts"] = [False] * 100
+        await second.read_ahead([0], Limits())
+        await asyncio.sleep(1.0)
+        store.faults.clear()
+        found = await second.take({0: 0}, Limits())
+        assert accounts(found[0]) == names(2)
+
+    run(test)
+
+
+def test_one_that_was_stopped_takes_nothing_that_it_has_read():
+    async def test(store):
+        first, _ = await taken(store, "s1")
+        await first.give_up(0)
+        second = await begun(store, "s2")
+        await second.read_ahead([0], Limits())
+        second.stop(JournalError("its lease is over"))
+        with pytest.raises(JournalError, match="lease"):
+            await second.take({0: 0}, Limits())
+        assert store.current[0].session == "s1"
+
+    run(test)
+
+
+def test_a_session_that_several_shards_need_ended_is_ended_once():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, list(states.values()), 2)
+        store.calls.clear()
+        second = await begun(store, "s2")
+        store.calls.clear()
+        await second.read_ahead(list(ALL), Limits())
+        assert store.calls.count("read_session") == 1
+        await second.take(ALL, Limits())
+        assert store.calls.count("write_fence") == 1
+        assert store.calls.count("seal_session") == 1
+
+    run(test)
+
+
+def test_what_is_not_read_yet_when_its_epoch_opens_is_read_again():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, [states[0]], 2)
+        await first.give_up(0)
+        second = await begun(store, "s2")
+        store.faults["read_parts"] = [False] * 100
+        await second.read_ahead([0], Limits())
+        asyncio.get_running_loop().call_later(0.03, store.faults.clear)
+        found = await second.take({0: 0}, Limits())
+        assert store.current[0] == EpochId(2, "s2")
+        assert accounts(found[0]) == names(2)
+        await append(second, [found[0]])
+        _, found = await taken(store, "s3")
+        assert accounts(found[0]) == names(3)
+
+    run(test)
