@@ -140,8 +140,9 @@ class ShardForwarder(Feeder[Place]):
     # -- what there is
 
     async def _read(self, before: Batch[Place] | None) -> Batch[Place]:
-        # Of another session than what is read: it is begun with before that counts.
-        is_known = self._assigned().session == self._known.session
+        # Of another assignment than what is read: it is begun with before that counts.
+        # In a shard that was away and is back, entries of others come in between.
+        is_known = not _differ(self._known, self._assigned())
         released = self._released() if is_known else Position(0, 0)
         self.plan.saw(released.number)
         try:

@@ -217,17 +217,12 @@ class Node:
                 await self.states.write(shard)
                 self.world.tell(f"{self.name}: checkpoint of {shard}")
 
-    async def publish(self, shard: int) -> None:
+    async def publish(self, _shard: int) -> None:
         """Of all shards that it has or had: that others have one, it may not know."""
-        epoch = self.session.epochs.get(shard)
-        if self.is_publishing or not (epoch or self.published):
+        if self.is_publishing or not (self.session.epochs or self.published):
             return
         self.is_publishing = True
         try:
-            if epoch is not None and self.published.get(shard) != epoch.id.number:
-                self.reader.remove(shard)
-                await self.reader.add(shard, epoch.id.number)
-                self.published[shard] = epoch.id.number
             await self._publish()
         except (*EXPECTED, Moved) as error:
             self.world.tell(f"{self.name} does not publish: {error}")
@@ -245,6 +240,7 @@ class Node:
     async def _publish(self) -> None:
         has_more = True
         while has_more:
+            await self._begin_with_new_epochs()
             reading = await self.reader.read(self.may_publish_to(), ENTRIES_MAX)
             has_more = reading.has_more
             for commit in reading.commits:
@@ -256,6 +252,17 @@ class Node:
                 await publishers.write_published(
                     self.store, PUBLISHER, shard, position, PATIENCE
                 )
+
+    async def _begin_with_new_epochs(self) -> None:
+        while True:
+            epochs = {n: epoch.id.number for n, epoch in self.session.epochs.items()}
+            new = epochs.items() - self.published.items()
+            if not new:
+                return
+            for shard, number in sorted(new):
+                self.reader.remove(shard)
+                await self.reader.add(shard, number)
+                self.published[shard] = number
 
     async def tidy(self) -> None:
         living = [node.name for node in self.world.nodes]

@@ -15,7 +15,7 @@ from switch.node_publisher import places
 from switch.publisher import forwarder
 from tests.unit.follower.running import until_it_is_so
 from tests.unit.journal.cassandra.build import PATIENCE, SHARD_COUNT, taken
-from tests.unit.node_publisher.lab import ENGINE, Lab, numbered
+from tests.unit.node_publisher.lab import ENGINE, Lab, Publishing, numbered
 
 FIRST = {0: 0, 1: 0}
 
@@ -277,5 +277,36 @@ def test_whatever_fails_first_occurrences_come_in_order(lab, seed):
         # What was written last is right: the publishers have ended.
         for shard, state in last.states.items():
             assert lab.position(shard) == state.sequence
+
+    run(test)
+
+
+def test_a_shard_that_was_away_is_read_along_its_epochs(lab):
+    """What the log has of it now is behind what others wrote meanwhile."""
+
+    async def test():
+        a, states_a = await taken(lab.store, "a")
+        b, states_b = await taken(lab.store, "b", {})
+        at, other = Publishing(lab, a, states_a), Publishing(lab, b, states_b)
+        await at.append(0, count=2)
+        await at.forwarder._begin()
+        assert await numbers_read(at) == [1, 2]
+        await at.give_up(0)
+        other.states.update(await b.take({0: 0}, states_a[0].limits))
+        await other.append(0, count=2)
+        await other.give_up(0)
+        at.states.update(await a.take({0: 0}, states_a[0].limits))
+        await at.append(0, count=2)
+        assert await numbers_read(at) == []
+        await at.forwarder._move()
+        assert await numbers_read(at) == [1, 2, 3, 4, 5, 6]
+        await at.forwarder._end()
+        at.waker.close()
+        other.waker.close()
+
+    async def numbers_read(at):
+        batch = await at.forwarder._read(None)
+        records = [record for commit in batch.commits for record in commit.records]
+        return [record.first_sequence for record in records]
 
     run(test)
