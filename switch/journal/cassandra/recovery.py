@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NoReturn
 
 import msgspec
 
@@ -75,7 +76,7 @@ async def _begin(
         _spans(store, chain, head, patience),
     )
     if (None if found is None else found[0]) != head:
-        raise Moved
+        await _expect_another(store, chain.shard, patience)
     if found is None:
         return _Work(State(chain.shard, limits), spans)
     return _Work(_restore(*found, limits), spans)
@@ -92,8 +93,15 @@ async def _spans(
     spans = await log.above_floors(store, spans, patience)
     # Asked again behind the floors: what is below them is in this checkpoint, then.
     if await checkpoints.read_head(store, chain.shard, patience) != head:
-        raise Moved
+        await _expect_another(store, chain.shard, patience)
     return spans
+
+
+async def _expect_another(store: LogStore, shard: int, patience: Patience) -> NoReturn:
+    """A checkpoint that was read twice and differed may be on one replica only, and be
+    read or not: now it will be read. Raises Moved."""
+    await checkpoints.settled_head(store, shard, patience)
+    raise Moved
 
 
 def _restore(head: checkpoints.Checkpoint, data: bytes, limits: Limits) -> State:
