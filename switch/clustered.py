@@ -24,7 +24,7 @@ from pathlib import Path
 import uvloop
 
 import switch
-from switch.admin.cluster import ClusterDesk, NoImporter, NoSearch
+from switch.admin.cluster import ClusterDesk, ClusterSearch, NoImporter
 from switch.admin.desk import released
 from switch.admin.errors import AdminError
 from switch.admin.http import Admin
@@ -332,9 +332,8 @@ class ClusteredSwitch:
         collector.add(self._publisher_samples)
         desk = ClusterDesk(node, cluster.store, cluster.keys, cluster.shard_count)
         tokens = config.admin.tokens_file or _tokens_of(config)
-        admin = Admin(
-            desk, NoImporter(), NoSearch(), TokenFile(tokens), switch.__version__
-        )
+        search = ClusterSearch(cluster.store)
+        admin = Admin(desk, NoImporter(), search, TokenFile(tokens), switch.__version__)
         return HttpServer(
             config.http.listen.host,
             config.http.listen.port,

@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from switch.admin import types
-from switch.admin.cluster import ClusterDesk, NoImporter, NoSearch
+from switch.admin.cluster import ClusterDesk, ClusterSearch, NoImporter
 from switch.admin.desk import Desk
 from switch.admin.errors import STATUS_OF, AdminError, ImportBad
 from switch.admin.imports import Importer
@@ -58,7 +58,7 @@ class Admin:
         self,
         desk: Desk | ClusterDesk,
         importer: Importer | NoImporter,
-        search: Search | NoSearch,
+        search: Search | ClusterSearch,
         tokens: TokenFile,
         version: str,
     ) -> None:

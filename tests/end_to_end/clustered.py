@@ -254,6 +254,22 @@ def balances(node: Daemon, count: int) -> list[int]:
     return [node.account(f"A{index}")["balance"] for index in range(count)]
 
 
+def listed_balances(node: Daemon) -> dict[str, int]:
+    """Page by page."""
+    found: dict[str, int] = {}
+    cursor = ""
+    while True:
+        status, body = node.get(f"/api/accounts?limit=7{cursor}")
+        assert status == 200, body
+        page = json.loads(body)
+        for each in page["accounts"]:
+            assert each["account"] not in found
+            found[each["account"]] = each["balance"]
+        if page["cursor"] is None:
+            return found
+        cursor = f"&cursor={page['cursor']}"
+
+
 def row_balances(cluster: ClusterOfNodes) -> dict[str, int]:
     """Those in Cassandra's rows of accounts."""
     query = f"SELECT account, balance FROM {cluster.keyspace}.accounts"

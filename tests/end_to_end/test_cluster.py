@@ -21,6 +21,7 @@ from tests.end_to_end.clustered import (
     ClusterOfNodes,
     Terminal,
     balances,
+    listed_balances,
     row_balances,
     wait_for_owners,
 )
@@ -104,6 +105,7 @@ def test_what_was_answered_is_there_once_whatever_becomes_of_nodes(cluster):
     assert verdict["problems"] == []
     rows = {f"A{index}": balance for index, balance in enumerate(expected)}
     wait_until(lambda: row_balances(cluster) == rows, "rows of accounts")
+    assert listed_balances(a) == rows
     # One more node, or none: it is all in the journal.
     assert a.stop() == 0
     cluster.start("c")
