@@ -227,9 +227,10 @@ class Rows:
 
     def __init__(self, *names):
         self.names = names
+        self.are_away = False
 
     async def accounts_behind(self, account, limit):
-        if self.names is None:
+        if self.are_away:
             raise JournalUnknown("Cassandra is away")
         first = 0 if account is None else self.names.index(account) + 1
         return [
@@ -247,6 +248,7 @@ def test_accounts_are_listed_page_by_page():
         assert first.accounts[0] == types.Account(
             "C", "EUR", 100, 30, 50, 120, "blocked"
         )
+        assert first.cursor == "D"
         rest = await search.accounts(types.AccountsQuery(limit=3, cursor=first.cursor))
         assert ([each.account for each in rest.accounts], rest.cursor) == (["B"], None)
         whole = await search.accounts(types.AccountsQuery(limit=4))
@@ -258,7 +260,7 @@ def test_accounts_are_listed_page_by_page():
 def test_what_cannot_be_listed_is_said():
     rows = Rows()
     search = ClusterSearch(rows)
-    rows.names = None
+    rows.are_away = True
 
     async def test():
         for look, said in (
