@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "publisher": {*_BELOW_SHARD, "observe", "backoff", "companion"},
     "node_publisher": {
         *(*_BELOW_SHARD, "observe", "backoff", "companion", "publisher"),
-        *("cluster", "cluster_store"),
+        *("cluster", "cluster_store", "config"),
     },
     # What opens a data directory, and what works on one while no daemon does.
     "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
