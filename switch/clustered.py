@@ -24,10 +24,12 @@ from pathlib import Path
 import uvloop
 
 import switch
-from switch.admin.cluster import ClusterDesk, ClusterSearch, NoImporter
+from switch.admin.cluster import ClusterDesk, ClusterSearch
+from switch.admin.cluster_imports import ClusterImporter
 from switch.admin.desk import released
 from switch.admin.errors import AdminError
 from switch.admin.http import Admin
+from switch.admin.imports import Wanted
 from switch.admin.shards import ShardDesk
 from switch.admin.tokens import TokenFile
 from switch.app import DRAIN_S, PENDING_ENTRIES_MAX, SWEEP_INTERVAL_S, SWITCH_INTERVAL_S
@@ -38,6 +40,7 @@ from switch.cluster.lines import Lines
 from switch.cluster.node import Node
 from switch.cluster.port import Follower, JournalSession
 from switch.cluster.rows import AccountRows
+from switch.cluster_pieces import Pieces
 from switch.cluster_store import Cluster, open_cluster
 from switch.config import Config
 from switch.embedded import make_limits
@@ -333,7 +336,14 @@ class ClusteredSwitch:
         desk = ClusterDesk(node, cluster.store, cluster.keys, cluster.shard_count)
         tokens = config.admin.tokens_file or _tokens_of(config)
         search = ClusterSearch(cluster.store)
-        admin = Admin(desk, NoImporter(), search, TokenFile(tokens), switch.__version__)
+        importer = ClusterImporter(
+            cluster.keys,
+            cluster.shard_count,
+            node.clock,
+            _data_of(config),
+            self._pieces,
+        )
+        admin = Admin(desk, importer, search, TokenFile(tokens), switch.__version__)
         return HttpServer(
             config.http.listen.host,
             config.http.listen.port,
@@ -342,6 +352,16 @@ class ClusteredSwitch:
             details=self._details,
             not_healthy=self._not_healthy,
             routes=admin.routes(),
+        )
+
+    def _pieces(self, wanted: Wanted) -> Pieces:
+        return Pieces(
+            self._node.caller.call,
+            wanted.what,
+            skip_existing=wanted.skip_existing,
+            again="existing ones skipped",
+            who=wanted.told["operator"],
+            reason=wanted.told["reason"],
         )
 
     # -- what goes on beside the links
@@ -427,7 +447,7 @@ def _lines(forwarder: Forwarder) -> list[PeerLine]:
 
 
 def _publisher_settings(config: Config) -> PublisherSettings:
-    data = Path(config.data_directory).absolute()
+    data = _data_of(config)
     events = config.publish.directory or data / EVENTS_NAME
     return PublisherSettings(
         data_directory=str(data),
@@ -439,6 +459,13 @@ def _publisher_settings(config: Config) -> PublisherSettings:
         log_level=config.log.level,
         log_format=config.log.format,
     )
+
+
+def _data_of(config: Config) -> Path:
+    """Of what is this node's alone; there is no journal in it."""
+    data = Path(config.data_directory).absolute()
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return data
 
 
 def _tokens_of(config: Config) -> Path:

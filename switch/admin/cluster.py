@@ -111,19 +111,6 @@ class ClusterDesk:
         return read_result(name, body)
 
 
-class NoImporter:
-    """Files come into a cluster by the command, which spreads them over the nodes."""
-
-    status = None
-
-    async def run(self, *_: object) -> types.Imported:
-        raise AdminError(
-            503,
-            "expected an import by `switch accounts import` or `switch cards import` "
-            "with the configuration of a node, got one over HTTP",
-        )
-
-
 class AccountRows(Protocol):
     async def accounts_behind(
         self, account: str | None, limit: int

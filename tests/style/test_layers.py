@@ -37,6 +37,7 @@ _BELOW_APP = {
         "peer",
         "cluster",
         "cluster_store",
+        "cluster_pieces",
     ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
@@ -85,6 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     "app": _BELOW_APP,
     # The same for a node of a cluster, and what works on one.
     "cluster_store": {*_BELOW_SHARD, "cluster", "config"},
+    "cluster_pieces": {"admin", "peer"},
     "clustered": {*_BELOW_APP, "app"},
     "cluster_audit": {*_BELOW_SHARD, "audit", "cluster", "cluster_store", "config"},
     "cluster_imports": {*_BELOW_APP, "clustered"},

@@ -76,7 +76,7 @@ class Served:
         return await self.desk.open_account(WHO, body, key)
 
     async def bring(self, what, shard, rows, skip=False):
-        body = pack_call(f"import_{what}", (rows, skip))
+        body = pack_call(f"import_{what}", (rows, skip, "maria", "merger"))
         answer = await self.call(shard, body, may_repeat=False)
         return read_result(f"import_{what}", answer)
 
