@@ -41,7 +41,7 @@ from switch.cluster.node import Node
 from switch.cluster.port import Follower, JournalSession
 from switch.cluster.rows import AccountRows
 from switch.cluster_pieces import Pieces
-from switch.cluster_store import Cluster, open_cluster
+from switch.cluster_store import Cluster, node_directory, open_cluster
 from switch.config import Config
 from switch.embedded import make_limits
 from switch.flow._dispatch import Dispatcher
@@ -340,7 +340,7 @@ class ClusteredSwitch:
             cluster.keys,
             cluster.shard_count,
             node.clock,
-            _data_of(config),
+            node_directory(config),
             self._pieces,
         )
         admin = Admin(desk, importer, search, TokenFile(tokens), switch.__version__)
@@ -447,7 +447,7 @@ def _lines(forwarder: Forwarder) -> list[PeerLine]:
 
 
 def _publisher_settings(config: Config) -> PublisherSettings:
-    data = _data_of(config)
+    data = node_directory(config)
     events = config.publish.directory or data / EVENTS_NAME
     return PublisherSettings(
         data_directory=str(data),
@@ -461,15 +461,8 @@ def _publisher_settings(config: Config) -> PublisherSettings:
     )
 
 
-def _data_of(config: Config) -> Path:
-    """Of what is this node's alone; there is no journal in it."""
-    data = Path(config.data_directory).absolute()
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return data
-
-
 def _tokens_of(config: Config) -> Path:
-    return Path(config.data_directory).absolute() / TOKENS_NAME
+    return node_directory(config) / TOKENS_NAME
 
 
 def _say_not_reloaded() -> None:

@@ -1,6 +1,7 @@
 """Nodes of a cluster as processes, on a real Cassandra and a real etcd."""
 
 import csv
+import http.client
 import io
 import json
 import random
@@ -159,6 +160,13 @@ class ClusterOfNodes:
         assert done.returncode == (0 if verdict["ok"] else 1), done.stderr
         return verdict
 
+    def add_token(self, node: str) -> str:
+        config = self.nodes[node].config
+        words = ("tokens", "add", "maria", "--role", "admin")
+        done = self.run(*words, config=config)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout.strip())
+
     def status(self) -> dict[str, Any]:
         done = self.run("cluster", "status", "--json")
         assert done.stdout, done.stderr
@@ -178,6 +186,20 @@ class NodeDaemon(Daemon):
     @property
     def command(self) -> list[str]:
         return [*self.program, "serve", "--config", str(self.config)]
+
+
+def post_file(node: Daemon, token: str, path: str, text: str) -> tuple[int, Any]:
+    """Rows of an import over HTTP."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/csv"}
+    connection = http.client.HTTPConnection(
+        HOST, node.http_port, timeout=WAIT_SECONDS_MAX
+    )
+    try:
+        connection.request("POST", path, text.encode(), headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
 
 
 class Terminal(threading.Thread):

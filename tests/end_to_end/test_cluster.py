@@ -22,6 +22,7 @@ from tests.end_to_end.clustered import (
     Terminal,
     balances,
     listed_balances,
+    post_file,
     row_balances,
     wait_for_owners,
 )
@@ -182,6 +183,18 @@ def test_import_with_no_node_and_again(cluster):
         "accounts": COUNT + 1,
         "problems": [],
     }
+    # Over HTTP, at a node that has events of its own by then.
+    cluster.start("a")
+    a = cluster.nodes["a"]
+    wait_until(lambda: published(cluster)["events"] == (COUNT + 1, 0), "events")
+    text = ",".join(columns) + "\nH1,EUR,7,0\nH2,EUR,8,0\n"
+    path = "/api/imports/accounts?reason=merger"
+    token = cluster.add_token("a")
+    answer = {"imported": 2, "existing": 0}
+    assert post_file(a, token, path, text) == (201, answer)
+    assert (a.account("H1")["balance"], a.account("H2")["balance"]) == (7, 8)
+    assert post_file(a, token, path, text)[0] == 409
+    assert cluster.verify()["entries"] == COUNT + 3
 
 
 def test_a_node_of_another_cluster_is_refused(cluster):
