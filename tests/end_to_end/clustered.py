@@ -188,14 +188,17 @@ class NodeDaemon(Daemon):
         return [*self.program, "serve", "--config", str(self.config)]
 
 
-def post_file(node: Daemon, token: str, path: str, text: str) -> tuple[int, Any]:
-    """Rows of an import over HTTP."""
+def ask_api(
+    node: Daemon, token: str, path: str, rows: str | None = None
+) -> tuple[int, Any]:
+    """`rows`: a file to import; without, it looks."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/csv"}
     connection = http.client.HTTPConnection(
         HOST, node.http_port, timeout=WAIT_SECONDS_MAX
     )
+    method, body = ("GET", None) if rows is None else ("POST", rows.encode())
     try:
-        connection.request("POST", path, text.encode(), headers)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     finally:
@@ -276,14 +279,13 @@ def balances(node: Daemon, count: int) -> list[int]:
     return [node.account(f"A{index}")["balance"] for index in range(count)]
 
 
-def listed_balances(node: Daemon) -> dict[str, int]:
+def listed_balances(node: Daemon, token: str) -> dict[str, int]:
     """Page by page."""
     found: dict[str, int] = {}
     cursor = ""
     while True:
-        status, body = node.get(f"/api/accounts?limit=7{cursor}")
-        assert status == 200, body
-        page = json.loads(body)
+        status, page = ask_api(node, token, f"/api/accounts?limit=7{cursor}")
+        assert status == 200, page
         for each in page["accounts"]:
             assert each["account"] not in found
             found[each["account"]] = each["balance"]

@@ -20,9 +20,9 @@ from tests.end_to_end.clustered import (
     BALANCE,
     ClusterOfNodes,
     Terminal,
+    ask_api,
     balances,
     listed_balances,
-    post_file,
     row_balances,
     wait_for_owners,
 )
@@ -106,7 +106,7 @@ def test_what_was_answered_is_there_once_whatever_becomes_of_nodes(cluster):
     assert verdict["problems"] == []
     rows = {f"A{index}": balance for index, balance in enumerate(expected)}
     wait_until(lambda: row_balances(cluster) == rows, "rows of accounts")
-    assert listed_balances(a) == rows
+    assert listed_balances(a, cluster.add_token("a")) == rows
     # One more node, or none: it is all in the journal.
     assert a.stop() == 0
     cluster.start("c")
@@ -191,9 +191,9 @@ def test_import_with_no_node_and_again(cluster):
     path = "/api/imports/accounts?reason=merger"
     token = cluster.add_token("a")
     answer = {"imported": 2, "existing": 0}
-    assert post_file(a, token, path, text) == (201, answer)
+    assert ask_api(a, token, path, text) == (201, answer)
     assert (a.account("H1")["balance"], a.account("H2")["balance"]) == (7, 8)
-    assert post_file(a, token, path, text)[0] == 409
+    assert ask_api(a, token, path, text)[0] == 409
     assert cluster.verify()["entries"] == COUNT + 3
 
 
