@@ -20,20 +20,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from switch.admin.calls import (
-    CALL_ROWS_MAX,
-    AccountToOpen,
-    CardToIssue,
-    Imported,
-    pack_call,
-    read_result,
-)
-from switch.admin.errors import AdminError
+from switch.admin.calls import AccountToOpen, CardToIssue
 from switch.check import load_languages
 from switch.cluster.lines import Lines
 from switch.cluster.observing import Observer
+from switch.cluster_pieces import Pieces, Row, What
 from switch.cluster_store import Cluster, open_cluster
 from switch.clustered import ClusterNode, certificates
 from switch.config import Config
@@ -43,7 +36,7 @@ from switch.ledger import shard_of_account
 from switch.link.settings import Address
 from switch.ownership.port import OwnershipUnavailable
 from switch.peer.asking import PeerLine
-from switch.peer.calls import Caller, CallFailed
+from switch.peer.calls import Caller
 from switch.peer.hello import Identity
 from switch.peer.sockets import dial_to
 from switch.rows import (
@@ -58,19 +51,8 @@ from switch.rows import (
 )
 from switch.shard.errors import Elsewhere
 
-What = Literal["accounts", "cards"]
-Row = AccountToOpen | CardToIssue
-# Of one shard: the lines, and what stands there.
-Piece = list[tuple[int, Row]]
-
-# Pieces on their way at once; further rows are not read meanwhile.
-PIECES_MAX: Final = 32
-# Rows that are read, and wait for others of their shard.
-WAITING_ROWS_MAX: Final = 16_384
 # Card numbers are hashed and sealed by so many, which is faster.
 READ_ROWS: Final = 1024
-# How long a shard may have no owner, and a piece no answer.
-PATIENCE_S: Final = 60.0
 START_S_MAX: Final = 60.0
 START_LOOK_S: Final = 0.05
 
@@ -116,7 +98,9 @@ async def _import(
     skip_existing: bool,
 ) -> tuple[int, int]:
     async with open_cluster(config) as cluster, _caller(config, cluster) as caller:
-        work = _Import(caller, what, skip_existing)
+        work = Pieces(
+            caller.call, what, skip_existing=skip_existing, again="--skip-existing"
+        )
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             rows = Rows(file, _READERS[what][0])
             for line, row in _read(what, rows, cluster.keys):
@@ -145,91 +129,6 @@ def _read(what: What, rows: Rows, keys: PanKeys) -> Iterator[tuple[int, Row]]:
                     pan_hash, seal, last_four, account, card.expiry, card.status
                 ),
             )
-
-
-class _Import:
-    def __init__(self, caller: Caller, what: What, skip_existing: bool) -> None:
-        self.imported = 0
-        self.existing = 0
-        self._caller = caller
-        self._name = f"import_{what}"
-        self._skips = skip_existing
-        self._waiting: dict[int, Piece] = {}
-        self._waiting_rows = 0
-        self._sending: set[asyncio.Task[None]] = set()
-        # Why it is not gone on with, by line.
-        self._troubles: dict[int, str] = {}
-
-    @property
-    def done(self) -> int:
-        return self.imported + self.existing
-
-    async def take(self, shard: int, line: int, row: Row) -> None:
-        piece = self._waiting.setdefault(shard, [])
-        piece.append((line, row))
-        self._waiting_rows += 1
-        if len(piece) >= CALL_ROWS_MAX:
-            await self._send(shard)
-        elif self._waiting_rows >= WAITING_ROWS_MAX:
-            await self._send(max(self._waiting, key=lambda n: len(self._waiting[n])))
-
-    async def finish(self) -> None:
-        for shard in tuple(self._waiting):
-            await self._send(shard)
-        await self._until_fewer_than(1)
-
-    async def _send(self, shard: int) -> None:
-        piece = self._waiting.pop(shard)
-        self._waiting_rows -= len(piece)
-        await self._until_fewer_than(PIECES_MAX)
-        self._sending.add(asyncio.create_task(self._import(shard, piece)))
-
-    async def _until_fewer_than(self, count: int) -> None:
-        """Raises AdminError when all is done that was begun, if there was trouble."""
-        while len(self._sending) >= (1 if self._troubles else count):
-            done, self._sending = await asyncio.wait(
-                self._sending, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
-        if self._troubles:
-            line = min(self._troubles)
-            raise AdminError(
-                409,
-                f"line {line}: {self._troubles[line]}: {self.done:,} rows of the file "
-                "are imported; the same file with --skip-existing goes on from there",
-            )
-
-    async def _import(self, shard: int, piece: Piece) -> None:
-        try:
-            answer, is_repeated = await self._ask(shard, piece)
-        except (AdminError, CallFailed) as error:
-            self._troubles[piece[0][0]] = str(error)
-            return
-        self._troubles |= {piece[index][0]: text for index, text in answer.problems}
-        if not answer.problems:
-            # What was asked twice may have been done the first time.
-            existing = 0 if is_repeated and not self._skips else answer.existing
-            self.imported += len(piece) - existing
-            self.existing += existing
-
-    async def _ask(self, shard: int, piece: Piece) -> tuple[Imported, bool]:
-        rows = [row for _, row in piece]
-        is_repeated = False
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            skips = self._skips or is_repeated
-            try:
-                body = await self._caller.call(
-                    shard, pack_call(self._name, (rows, skips)), may_repeat=False
-                )
-            except CallFailed as error:
-                is_repeated |= error.is_unknown
-                if time.monotonic() >= until:
-                    raise
-                continue
-            answer: Imported = read_result(self._name, body)
-            return answer, is_repeated
 
 
 # -- who does it

@@ -125,6 +125,14 @@ def _access(section: str, files: CassandraSettings | EtcdSettings) -> Access:
         raise ConfigError(str(error)) from None
 
 
+def node_directory(config: Config) -> Path:
+    """Of what is a node's alone: tokens, event files, what was set aside. There is no
+    journal in it."""
+    directory = Path(config.data_directory).absolute()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
 def expect_cluster(config: Config) -> None:
     if not config.cluster.name:
         raise ConfigError("cluster.name: expected the name of a cluster, got none")

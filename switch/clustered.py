@@ -25,10 +25,12 @@ from pathlib import Path
 import uvloop
 
 import switch
-from switch.admin.cluster import ClusterDesk, NoImporter, NoSearch
+from switch.admin.cluster import ClusterDesk, ClusterSearch
+from switch.admin.cluster_imports import ClusterImporter
 from switch.admin.desk import released
 from switch.admin.errors import AdminError
 from switch.admin.http import Admin
+from switch.admin.imports import Wanted
 from switch.admin.shards import ShardDesk
 from switch.admin.tokens import TokenFile
 from switch.app import DRAIN_S, PENDING_ENTRIES_MAX, SWEEP_INTERVAL_S, SWITCH_INTERVAL_S
@@ -41,7 +43,8 @@ from switch.cluster.port import Follower, JournalSession, ShardOwnership
 from switch.cluster.retention import Retention
 from switch.cluster.rows import NAME as ROWS
 from switch.cluster.rows import AccountRows
-from switch.cluster_store import Cluster, open_cluster
+from switch.cluster_pieces import Pieces
+from switch.cluster_store import Cluster, node_directory, open_cluster
 from switch.config import Config, ConfigError
 from switch.embedded import make_limits
 from switch.flow._dispatch import Dispatcher
@@ -380,9 +383,15 @@ class ClusteredSwitch:
         collector.add(self._publisher_samples)
         desk = ClusterDesk(node, cluster.store, cluster.keys, cluster.shard_count)
         tokens = config.admin.tokens_file or _tokens_of(config)
-        admin = Admin(
-            desk, NoImporter(), NoSearch(), TokenFile(tokens), switch.__version__
+        search = ClusterSearch(cluster.store)
+        importer = ClusterImporter(
+            cluster.keys,
+            cluster.shard_count,
+            node.clock,
+            node_directory(config),
+            self._pieces,
         )
+        admin = Admin(desk, importer, search, TokenFile(tokens), switch.__version__)
         return HttpServer(
             config.http.listen.host,
             config.http.listen.port,
@@ -391,6 +400,16 @@ class ClusteredSwitch:
             details=self._details,
             not_healthy=self._not_healthy,
             routes=admin.routes(),
+        )
+
+    def _pieces(self, wanted: Wanted) -> Pieces:
+        return Pieces(
+            self._node.caller.call,
+            wanted.what,
+            skip_existing=wanted.skip_existing,
+            again="existing ones skipped",
+            who=wanted.told["operator"],
+            reason=wanted.told["reason"],
         )
 
     # -- what goes on beside the links
@@ -493,7 +512,7 @@ def _lines(forwarder: Forwarder) -> list[PeerLine]:
 
 
 def _publisher_settings(config: Config) -> PublisherSettings:
-    data = Path(config.data_directory).absolute()
+    data = node_directory(config)
     events = config.publish.directory or data / EVENTS_NAME
     return PublisherSettings(
         data_directory=str(data),
@@ -508,4 +527,4 @@ def _publisher_settings(config: Config) -> PublisherSettings:
 
 
 def _tokens_of(config: Config) -> Path:
-    return Path(config.data_directory).absolute() / TOKENS_NAME
+    return node_directory(config) / TOKENS_NAME

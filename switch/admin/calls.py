@@ -68,8 +68,12 @@ CALLS: Final = {
     ),
     "issue_sealed": Call((str, types.SealedCard, _KEY), types.Card, may_repeat=False),
     "change_card": Call((str, str, types.ChangeCard), types.Card),
-    "import_accounts": Call((list[AccountToOpen], bool), Imported, may_repeat=False),
-    "import_cards": Call((list[CardToIssue], bool), Imported, may_repeat=False),
+    "import_accounts": Call(
+        (list[AccountToOpen], bool, str, str), Imported, may_repeat=False
+    ),
+    "import_cards": Call(
+        (list[CardToIssue], bool, str, str), Imported, may_repeat=False
+    ),
 }
 
 

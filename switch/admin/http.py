@@ -18,10 +18,10 @@ import msgspec
 from aiohttp import web
 
 from switch.admin import types
-from switch.admin.cluster import ClusterDesk, NoImporter, NoSearch
+from switch.admin.cluster import ClusterDesk, ClusterSearch
 from switch.admin.desk import Desk
 from switch.admin.errors import STATUS_OF, AdminError, ImportBad
-from switch.admin.imports import Importer
+from switch.admin.imports import Imports
 from switch.admin.operations import (
     BODY_BYTES_MAX,
     CSV,
@@ -57,8 +57,8 @@ class Admin:
     def __init__(
         self,
         desk: Desk | ClusterDesk,
-        importer: Importer | NoImporter,
-        search: Search | NoSearch,
+        importer: Imports,
+        search: Search | ClusterSearch,
         tokens: TokenFile,
         version: str,
     ) -> None:

@@ -15,13 +15,14 @@ import asyncio
 import codecs
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 import msgspec
@@ -33,7 +34,7 @@ from switch.admin.spool import Spool
 from switch.keys.port import PanKeys
 from switch.ledger import CardIssued, ChangeRefused
 from switch.observe.log import event
-from switch.openings import AccountOpenings, CardOpenings, Openings
+from switch.openings import AccountOpenings, Attribution, CardOpenings, Openings
 from switch.rows import ImportRefused, Rows
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup, OverCapacity
@@ -54,20 +55,16 @@ WRITE_ROWS: Final = 128
 HELD_CHARACTERS_MAX: Final = 1 << 17
 
 
-class Importer:
-    """`folder` is for the spool."""
+class Wanted(NamedTuple):
+    what: types.Imports
+    told: Attribution
+    skip_existing: bool
 
-    def __init__(
-        self,
-        group: CommitGroup,
-        directory: CardDirectory,
-        keys: PanKeys,
-        clock: Callable[[], int],
-        folder: Path,
-    ) -> None:
-        self._group = group
-        self._directory = directory
-        self._keys = keys
+
+class Imports(ABC):
+    """One at a time. `folder` is for the spool."""
+
+    def __init__(self, clock: Callable[[], int], folder: Path) -> None:
         self._clock = clock
         self._folder = folder
         # The one that runs, or the last one.
@@ -91,23 +88,10 @@ class Importer:
         try:
             column = "account" if what == "accounts" else "pan"
             with closing(Spool(self._folder, column)) as spool:
-                options = {"skip_existing": query.existing == "skip"}
-                openings: Openings
-                if what == "accounts":
-                    openings = AccountOpenings(
-                        self._directory.states, told, spool.once, spool.keep, **options
-                    )
-                else:
-                    openings = CardOpenings(
-                        self._directory,
-                        self._keys,
-                        told,
-                        spool.once,
-                        spool.keep,
-                        **options,
-                    )
-                await self._check(body, openings)
-                await self._write(spool)
+                wanted = Wanted(what, told, query.existing == "skip")
+                await self._check(body, self._openings(wanted, spool))
+                self._set(state="writing")
+                await self._write(wanted, spool)
         except BaseException as error:
             self._set(state="refused" if isinstance(error, ImportBad) else "failed")
             if isinstance(error, apsw.Error | OSError):
@@ -121,6 +105,14 @@ class Importer:
             self._is_busy = False
             self._report()
         return types.Imported(self.status.imported, self.status.existing)
+
+    @abstractmethod
+    def _openings(self, wanted: Wanted, spool: Spool) -> Openings:
+        """What looks at the rows, and keeps them in the spool."""
+
+    @abstractmethod
+    async def _write(self, wanted: Wanted, spool: Spool) -> None:
+        """All that was kept. Raises AdminError."""
 
     def _report(self) -> None:
         status = self.status
@@ -161,7 +153,7 @@ class Importer:
             raise ImportBad(rows.problems, rows.problem_count)
 
     async def _take(self, rows: Rows, openings: Openings) -> None:
-        pace = _Pace()
+        pace = Pace()
         source = iter(rows)
         while piece := list(islice(source, CHECK_ROWS)):
             openings.take(piece, rows)
@@ -174,11 +166,43 @@ class Importer:
             )
             await pace.turn()
 
-    # -- writing
 
-    async def _write(self, spool: Spool) -> None:
-        self._set(state="writing")
-        pace = _Pace()
+class Importer(Imports):
+    """Into the shards of this process."""
+
+    def __init__(
+        self,
+        group: CommitGroup,
+        directory: CardDirectory,
+        keys: PanKeys,
+        clock: Callable[[], int],
+        folder: Path,
+    ) -> None:
+        super().__init__(clock, folder)
+        self._group = group
+        self._directory = directory
+        self._keys = keys
+
+    def _openings(self, wanted: Wanted, spool: Spool) -> Openings:
+        if wanted.what == "accounts":
+            return AccountOpenings(
+                self._directory.states,
+                wanted.told,
+                spool.once,
+                spool.keep,
+                skip_existing=wanted.skip_existing,
+            )
+        return CardOpenings(
+            self._directory,
+            self._keys,
+            wanted.told,
+            spool.once,
+            spool.keep,
+            skip_existing=wanted.skip_existing,
+        )
+
+    async def _write(self, wanted: Wanted, spool: Spool) -> None:
+        pace = Pace()
         done = 0
         for piece in spool.pieces(WRITE_ROWS):
             changes = [(shard, entry) for _, shard, entry in piece]
@@ -208,7 +232,7 @@ class Importer:
                 self._directory.learn(entry.pan_hash, shard)
 
 
-class _Pace:
+class Pace:
     """Half of the time is for others."""
 
     def __init__(self) -> None:

@@ -105,9 +105,9 @@ class ShardDesk(Desk):
     # -- imports
 
     async def import_accounts(
-        self, rows: Sequence[AccountToOpen], skip_existing: bool
+        self, rows: Sequence[AccountToOpen], skip_existing: bool, who: str, reason: str
     ) -> Imported:
-        told = self._import_attribution()
+        told = self._import_attribution(who, reason)
         kept: Kept = []
         problems: list[tuple[int, str]] = []
         existing = 0
@@ -132,9 +132,9 @@ class ShardDesk(Desk):
         return Imported(len(kept), existing)
 
     async def import_cards(
-        self, rows: Sequence[CardToIssue], skip_existing: bool
+        self, rows: Sequence[CardToIssue], skip_existing: bool, who: str, reason: str
     ) -> Imported:
-        told = self._import_attribution()
+        told = self._import_attribution(who, reason)
         problems: list[tuple[int, str]] = []
         left: list[tuple[int, CardToIssue]] = []
         existing = 0
@@ -157,8 +157,8 @@ class ShardDesk(Desk):
         await self._write_all([self._entry_of(row, told) for _, row in left])
         return Imported(len(left), existing)
 
-    def _import_attribution(self) -> Attribution:
-        return {"operator": "", "reason": "", "now": self._clock()}
+    def _import_attribution(self, who: str, reason: str) -> Attribution:
+        return {"operator": who, "reason": reason, "now": self._clock()}
 
     def _entry_of(self, row: CardToIssue, told: Attribution) -> tuple[int, Entry]:
         state = self._state_of(row.account)

@@ -70,6 +70,18 @@ class Spool:
     def keep(self, line: int, state: State, entry: Entry) -> None:
         self._connection.execute(_INSERT, (line, state.shard, entry.encode()))
 
+    def keep_packed(self, line: int, shard: int, data: bytes) -> None:
+        """What is no entry yet, because its shard is elsewhere."""
+        self._connection.execute(_INSERT, (line, shard, data))
+
+    def packed(self, size: int) -> Iterator[tuple[int, int, bytes]]:
+        """Line, shard and what was kept, in the order of the file."""
+        done = 0
+        while rows := self._rows(done, size):
+            done = rows[-1][0]
+            for _, line, shard, data in rows:
+                yield line, shard, data
+
     def pieces(self, size: int) -> Iterator[list[Spooled]]:
         """All entries, in the order of the file, so many at a time."""
         done = 0

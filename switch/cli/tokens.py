@@ -76,9 +76,14 @@ def run_revoke(arguments: argparse.Namespace) -> int:
 
 def _file(arguments: argparse.Namespace) -> "TokenFile":
     from switch.admin.tokens import TokenFile
-    from switch.journal.directory import DataDirectory
+    from switch.journal.directory import TOKENS_NAME, DataDirectory
 
     config = load_settings(arguments).config
     if config.admin.tokens_file:
         return TokenFile(config.admin.tokens_file)
+    if config.cluster.name:
+        from switch.cluster_store import node_directory
+
+        # That of a node is no data directory: its journal is elsewhere.
+        return TokenFile(node_directory(config) / TOKENS_NAME)
     return TokenFile(DataDirectory.open(config.data_directory).tokens)

@@ -14,6 +14,7 @@ import uvloop
 from switch.cluster.settings import CassandraSettings
 from switch.cluster_store import connect_cassandra
 from switch.companion.parent import EXIT_JOURNAL, settings_argument
+from switch.config import ConfigError
 from switch.journal.cassandra.store import LogStore
 from switch.journal.directory import PUBLISH_NAME
 from switch.journal.port import JournalError
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     orders = Orders(descriptor, sys.stdout.fileno())
     try:
         uvloop.run(run(settings, orders, descriptor))
-    except (JournalError, OSError) as error:
+    except (ConfigError, JournalError, OSError) as error:
         log.event(
             _logger,
             logging.ERROR,

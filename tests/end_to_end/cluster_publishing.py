@@ -61,8 +61,8 @@ def without_gaps(found: Iterable[str]) -> int:
     for event_id in found:
         shard, _, sequence = event_id.partition("-")
         sequences[int(shard)].add(int(sequence))
-    for shard, those in sequences.items():
-        assert those == set(range(1, len(those) + 1)), f"shard {shard} has a gap"
+    for number, those in sequences.items():
+        assert those == set(range(1, len(those) + 1)), f"shard {number} has a gap"
     return sum(map(len, sequences.values()))
 
 

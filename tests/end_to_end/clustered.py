@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import gc
+import http.client
 import io
 import json
 import random
@@ -182,6 +183,13 @@ class ClusterOfNodes:
         assert done.returncode == (0 if verdict["ok"] else 1), done.stderr
         return verdict
 
+    def add_token(self, node: str) -> str:
+        config = self.nodes[node].config
+        words = ("tokens", "add", "maria", "--role", "admin")
+        done = self.run(*words, config=config)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout.strip())
+
     def status(self) -> dict[str, Any]:
         done = self.run("cluster", "status", "--json")
         assert done.stdout, done.stderr
@@ -210,6 +218,23 @@ class Purchase(NamedTuple):
     code: str
     waited_s: float  # from the first time that it was asked for
     repeats: int
+
+
+def ask_api(
+    node: Daemon, token: str, path: str, rows: str | None = None
+) -> tuple[int, Any]:
+    """`rows`: a file to import; without, it looks."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/csv"}
+    connection = http.client.HTTPConnection(
+        HOST, node.http_port, timeout=WAIT_SECONDS_MAX
+    )
+    method, body = ("GET", None) if rows is None else ("POST", rows.encode())
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
 
 
 class Terminal(threading.Thread):
@@ -289,6 +314,21 @@ class Terminal(threading.Thread):
 
 def balances(node: Daemon, count: int) -> list[int]:
     return [node.account(f"A{index}")["balance"] for index in range(count)]
+
+
+def listed_balances(node: Daemon, token: str) -> dict[str, int]:
+    """Page by page."""
+    found: dict[str, int] = {}
+    cursor = ""
+    while True:
+        status, page = ask_api(node, token, f"/api/accounts?limit=7{cursor}")
+        assert status == 200, page
+        for each in page["accounts"]:
+            assert each["account"] not in found
+            found[each["account"]] = each["balance"]
+        if page["cursor"] is None:
+            return found
+        cursor = f"&cursor={page['cursor']}"
 
 
 def row_balances(cluster: ClusterOfNodes) -> dict[str, int]:

@@ -20,7 +20,10 @@ from tests.end_to_end.clustered import (
     BALANCE,
     ClusterOfNodes,
     Terminal,
+    ask_api,
     balances,
+    listed_balances,
+    row_balances,
     wait_for_owners,
 )
 from tests.end_to_end.harness import wait_until
@@ -47,6 +50,9 @@ def test_any_node_tells_of_any_account(cluster):
         assert balances(node, COUNT) == [BALANCE] * COUNT
         assert node.get("/api/accounts/nobody")[0] == 404
     assert cluster.owners() == {"a", "b"}
+    rows = {f"A{index}": BALANCE for index in range(COUNT)}
+    wait_until(lambda: row_balances(cluster) == rows, "rows of accounts")
+    assert listed_balances(cluster.nodes["b"], cluster.add_token("b")) == rows
 
 
 def test_what_was_answered_is_published_whoever_owns_it(
@@ -63,7 +69,7 @@ def test_what_was_answered_is_published_whoever_owns_it(
         ]
         for terminal in terminals:
             terminal.start()
-        wait_until(lambda: all(len(t.codes) > 20 for t in terminals), "purchases")
+        wait_until(lambda: all(len(t.purchases) > 20 for t in terminals), "purchases")
         for pid in cluster.nodes["a"].publishers():
             os.kill(pid, signal.SIGKILL)
         cluster.nodes["b"].kill()
@@ -71,8 +77,8 @@ def test_what_was_answered_is_published_whoever_owns_it(
         # It comes back, and half of the shards move as planned.
         cluster.start("b")
         wait_for_owners(cluster, {"a", "b"})
-        before = len(terminals[1].codes)
-        wait_until(lambda: len(terminals[1].codes) > before + 20, "purchases")
+        before = len(terminals[1].purchases)
+        wait_until(lambda: len(terminals[1].purchases) > before + 20, "purchases")
         for terminal in terminals:
             terminal.end()
         # What is answered is published before they end.
@@ -82,8 +88,11 @@ def test_what_was_answered_is_published_whoever_owns_it(
         entries = cluster.verify()["entries"]
         all_out = {"events": (entries, 0), "kafka": (entries, 0)}
         assert published(cluster) == all_out
-        spent = [sum(t.spent[pan] for t in terminals) for pan in pans]
-        expected = {f"A{index}": BALANCE - each for index, each in enumerate(spent)}
+        spent = dict.fromkeys(pans, 0)
+        for terminal in terminals:
+            for each in terminal.purchases:
+                spent[each.pan] += each.amount if each.code == "00" else 0
+        expected = {f"A{index}": BALANCE - spent[pan] for index, pan in enumerate(pans)}
         for found in (in_kafka(kafka.bootstrap, "cluster-"), in_files(cluster)):
             assert without_gaps(found) == entries
             assert balances_of(found) == expected
@@ -118,6 +127,18 @@ def test_import_with_no_node_and_again(cluster):
         "accounts": COUNT + 1,
         "problems": [],
     }
+    # Over HTTP, at a node that has events of its own by then.
+    cluster.start("a")
+    a = cluster.nodes["a"]
+    wait_until(lambda: published(cluster)["events"] == (COUNT + 1, 0), "events")
+    text = ",".join(columns) + "\nH1,EUR,7,0\nH2,EUR,8,0\n"
+    path = "/api/imports/accounts?reason=merger"
+    token = cluster.add_token("a")
+    answer = {"imported": 2, "existing": 0}
+    assert ask_api(a, token, path, text) == (201, answer)
+    assert (a.account("H1")["balance"], a.account("H2")["balance"]) == (7, 8)
+    assert ask_api(a, token, path, text)[0] == 409
+    assert cluster.verify()["entries"] == COUNT + 3
 
 
 def test_a_node_of_another_cluster_is_refused(cluster):

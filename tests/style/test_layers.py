@@ -38,6 +38,7 @@ _BELOW_APP = {
         "peer",
         "cluster",
         "cluster_store",
+        "cluster_pieces",
     ),
 }
 # Everything a package of switch/ may import of this project. A package that is not
@@ -70,7 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "publisher": {*_BELOW_SHARD, "observe", "backoff", "companion"},
     "node_publisher": {
         *(*_BELOW_SHARD, "observe", "backoff", "companion", "publisher"),
-        *("cluster", "cluster_store"),
+        *("cluster", "cluster_store", "config"),
     },
     # What opens a data directory, and what works on one while no daemon does.
     "embedded": {*_BELOW_SHARD, "shard", "observe", "config"},
@@ -87,6 +88,7 @@ ALLOWED: dict[str, set[str]] = {
     "app": _BELOW_APP,
     # The same for a node of a cluster, and what works on one.
     "cluster_store": {*_BELOW_SHARD, "cluster", "config"},
+    "cluster_pieces": {"admin", "peer"},
     "clustered": {*_BELOW_APP, "app"},
     "cluster_audit": {*_BELOW_SHARD, "audit", "cluster", "cluster_store", "config"},
     "cluster_imports": {*_BELOW_APP, "clustered"},

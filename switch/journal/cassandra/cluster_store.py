@@ -28,6 +28,9 @@ _TABLES: Final = (
         held bigint, credit_limit bigint, available bigint, status int,
         sequence bigint)""",
 )
+_COLUMNS: Final = (
+    "account, shard, currency, balance, held, credit_limit, available, status, sequence"
+)
 _PLAIN: Final = {
     "read_card": "SELECT shard FROM cards WHERE pan_hash = ?",
     "write_account": (
@@ -35,9 +38,10 @@ _PLAIN: Final = {
         "available, status, sequence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "USING TIMESTAMP ?"
     ),
-    "read_account": (
-        "SELECT account, shard, currency, balance, held, credit_limit, available, "
-        "status, sequence FROM accounts WHERE account = ?"
+    "read_account": f"SELECT {_COLUMNS} FROM accounts WHERE account = ?",
+    "first_accounts": f"SELECT {_COLUMNS} FROM accounts LIMIT ?",
+    "next_accounts": (
+        f"SELECT {_COLUMNS} FROM accounts WHERE token(account) > token(?) LIMIT ?"
     ),
 }
 _CONDITIONAL: Final = {
@@ -122,3 +126,13 @@ class ClusterStore(AcsyllaStore):
     async def read_account(self, account: str) -> AccountRow | None:
         rows = await self._rows("read_account", account)
         return AccountRow(*rows[0]) if rows else None
+
+    async def accounts_behind(
+        self, account: str | None, limit: int
+    ) -> list[AccountRow]:
+        """In Cassandra's order of partitions, which is always the same one."""
+        if account is None:
+            rows = await self._rows("first_accounts", limit)
+        else:
+            rows = await self._rows("next_accounts", account, limit)
+        return [AccountRow(*row) for row in rows]

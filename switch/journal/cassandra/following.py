@@ -67,6 +67,7 @@ class ShardReader:
         self._session = session
         self._patience = patience
         self._ways: dict[int, _Way] = {}
+        self._ends: dict[str, int] = {}  # of sessions that have ended: for ever
 
     async def add(
         self, shard: int, epoch: int, at_least: Published | None = None
@@ -194,9 +195,13 @@ class ShardReader:
 
     async def _end_of(self, session: str) -> int:
         """Of one that had a shard before this one: it was ended then."""
+        end = self._ends.get(session)
+        if end is not None:
+            return end
         row = await settled(lambda: self._store.read_session(session), self._patience)
         if row is None or row.sealed_at is None:
             raise Moved
+        self._ends[session] = row.sealed_at
         return row.sealed_at
 
 

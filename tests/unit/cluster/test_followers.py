@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from switch.cluster.followers import Followers
+from switch.journal.port import ShardRecord
+from switch.ledger import Limits, State
 
 
 class Follower:
@@ -36,11 +38,12 @@ class Follower:
 def test_each_is_told_everything_in_order():
     each = Follower(), Follower()
     both = Followers(*each)
-    both.opened("state")
-    both.told(["record"])
+    state, record = State(3, Limits()), ShardRecord(3, 1, 1, b"")
+    both.opened(state)
+    both.told([record])
     both.closed(3)
     for one in each:
-        assert one.heard == [("opened", "state"), ("told", ["record"]), ("closed", 3)]
+        assert one.heard == [("opened", state), ("told", [record]), ("closed", 3)]
 
 
 def test_the_first_that_fails_ends_all_and_says_why():

@@ -169,6 +169,7 @@ def test_a_quiet_shard_does_not_keep_old_segments(lab):
             await publishing.append(0, count=10)
             await publishing.until_done()
         found = await publishers.read_published(lab.store, ENGINE, 1, PATIENCE)
+        assert found is not None
         assert (found.sequence, found.segment) == (0, 3)
 
     run(test)
@@ -259,7 +260,6 @@ def test_whatever_fails_first_occurrences_come_in_order(lab, seed):
         nonlocal is_bad
         (lab.folder / "last").mkdir()
         async with AsyncExitStack() as stack:
-            last = None
             for name in ("a", "b", "c", "last"):
                 is_bad = name != "last"
                 session, states = await taken(lab.store, name)
@@ -269,7 +269,6 @@ def test_whatever_fails_first_occurrences_come_in_order(lab, seed):
                     if is_bad and chance.random() < 0.2:
                         lab.store.faults["write_published"] = [False] * 8
                     await asyncio.sleep(chance.choice((0, 0, 0.003)))
-            assert last is not None
             await last.until_done()
             for shard, state in last.states.items():
                 ids = list(dict.fromkeys(lab.ids(shard)))
