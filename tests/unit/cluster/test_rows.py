@@ -228,7 +228,11 @@ def test_what_is_behind_is_told():
     run(scenario)
 
 
-def test_rows_of_a_quiet_shard_need_nothing_that_was_dropped():
+def test_rows_of_a_quiet_shard_need_nothing_that_was_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(rows_module, "MARK_S", 0.0)
+
     async def scenario(rows, begun):
         one = await begun("s1")
         one.journal.writer._segment_commits = 3
