@@ -9,7 +9,10 @@ import pytest
 
 from tests.end_to_end.clustered import (
     BALANCE,
+    LEASE_S,
+    SHARDS,
     ClusterOfNodes,
+    NodeDaemon,
     Terminal,
     balances,
     row_balances,
@@ -88,11 +91,31 @@ def test_what_was_answered_is_there_once_whatever_becomes_of_nodes(cluster):
     assert verdict["problems"] == []
     rows = {f"A{index}": balance for index, balance in enumerate(expected)}
     wait_until(lambda: row_balances(cluster) == rows, "rows of accounts")
+    expect_figures(a)
+    a.send_signal(signal.SIGHUP)
+    read = "configuration read again"
+    wait_until(lambda: a.log_records(read), "the configuration to be read")
+    assert [record["kept"] for record in a.log_records(read)] == ["main"]
     # One more node, or none: it is all in the journal.
     assert a.stop() == 0
     cluster.start("c")
     assert balances(cluster.nodes["c"], COUNT) == expected
     assert cluster.verify() == verdict
+
+
+def expect_figures(node: NodeDaemon) -> None:
+    """Of one that has all shards, and nothing to do."""
+    told = node.metrics()
+    assert told["switch_cluster_session_up"] == 1
+    assert told["switch_cluster_members"] == 1
+    assert told["switch_cluster_shards"] == SHARDS
+    assert told["switch_cluster_shards_unowned"] == 0
+    assert 0 < told["switch_cluster_lease_seconds"] <= LEASE_S
+    assert told["switch_rows_lag_entries"] == 0
+    assert told["switch_rows_written_total"] > 0
+    for name in ("commit", "log_append", "fence_read", "cluster_takeover"):
+        assert told[f"switch_{name}_seconds_count"] > 0
+    assert "switch_retention_passes_total" in told
 
 
 def test_import_with_no_node_and_again(cluster):

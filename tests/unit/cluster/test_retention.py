@@ -165,6 +165,22 @@ def test_many_sessions_are_looked_at_in_turn(monkeypatch):
     assert retention._some(names) == ["g", "a", "b"]
 
 
+def test_of_many_sessions_those_that_nobody_has_are_ended_all_the_same(monkeypatch):
+    monkeypatch.setattr(module, "SESSIONS_AT_ONCE_MAX", 2)
+
+    async def scenario(store, session, states):
+        dead = [f"d{number}" for number in range(5)]
+        for name in dead:
+            await store.create_session(name, "node")
+        retention = retention_of(store)
+        for _ in range(9):
+            await retention.once(["s1"], "s1")
+        assert sorted(store.fences) == dead
+        assert retention._gone == set(dead)
+
+    simulate(scenario)
+
+
 def test_one_node_does_it_until_its_session_is_over():
     async def scenario(store, session, states):
         registry = Registry()
