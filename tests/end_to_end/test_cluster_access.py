@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     load_pem_private_key,
@@ -26,9 +27,11 @@ STORE_PASSWORD = "of-the-store"
 def store_of(pem: Path) -> str:
     """The certificate and its key, as Java reads them."""
     content = pem.read_bytes()
+    key = load_pem_private_key(content, None)
+    assert isinstance(key, EllipticCurvePrivateKey)
     data = pkcs12.serialize_key_and_certificates(
         b"node",
-        load_pem_private_key(content, None),
+        key,
         load_pem_x509_certificate(content),
         None,
         BestAvailableEncryption(STORE_PASSWORD.encode()),
@@ -128,12 +131,13 @@ def test_with_a_name_and_certificates_it_gets_in_and_otherwise_is_told(
     wait_until(lambda: run("init")[0] == 0, "init")
     # All are there, and nobody owns anything.
     assert run("status")[0] == 1
-    for what, others in {
+    bad: dict[str, dict[str, dict[str, object]]] = {
         "cannot be reached": {"cassandra": {"verify_host": True}},
         "Cassandra": {"cassandra": {"ca": str(stranger)}},
         "does not take us": {"cassandra": {"password_file": str(wrong)}},
         "CERTIFICATE_VERIFY_FAILED": {"etcd": {"ca": str(stranger)}},
-    }.items():
+    }
+    for what, others in bad.items():
         code, said = run("status", **others)
         assert code not in (0, 1)
         assert what in said

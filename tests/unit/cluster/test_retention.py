@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from switch.cluster import retention as module
 from switch.cluster.retention import Retention
@@ -27,7 +28,7 @@ KEPT_MS = 1000
 
 
 def retention_of(store, readers=(ROWS,)):
-    retention = Retention(
+    retention: Any = Retention(
         store,
         SHARD_COUNT,
         kept_ms=KEPT_MS,
@@ -123,6 +124,7 @@ def test_a_quiet_shard_whose_mark_is_old_keeps_nothing():
         # The next owner of the others finds that nothing is missing.
         second, _ = await taken(store, "s2")
         rows = await publishers.read_published(store, ROWS, 1, PATIENCE)
+        assert rows is not None
         assert rows.sequence == states[1].sequence
         await checkpoint(second, states)
         assert await retention_of(store).once(["s2"], "s2") > 0
@@ -204,7 +206,7 @@ def test_one_node_does_it_until_its_session_is_over():
 
 def test_what_fails_is_tried_again():
     async def scenario(store, session, states):
-        ownership = MemoryShards(Registry(), "a", "s1")
+        ownership: Any = MemoryShards(Registry(), "a", "s1")
         lock, fails = ownership.lock, ["lock", "list"]
 
         def fails_once(name):
