@@ -106,7 +106,7 @@ class Retention:
         for other in sorted(suspects & self._suspects):
             await end_session(store, other, session, patience)
             event(_log, logging.INFO, "session ended for good", session=other)
-        self._suspects = suspects
+        self._suspects = self._suspects.difference(some) | suspects
         if found.dropped:
             event(_log, logging.INFO, "segments dropped", segments=found.dropped)
         return found.dropped

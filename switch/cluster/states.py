@@ -51,7 +51,7 @@ class StateWriter:
         self,
         group: CommitGroup,
         journal: JournalSession,
-        told: Callable[[], Awaitable[None]],
+        told: Callable[[], Awaitable[object]],
         every_entries: int,
     ) -> None:
         """`told()` returns when everything that has been decided is told."""

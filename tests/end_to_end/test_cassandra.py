@@ -120,6 +120,8 @@ def test_checkpoints_and_dropped_segments(settings: Settings, shards: dict[int, 
             await first.checkpoint(shard, state.sequence, position, dump(state))
         await append(first, states[one])
         assert first.name in await store.list_sessions()
+        await store.write_published("out", one, 1, b"position")
+        assert await store.list_publishers() == ["out"]
         found = await retention.tidy(store, [first.name], list(shards), [], NOW + 1)
         assert found.dropped == 1
         assert await store.read_parts(first.name, 0, 0, 10) == []

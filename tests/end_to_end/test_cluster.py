@@ -18,7 +18,10 @@ from tests.end_to_end.cluster_publishing import (
 )
 from tests.end_to_end.clustered import (
     BALANCE,
+    LEASE_S,
+    SHARDS,
     ClusterOfNodes,
+    NodeDaemon,
     Terminal,
     ask_api,
     balances,
@@ -53,6 +56,15 @@ def test_any_node_tells_of_any_account(cluster):
     rows = {f"A{index}": BALANCE for index in range(COUNT)}
     wait_until(lambda: row_balances(cluster) == rows, "rows of accounts")
     assert listed_balances(cluster.nodes["b"], cluster.add_token("b")) == rows
+    a = cluster.nodes["a"]
+    assert cluster.nodes["b"].stop() == 0
+    wait_for_owners(cluster, {"a"})
+    wait_until(lambda: not a.metrics()["switch_rows_lag_entries"], "marks of the rows")
+    expect_figures(a)
+    a.send_signal(signal.SIGHUP)
+    read = "configuration read again"
+    wait_until(lambda: a.log_records(read), "the configuration to be read")
+    assert [record["kept"] for record in a.log_records(read)] == ["main"]
 
 
 def test_what_was_answered_is_published_whoever_owns_it(
@@ -104,6 +116,21 @@ def test_what_was_answered_is_published_whoever_owns_it(
         wait_until(lambda: published(cluster) == all_out, "all to be published again")
         assert without_gaps(in_kafka(kafka.bootstrap, "cluster-")) == entries
         assert cluster.nodes["a"].stop() == 0
+
+
+def expect_figures(node: NodeDaemon) -> None:
+    """Of one that has all shards, and nothing to do."""
+    told = node.metrics()
+    assert told["switch_cluster_session_up"] == 1
+    assert told["switch_cluster_members"] == 1
+    assert told["switch_cluster_shards"] == SHARDS
+    assert told["switch_cluster_shards_unowned"] == 0
+    assert 0 < told["switch_cluster_lease_seconds"] <= LEASE_S
+    assert told["switch_rows_lag_entries"] == 0
+    assert told["switch_rows_written_total"] > 0
+    for name in ("commit", "log_append", "fence_read", "cluster_takeover"):
+        assert told[f"switch_{name}_seconds_count"] > 0
+    assert "switch_retention_passes_total" in told
 
 
 def test_import_with_no_node_and_again(cluster):

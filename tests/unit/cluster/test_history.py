@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 from switch import cluster_audit
 from switch.audit import Audit
@@ -112,7 +113,7 @@ def test_what_was_dropped_is_taken_from_checkpoints():
             await one.checkpoint(shard, state.sequence, one.writer.released, data)
         await append(one, [states[0]], 4)
         assert (await tidy(store, ["s1"], range(SHARD_COUNT), [], 2**62)).dropped
-        cluster = SimpleNamespace(store=store, shard_count=SHARD_COUNT)
+        cluster: Any = SimpleNamespace(store=store, shard_count=SHARD_COUNT)
         audit = Audit()
         chains = await history.chains(store, SHARD_COUNT)
         await cluster_audit._read(cluster, audit, chains, lambda done, words: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from switch.cluster import retention as module
 from switch.cluster.retention import Retention
@@ -27,7 +28,7 @@ KEPT_MS = 1000
 
 
 def retention_of(store, readers=(ROWS,)):
-    retention = Retention(
+    retention: Any = Retention(
         store,
         SHARD_COUNT,
         kept_ms=KEPT_MS,
@@ -123,6 +124,7 @@ def test_a_quiet_shard_whose_mark_is_old_keeps_nothing():
         # The next owner of the others finds that nothing is missing.
         second, _ = await taken(store, "s2")
         rows = await publishers.read_published(store, ROWS, 1, PATIENCE)
+        assert rows is not None
         assert rows.sequence == states[1].sequence
         await checkpoint(second, states)
         assert await retention_of(store).once(["s2"], "s2") > 0
@@ -165,6 +167,22 @@ def test_many_sessions_are_looked_at_in_turn(monkeypatch):
     assert retention._some(names) == ["g", "a", "b"]
 
 
+def test_of_many_sessions_those_that_nobody_has_are_ended_all_the_same(monkeypatch):
+    monkeypatch.setattr(module, "SESSIONS_AT_ONCE_MAX", 2)
+
+    async def scenario(store, session, states):
+        dead = [f"d{number}" for number in range(5)]
+        for name in dead:
+            await store.create_session(name, "node")
+        retention = retention_of(store)
+        for _ in range(9):
+            await retention.once(["s1"], "s1")
+        assert sorted(store.fences) == dead
+        assert retention._gone == set(dead)
+
+    simulate(scenario)
+
+
 def test_one_node_does_it_until_its_session_is_over():
     async def scenario(store, session, states):
         registry = Registry()
@@ -188,7 +206,7 @@ def test_one_node_does_it_until_its_session_is_over():
 
 def test_what_fails_is_tried_again():
     async def scenario(store, session, states):
-        ownership = MemoryShards(Registry(), "a", "s1")
+        ownership: Any = MemoryShards(Registry(), "a", "s1")
         lock, fails = ownership.lock, ["lock", "list"]
 
         def fails_once(name):

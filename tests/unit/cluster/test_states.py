@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from switch.cluster import states as module
 from switch.cluster.states import StateWriter
@@ -58,7 +59,8 @@ class At:
             released=lambda number: None,
             clock=lambda: NOW,
         )
-        self.states = StateWriter(self.group, self.journal, self.untold.wait, EVERY)
+        journal: Any = self.journal
+        self.states = StateWriter(self.group, journal, self.untold.wait, EVERY)
         self.stan = 0
 
     def decide(self, number, count=1):

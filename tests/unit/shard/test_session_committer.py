@@ -145,7 +145,7 @@ def test_a_fault_in_what_is_told_is_a_failure():
         store = Slow()
         session = await begun(store, "s1")
         committer = SessionCommitter(session)
-        failures = []
+        failures: list[Exception] = []
 
         def breaks(number, records):
             raise ZeroDivisionError

@@ -191,7 +191,8 @@ def test_it_is_confirmed_by_its_fence():
 
 def test_both_halves_of_a_commit_are_timed():
     async def go():
-        appends, looks = [], []
+        appends: list[float] = []
+        looks: list[float] = []
         writer = SessionWriter(
             MemoryStore(), "s1", 4, timed=Timed(appends.append, looks.append)
         )
