@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from switch.journal.cassandra.cluster_store import AccountRow
-from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of, settled
+from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.errors import JournalError
 from switch.journal.port import ShardRecord
 from switch.ledger import State, decode_entries
@@ -27,6 +27,13 @@ from switch.observe.log import event
 NAME: Final = "accounts"
 INTERVAL_S: Final = 0.5
 ROWS_AT_ONCE_MAX: Final = 256
+# In one statement, of which one is under way: what Cassandra takes for a commit is about
+# what it takes for ten rows by themselves. Above ten it warns.
+BATCH_ROWS_MAX: Final = 10
+# After rows were written it rests so many times as long, whatever is behind.
+RESTS: Final = 4
+# Between two marks of a shard: the next owner writes rows of that time again.
+MARK_S: Final = 5.0
 # Records that were told and not looked at; of the shards of further ones all rows are
 # written again.
 RECORDS_MAX: Final = 4096
@@ -35,7 +42,7 @@ _log = logging.getLogger("switch.cluster")
 
 
 class RowStore(Protocol):
-    async def write_account(self, row: AccountRow) -> None: ...
+    async def write_accounts(self, rows: Sequence[AccountRow]) -> None: ...
 
 
 class Marks(Protocol):
@@ -72,6 +79,7 @@ class AccountRows:
         self._states: dict[int, State] = {}
         self._told_to: dict[int, int] = {}
         self._marked_to: dict[int, int] = {}
+        self._mark_due: dict[int, float] = {}
         self._new: set[int] = set()
         self._whole: set[int] = set()
         self._records: list[ShardRecord] = []
@@ -89,6 +97,7 @@ class AccountRows:
         del self._states[shard]
         del self._told_to[shard]
         del self._marked_to[shard]
+        self._mark_due.pop(shard, None)
         self._new.discard(shard)
         self._whole.discard(shard)
         self._behind.pop(shard, None)
@@ -104,12 +113,16 @@ class AccountRows:
             self._records += records
 
     async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        rest_s = INTERVAL_S
         while True:
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(rest_s)
+            began_at = loop.time()
             try:
                 await self.write()
             except JournalError as error:
                 event(_log, logging.WARNING, "rows of accounts are late", reason=error)
+            rest_s = max(INTERVAL_S, RESTS * (loop.time() - began_at))
 
     async def write(self) -> None:
         """What is behind, or a part of it."""
@@ -127,10 +140,8 @@ class AccountRows:
         rows = self._rows()
         if rows:
             await self._all_told()
-            await all_of([self._writing(row) for row in rows])
-            self.written += len(rows)
-            for row in rows:
-                self._behind.get(row.shard, {}).pop(row.account, None)
+            for at in range(0, len(rows), BATCH_ROWS_MAX):
+                await self._write(rows[at : at + BATCH_ROWS_MAX])
         for shard, sequence in told_to.items():
             await self._mark(shard, sequence, position)
 
@@ -155,14 +166,21 @@ class AccountRows:
                 rows.append(_row(state, name))
         return rows
 
-    def _writing(self, row: AccountRow) -> Callable[[], Awaitable[None]]:
-        return lambda: settled(lambda: self._store.write_account(row), self._patience)
+    async def _write(self, rows: Sequence[AccountRow]) -> None:
+        await settled(lambda: self._store.write_accounts(rows), self._patience)
+        self.written += len(rows)
+        for row in rows:
+            self._behind.get(row.shard, {}).pop(row.account, None)
 
     async def _mark(self, shard: int, sequence: int, position: object) -> None:
         """Unless there is more of it, told before, that is not written."""
         is_new = sequence > self._marked_to.get(shard, sequence)
-        if is_new and shard not in self._new and not self._behind.get(shard):
+        now = asyncio.get_running_loop().time()
+        if not is_new or now < self._mark_due.get(shard, now):
+            return
+        if shard not in self._new and not self._behind.get(shard):
             self._marked_to[shard] = sequence
+            self._mark_due[shard] = now + MARK_S
             await self._marks.mark(NAME, shard, sequence, position)
 
 

@@ -11,6 +11,7 @@ Rule 2: rows of accounts are written behind the journal, of what was released, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import acsylla
@@ -109,9 +110,14 @@ class ClusterStore(AcsyllaStore):
 
     # -- accounts
 
-    async def write_account(self, row: AccountRow) -> None:
-        values = msgspec.structs.astuple(row)
-        await self._write("write_account", *values, row.sequence)
+    async def write_accounts(self, rows: Sequence[AccountRow]) -> None:
+        """In one statement, but not as one: some may be there and others not."""
+        batch = acsylla.create_batch_unlogged()
+        batch.set_is_idempotent(True)
+        for row in rows:
+            values = (*msgspec.structs.astuple(row), row.sequence)
+            batch.add_statement(self._bound("write_account", values))
+        await self._asked("write_account", self._session.execute_batch(batch))
 
     async def read_account(self, account: str) -> AccountRow | None:
         rows = await self._rows("read_account", account)

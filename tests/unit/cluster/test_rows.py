@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -13,6 +14,8 @@ from switch.journal.cassandra.node_session import CassandraSession
 from switch.journal.cassandra.retrying import Patience
 from switch.journal.errors import JournalUnknown
 from switch.ledger import Limits
+from tests.simulation.cluster.virtual import run as run_virtually
+from tests.simulation.cluster.virtual import until
 from tests.unit.journal.cassandra.build import NOW, PATIENCE, SHARD_COUNT, entry
 
 
@@ -24,15 +27,17 @@ class Rows:
         self.fails = 0
         self.writes = 0
 
-    async def write_account(self, row):
+    async def write_accounts(self, rows):
         if self.fails:
             self.fails -= 1
             raise JournalUnknown("scripted")
-        self.writes += 1
-        key = row.shard, row.account
-        former = self.by_name.get(key)
-        if former is None or row.sequence >= former.sequence:
-            self.by_name[key] = row
+        assert 0 < len(rows) <= rows_module.BATCH_ROWS_MAX
+        for row in rows:
+            self.writes += 1
+            key = row.shard, row.account
+            former = self.by_name.get(key)
+            if former is None or row.sequence >= former.sequence:
+                self.by_name[key] = row
 
     def count(self, shard):
         return sum(key[0] == shard for key in self.by_name)
@@ -198,3 +203,50 @@ def test_a_shard_that_goes_and_comes_back():
         assert rows.count(0) == 2
 
     run(scenario)
+
+
+def test_many_are_written_in_pieces_and_what_failed_goes_on_where_it_was():
+    async def scenario(rows, begun):
+        at = await begun("s1")
+        await at.take(0)
+        for _ in range(25):
+            await at.append(0)
+        write, asked = rows.write_accounts, []
+
+        async def fails_once(some):
+            asked.append(len(some))
+            rows.fails = len(asked) == 2
+            await write(some)
+
+        rows.write_accounts = fails_once
+        with pytest.raises(JournalUnknown):
+            await at.follower.write()
+        assert rows.count(0) == 10
+        await at.follower.write()
+        assert (rows.count(0), rows.writes) == (25, 25)
+        assert asked == [10, 10, 10, 5]
+
+    run(scenario)
+
+
+def test_it_rests_longer_than_it_writes():
+    async def scenario():
+        store, rows = MemoryStore(), Rows()
+        at = At(store, rows, "s1")
+        await at.journal.begin()
+        await at.take(0)
+        began: list[float] = []
+        loop = asyncio.get_running_loop()
+
+        async def slow():
+            began.append(loop.time())
+            await asyncio.sleep(2.0)
+
+        at.follower.write = slow
+        task = asyncio.create_task(at.follower.run())
+        await until(lambda: len(began) == 3)
+        task.cancel()
+        pauses = [b - a - 2.0 for a, b in itertools.pairwise(began)]
+        assert pauses == [pytest.approx(2.0 * rows_module.RESTS)] * 2
+
+    run_virtually(scenario())
