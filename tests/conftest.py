@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.servers.cassandra import Cassandra
 from tests.servers.etcd import Etcd
 from tests.servers.kafka import Kafka
 from tests.servers.nsq import Nsqd, Nsqlookupd
@@ -70,4 +71,18 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
 def etcd_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     """Three members. A test that harms one of them mends it."""
     with Etcd(tmp_path_factory.mktemp("etcd-cluster"), 3) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cassandra]:
+    """One server, for all tests that leave it alone; each has a keyspace of its own."""
+    with Cassandra(tmp_path_factory.mktemp("cassandra")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cassandra_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cassandra]:
+    """Three servers. A test that harms one of them mends it."""
+    with Cassandra(tmp_path_factory.mktemp("cassandra-cluster"), 3) as servers:
         yield servers

@@ -1,15 +1,22 @@
 """Nodes of a cluster as processes, on a real Cassandra and a real etcd."""
 
+import asyncio
 import csv
+import gc
 import io
 import json
 import random
 import threading
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from switch.cluster import history
+from switch.journal.cassandra.acsylla_store import AcsyllaStore, Settings
 from tests.end_to_end.harness import (
     EXPIRY,
     HOST,
@@ -21,11 +28,14 @@ from tests.end_to_end.harness import (
     run_switch,
     wait_until,
 )
-from tests.servers.cassandra import DATACENTER, Cassandra, ask
+from tests.servers.cassandra import ALL, DATACENTER, Cassandra, ask
 from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
+from tests.simulation.journal_auditor import entries_of
 
 SHARDS = 12
+# Kinds of entries.
+POSTED, WITHDRAWN = 4, 12
 LEASE_S = 2
 BALANCE = 1_000_000
 
@@ -60,13 +70,17 @@ ca = {ca}
 class ClusterOfNodes:
     """A keyspace and a name of its own; nothing runs at first."""
 
-    def __init__(self, folder: Path, cassandra: Cassandra, etcd: Etcd) -> None:
+    def __init__(
+        self, folder: Path, cassandra: Cassandra, etcd: Etcd, lease_s: int = LEASE_S
+    ) -> None:
         self.folder = folder
+        self.shards = SHARDS
+        self._lease_s = lease_s
         self.name = f"cluster-{uuid.uuid4().hex[:8]}"
-        self._cassandra = cassandra
         self._etcd = etcd
         self.keyspace = self.name.replace("-", "_")
         self.contact_points = cassandra.addresses
+        self.replication = {DATACENTER: cassandra.replication}
         self._authority = Authority(folder)
         self.nodes: dict[str, NodeDaemon] = {}
         self.config = self.write_config(folder / "tool", "tool")
@@ -82,16 +96,16 @@ class ClusterOfNodes:
         values = {
             "data": json.dumps(str(data)),
             "host": HOST,
-            "shards": SHARDS,
+            "shards": self.shards,
             "name": self.name,
             "node": node,
             "key": json.dumps(str(self.folder / "pan.key")),
             "endpoints": json.dumps(self._etcd.endpoints),
-            "lease": LEASE_S,
+            "lease": self._lease_s,
             "contact_points": json.dumps(self.contact_points),
             "keyspace": self.keyspace,
             "datacenter": DATACENTER,
-            "copies": self._cassandra.replication,
+            "copies": self.replication[DATACENTER],
             "cert": json.dumps(str(self._authority.issue(node))),
             "ca": json.dumps(str(self._authority.ca)),
         }
@@ -176,6 +190,15 @@ class NodeDaemon(Daemon):
         return [*self.program, "serve", "--config", str(self.config)]
 
 
+class Purchase(NamedTuple):
+    rrn: str
+    pan: str
+    amount: int
+    code: str
+    waited_s: float  # from the first time that it was asked for
+    repeats: int
+
+
 class Terminal(threading.Thread):
     """Buys one thing after the other at one node. What is not answered is asked again,
     at whichever node is there, until it is."""
@@ -185,9 +208,7 @@ class Terminal(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self.home = home
-        self.codes: list[str] = []
-        # By card number: what was approved.
-        self.spent: dict[str, int] = dict.fromkeys(pans, 0)
+        self.purchases: list[Purchase] = []
         self.error: BaseException | None = None
         self._cluster = cluster
         self._pans = pans
@@ -217,12 +238,14 @@ class Terminal(threading.Thread):
         pan = self._chance.choice(self._pans)
         amount = self._chance.randint(1, 100)
         self._stan += 1
+        began_at, repeats = time.monotonic(), 0
         code = self._ask("0200", pan, amount)
         while code is None:
+            repeats += 1
             code = self._ask("0201", pan, amount)
-        self.codes.append(code)
-        if code == "00":
-            self.spent[pan] += amount
+        waited_s = time.monotonic() - began_at
+        rrn = f"{self._stan:012d}"
+        self.purchases.append(Purchase(rrn, pan, amount, code, waited_s, repeats))
 
     def _ask(self, mti: str, pan: str, amount: int) -> str | None:
         try:
@@ -253,7 +276,7 @@ def balances(node: Daemon, count: int) -> list[int]:
 def row_balances(cluster: ClusterOfNodes) -> dict[str, int]:
     """Those in Cassandra's rows of accounts."""
     query = f"SELECT account, balance FROM {cluster.keyspace}.accounts"
-    body = io.BytesIO(ask(cluster.contact_points[0], query))
+    body = io.BytesIO(ask(cluster.contact_points[0], query, ALL))
 
     def integer(size: int) -> int:
         return int.from_bytes(body.read(size), "big")
@@ -269,6 +292,41 @@ def row_balances(cluster: ClusterOfNodes) -> dict[str, int]:
         account = body.read(integer(4)).decode()
         found[account] = integer(integer(4))
     return found
+
+
+def transactions_of(cluster: ClusterOfNodes) -> tuple[Counter[str], Counter[str]]:
+    """Of the cluster's journal, by code of its own: which purchases were approved, by
+    their reference numbers, and which of those were taken back."""
+    approved: Counter[str] = Counter()
+    undone: Counter[str] = Counter()
+
+    async def read() -> None:
+        store = await AcsyllaStore.connect(
+            Settings(cluster.contact_points, cluster.keyspace, cluster.replication)
+        )
+        try:
+            await store.open()
+            chains = await history.chains(store, cluster.shards)
+            async for commit in history.commits(store, chains):
+                for record in commit.records:
+                    for entry in entries_of(record.payload):
+                        if entry.kind == POSTED:
+                            approved[entry.rrn] += 1
+                        elif entry.kind == WITHDRAWN:
+                            undone[entry.rrn] += 1
+        finally:
+            await store.close()
+
+    run_alone(read())
+    return approved, undone
+
+
+def run_alone(coroutine: Coroutine[Any, Any, None]) -> None:
+    """The driver leaves sockets, by which it wakes the loop, for the collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(coroutine)
+        gc.collect()
 
 
 def wait_for_owners(cluster: ClusterOfNodes, names: set[str]) -> None:

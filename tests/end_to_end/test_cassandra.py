@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
-import warnings
-from collections.abc import Coroutine, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,6 +19,7 @@ from switch.journal.errors import (
 )
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State, dump
+from tests.end_to_end.clustered import run_alone
 from tests.servers.cassandra import DATACENTER, Cassandra
 from tests.unit.journal.cassandra.build import NOW, SHARD_COUNT, accounts, entry
 
@@ -36,12 +32,6 @@ def shards() -> dict[int, int]:
     """Four of them, of each test its own: tables take seconds to be made."""
     first = next(_first_shards)
     return dict.fromkeys(range(first, first + SHARD_COUNT), 0)
-
-
-@pytest.fixture(scope="module")
-def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cassandra]:
-    with Cassandra(tmp_path_factory.mktemp("cassandra")) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +63,6 @@ def run(settings: Settings, test) -> None:
             await store.close()
 
     run_alone(go())
-
-
-def run_alone(coroutine: Coroutine[Any, Any, None]) -> None:
-    """The driver leaves sockets, by which it wakes the loop, for the collector."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        asyncio.run(coroutine)
-        gc.collect()
 
 
 async def begun(store: AcsyllaStore) -> Session:
@@ -207,30 +189,33 @@ def test_nobody_there():
 
 
 def test_with_one_of_three_nodes_killed_nothing_is_lost(
-    tmp_path: Path, shards: dict[int, int]
+    cassandra_cluster: Cassandra, shards: dict[int, int]
 ):
-    with Cassandra(tmp_path, 3) as cluster:
+    node = cassandra_cluster.nodes[0]
 
-        async def test(store: AcsyllaStore):
-            await store.create()
-            await store.open()
-            first = await begun(store)
-            states = await first.take(shards, Limits())
-            for number in range(60):
-                if number == 20:
-                    cluster.nodes[0].kill()
-                await append(first, *states.values())
-            second = await begun(store)
-            found = await second.take(shards, Limits())
-            assert all(len(accounts(state)) == 60 for state in found.values())
-            with pytest.raises(JournalFenced):
-                await append(first, *states.values())
+    async def test(store: AcsyllaStore):
+        await store.create()
+        await store.open()
+        first = await begun(store)
+        states = await first.take(shards, Limits())
+        for number in range(60):
+            if number == 20:
+                node.kill()
+            await append(first, *states.values())
+        second = await begun(store)
+        found = await second.take(shards, Limits())
+        assert all(len(accounts(state)) == 60 for state in found.values())
+        with pytest.raises(JournalFenced):
+            await append(first, *states.values())
 
-        async def go():
-            store = await AcsyllaStore.connect(settings_of(cluster, "killed"))
-            try:
-                await test(store)
-            finally:
-                await store.close()
+    async def go():
+        store = await AcsyllaStore.connect(settings_of(cassandra_cluster, "killed"))
+        try:
+            await test(store)
+        finally:
+            await store.close()
 
+    try:
         run_alone(go())
+    finally:
+        cassandra_cluster.start()
