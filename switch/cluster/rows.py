@@ -27,8 +27,7 @@ from switch.observe.log import event
 NAME: Final = "accounts"
 INTERVAL_S: Final = 0.5
 ROWS_AT_ONCE_MAX: Final = 256
-# In one statement, of which one is under way: what Cassandra takes for a commit is about
-# what it takes for ten rows by themselves. Above ten it warns.
+# In one statement, of which one is under way. Cassandra warns of more than ten.
 BATCH_ROWS_MAX: Final = 10
 # After rows were written it rests so many times as long, whatever is behind.
 RESTS: Final = 4

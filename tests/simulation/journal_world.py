@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+from switch.journal.cassandra.chains import Moved
 from tests.simulation.cassandra import FAIR, Cassandra, Weather
 from tests.simulation.journal_auditor import Auditor
 from tests.simulation.journal_node import EXPECTED, SHARD_COUNT, Node
@@ -33,7 +34,8 @@ EVENTS = {"ask": 80, "take": 3, "duel": 3, "give": 4, "hang": 4, "die": 2, "cut"
 class World:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.loop = ScriptedLoop(EXPECTED)  # type: ignore[abstract]
+        # Moved: of one reading of several at once, which all are begun again.
+        self.loop = ScriptedLoop((*EXPECTED, Moved))  # type: ignore[abstract]
         weather = self.chance.choice(WEATHERS)
         self.cassandra = Cassandra(self.loop, seed, weather)
         self.auditor = Auditor()

@@ -126,8 +126,8 @@ def believes_what_was_read_ahead(patch: pytest.MonkeyPatch) -> None:
 
     async def keeps(self: Any, shards: Any, limits: Any) -> None:
         await read_ahead(self, shards, limits)
-        self._store.known = {shard: state for shard, (_, state) in self._ahead.items()}
-        self._ahead = {}
+        self._store.known = {} if self._reading is None else await self._reading
+        self._ahead, self._reading = {}, None
 
     async def once(store: Any, chains: Any, *rest: Any) -> Any:
         known = getattr(store, "known", {})

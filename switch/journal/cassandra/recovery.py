@@ -13,7 +13,13 @@ import msgspec
 
 from switch.journal.cassandra import checkpoints, log
 from switch.journal.cassandra.chains import Chain, Moved, Span, behind
-from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of, settled
+from switch.journal.cassandra.retrying import (
+    PATIENCE,
+    Patience,
+    all_of,
+    settled,
+    together,
+)
 from switch.journal.cassandra.store import LogStore, Position
 from switch.journal.errors import JournalDamaged
 from switch.journal.port import Commit, ShardRecord
@@ -55,16 +61,31 @@ async def recover(
 async def _begin(
     store: LogStore, chain: Chain, limits: Limits, patience: Patience
 ) -> _Work:
-    found = await checkpoints.read(store, chain.shard, patience)
-    head = None if found is None else found[0]
+    head = await checkpoints.read_head(store, chain.shard, patience)
+    found, spans = await together(
+        checkpoints.read(store, chain.shard, patience),
+        _spans(store, chain, head, patience),
+    )
+    if (None if found is None else found[0]) != head:
+        raise Moved
+    if found is None:
+        return _Work(State(chain.shard, limits), spans)
+    return _Work(_restore(*found, limits), spans)
+
+
+async def _spans(
+    store: LogStore,
+    chain: Chain,
+    head: checkpoints.Checkpoint | None,
+    patience: Patience,
+) -> list[Span]:
+    """What is to be read behind that checkpoint."""
     spans = behind(chain, None if head is None else head.start)
     spans = await log.above_floors(store, spans, patience)
     # Asked again behind the floors: what is below them is in this checkpoint, then.
     if await checkpoints.read_head(store, chain.shard, patience) != head:
         raise Moved
-    if found is None:
-        return _Work(State(chain.shard, limits), spans)
-    return _Work(_restore(*found, limits), spans)
+    return spans
 
 
 def _restore(head: checkpoints.Checkpoint, data: bytes, limits: Limits) -> State:

@@ -11,6 +11,7 @@ import msgspec
 from switch.journal.errors import JournalUnknown
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 # Calls of one taking of shards that are under way at once.
 WIDTH_MAX = 8
@@ -46,6 +47,16 @@ async def settled(call: Callable[[], Awaitable[T]], patience: Patience) -> T:
                 raise
         await asyncio.sleep(pause)
         pause = min(2 * pause, patience.pause_max_s)
+
+
+async def together(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """The results of both. Neither is under way any more when this raises."""
+    done = await asyncio.gather(one, other, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
+    first, second = done
+    return first, second  # type: ignore[return-value]
 
 
 async def all_of(

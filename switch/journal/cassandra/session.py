@@ -1,13 +1,13 @@
 """A node's run: one log, and the shards that come into it and leave it.
 
-Rule 1: a shard is taken when the epoch before it is ended and read, and the new one
-        names it as its parent. Until then not one entry is appended.
+Rule 1: a shard is taken when the epoch before it has ended, the new one names it as
+        its parent, and all up to its end is read. Until then no entry is appended.
 Rule 2: from the moment that a shard is given up, its epoch gets no entry any more,
         whatever becomes of the statement that says so.
 Rule 3: a session that is over takes nothing and gives nothing. Its node begins again
         under a new name; a session's name is never used twice.
-Rule 4: what was read before a shard was held counts if its epoch opens behind the very
-        epoch that was read, which had ended by then. Else all of it is read again.
+Rule 4: what is read before the new epoch is open counts if that opens behind the very
+        epoch that is read, which had ended before. Else all of it is read again.
 """
 
 from __future__ import annotations
@@ -26,10 +26,16 @@ from switch.journal.cassandra.chains import (
     current_of,
 )
 from switch.journal.cassandra.epochs import open_epoch, seal_epoch
-from switch.journal.cassandra.retrying import PATIENCE, Patience, all_of, settled
+from switch.journal.cassandra.retrying import (
+    PATIENCE,
+    Patience,
+    all_of,
+    settled,
+    together,
+)
 from switch.journal.cassandra.store import Epoch, EpochId, LogStore, Position
 from switch.journal.cassandra.writer import SessionWriter
-from switch.journal.errors import JournalError
+from switch.journal.errors import JournalError, JournalUnknown
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State
 
@@ -61,8 +67,10 @@ class Session:
         # given up, and not yet known to be sealed: their epochs, and where they end
         self._leaving: dict[int, tuple[EpochId, int]] = {}
         self._opening: dict[int, Epoch] = {}  # tried, with an outcome that is unknown
-        # what was read before it may be taken
-        self._ahead: dict[int, tuple[Chain, State]] = {}
+        # what is read before it may be taken: histories that have ended, and then the
+        # states that they lead to
+        self._ahead: dict[int, Chain] = {}
+        self._reading: asyncio.Task[dict[int, State]] | None = None
 
     @property
     def name(self) -> str:
@@ -85,6 +93,7 @@ class Session:
 
     def stop(self, error: Exception) -> None:
         self.writer.stop(error)
+        self._forget_ahead()
 
     @property
     def position(self) -> Position:
@@ -101,35 +110,49 @@ class Session:
         Raises JournalError; none of them is taken then, as far as anybody here knows,
         and they may be taken again.
         """
-        ahead, self._ahead = self._ahead, {}
         states: dict[int, State] = {}
         try:
             for _ in range(ATTEMPTS_MAX):
                 left = [shard for shard in shards if shard not in states]
                 if not left:
                     break
-                states |= await self._try(left, shards, limits, ahead)
-                ahead = {}
+                states |= await self._try(left, shards, limits)
         except BaseException:
             for shard in states:
                 self.epochs.pop(shard)
                 self.writer.forget(shard)
             raise
+        finally:
+            self._forget_ahead()
         return states
 
     async def read_ahead(self, shards: Sequence[int], limits: Limits) -> None:
-        """Reads what `take` of these will need, as far as that may be done before they
-        are held: of those whose history has ended. Nobody is fenced, and nothing is
-        raised: what fails here is tried again by `take`. The next call, and `take`,
-        forget what was read and not taken."""
-        self._ahead = {}
+        """Begins to read what `take` of these will need, as far as that may be done
+        before they are held: of those whose history has ended. Nobody is fenced, and
+        nothing is raised: what fails here is tried again by `take`. The next call, and
+        `take`, forget what was read and not taken."""
+        self._forget_ahead()
         try:
             found = await all_of([partial(self._ended, shard) for shard in shards])
-            chains = [chain for chain in found if chain is not None]
-            states = await recovery.recover(self._store, chains, limits, self._patience)
-        except (Moved, JournalError):
+        except JournalError:
             return
-        self._ahead = {chain.shard: (chain, states[chain.shard]) for chain in chains}
+        chains = [chain for chain in found if chain is not None]
+        if chains:
+            self._ahead = {chain.shard: chain for chain in chains}
+            self._reading = asyncio.create_task(self._read(chains, limits))
+
+    def _forget_ahead(self) -> None:
+        self._ahead = {}
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    async def _read(self, chains: Sequence[Chain], limits: Limits) -> dict[int, State]:
+        """Nothing when it failed, or something has moved: it is read again."""
+        try:
+            return await recovery.recover(self._store, chains, limits, self._patience)
+        except (Moved, JournalUnknown):
+            return {}
 
     async def _ended(self, shard: int) -> Chain | None:
         """None if somebody may still write it, be it this session."""
@@ -148,29 +171,45 @@ class Session:
         return row.sealed_at
 
     async def _try(
-        self,
-        shards: Sequence[int],
-        at_least: Mapping[int, int],
-        limits: Limits,
-        ahead: Mapping[int, tuple[Chain, State]],
+        self, shards: Sequence[int], at_least: Mapping[int, int], limits: Limits
     ) -> dict[int, State]:
         self.writer.check()
-        known = [ahead[shard] for shard in shards if shard in ahead]
+        ahead, reading = self._ahead, self._reading
+        self._ahead, self._reading = {}, None
         try:
             chains = await self._chains([s for s in shards if s not in ahead])
-            states = await recovery.recover(self._store, chains, limits, self._patience)
-        except Moved:
-            chains, states = [], {}
-        chains += [chain for chain, _ in known]
-        states |= {chain.shard: state for chain, state in known}
-        opened = await self._open(chains, at_least)
+        except BaseException:
+            if reading is not None:
+                reading.cancel()
+            raise
+        known = [ahead[shard] for shard in shards if shard in ahead]
+        # What has ended stays as it is: it may be read while its successor is opened.
+        opened, states = await together(
+            self._open([*known, *chains], at_least),
+            self._states(chains, limits, reading),
+        )
         taken: dict[int, State] = {}
         for epoch in opened:
-            state = states[epoch.shard]
+            state = states.get(epoch.shard)
+            if state is None:
+                continue  # it is this session's, and is read again
             self.epochs[epoch.shard] = epoch
             self.writer.admit({epoch.shard: state.sequence})
             taken[epoch.shard] = state
         return taken
+
+    async def _states(
+        self,
+        chains: Sequence[Chain],
+        limits: Limits,
+        reading: asyncio.Task[dict[int, State]] | None,
+    ) -> dict[int, State]:
+        """Of those, and of what is being read already."""
+        try:
+            states = await recovery.recover(self._store, chains, limits, self._patience)
+        except Moved:
+            states = {}
+        return states if reading is None else states | await reading
 
     async def _chains(self, shards: Sequence[int]) -> list[Chain]:
         # Nearly always one session has to be ended for all: that is done once.

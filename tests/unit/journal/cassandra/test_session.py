@@ -265,6 +265,7 @@ def test_what_was_read_ahead_is_not_read_again():
             await first.give_up(shard)
         second = await begun(store, "s2")
         await second.read_ahead([0, 1], Limits())
+        await asyncio.sleep(1.0)
         store.calls.clear()
         found = await second.take({0: 40, 1: 0}, Limits())
         assert store.calls == ["open_epoch"] * 2
@@ -320,6 +321,7 @@ def test_of_a_session_that_was_ended_all_is_read_ahead():
         await taken(store, "s2", {1: 0})
         third = await begun(store, "s3")
         await third.read_ahead([0], Limits())
+        await asyncio.sleep(1.0)
         store.calls.clear()
         found = await third.take({0: 0}, Limits())
         assert store.calls == ["open_epoch"]
@@ -336,6 +338,7 @@ def test_a_reading_ahead_that_fails_is_as_if_it_had_not_been():
         second = await begun(store, "s2")
         store.faults["read_parts"] = [False] * 100
         await second.read_ahead([0], Limits())
+        await asyncio.sleep(1.0)
         store.faults.clear()
         found = await second.take({0: 0}, Limits())
         assert accounts(found[0]) == names(2)
@@ -365,5 +368,24 @@ def test_a_session_that_several_shards_need_ended_is_ended_once():
         await taken(store, "s2")
         assert store.calls.count("write_fence") == 1
         assert store.calls.count("seal_session") == 1
+
+    run(test)
+
+
+def test_what_is_not_read_yet_when_its_epoch_opens_is_read_again():
+    async def test(store):
+        first, states = await taken(store, "s1")
+        await append(first, [states[0]], 2)
+        await first.give_up(0)
+        second = await begun(store, "s2")
+        store.faults["read_parts"] = [False] * 100
+        await second.read_ahead([0], Limits())
+        asyncio.get_running_loop().call_later(0.03, store.faults.clear)
+        found = await second.take({0: 0}, Limits())
+        assert store.current[0] == EpochId(2, "s2")
+        assert accounts(found[0]) == names(2)
+        await append(second, [found[0]])
+        _, found = await taken(store, "s3")
+        assert accounts(found[0]) == names(3)
 
     run(test)
