@@ -147,6 +147,9 @@ class Bare:
         return {
             "insert_p50_ms": statistics.median(inserts),
             "select_p50_ms": statistics.median(selects),
+            "both_p50_ms": statistics.median(
+                map(sum, zip(inserts, selects, strict=True))
+            ),
         }
 
     async def _timed(

@@ -34,6 +34,7 @@ from tests.servers.etcd import Etcd
 from tests.simulation.journal_auditor import entries_of
 
 SHARDS = 12
+ECHO, ECHO_ANSWER = "0800", "0810"
 # Kinds of entries.
 POSTED, WITHDRAWN = 4, 12
 LEASE_S = 2
@@ -251,7 +252,12 @@ class Terminal(threading.Thread):
         try:
             if self._client is None:
                 self._client = Client(self._port())
-            answer = self._client.ask(request(mti, self._stan, pan, amount))
+            self._client.send(request(mti, self._stan, pan, amount))
+            answer = self._client.receive()
+            while answer["mti"] == ECHO:
+                # Nothing has come from here for a while: whether anybody is there.
+                self._client.send({**answer, "mti": ECHO_ANSWER, 39: "00"})
+                answer = self._client.receive()
         except (OSError, AssertionError):
             if self._client is not None:
                 self._client.close()

@@ -1,6 +1,6 @@
 """The protocol broken on purpose, one step at a time: the simulation must find each,
-within the seeds that are beside it. What one seed in a hundred finds is not looked for
-from the first one on, for the time that it would take."""
+within `SEEDS_MAX` of the seed that is beside it. What one seed in a hundred finds is not
+looked for from the first one on, for the time that it would take."""
 
 from __future__ import annotations
 
@@ -211,33 +211,33 @@ def gives_up_what_is_not_released(patch: pytest.MonkeyPatch) -> None:
 
 class Break(NamedTuple):
     apply: Callable[[pytest.MonkeyPatch], None]
-    seeds: range
+    first: int = 1  # a seed that is near one that finds it
 
 
-SOON = range(1, 51)
+SEEDS_MAX = 500
 BREAKS = [
-    Break(answers_before_the_append, SOON),
-    Break(answers_without_the_fence_read, SOON),
-    Break(reads_the_fence_before_the_acknowledgement, SOON),
-    Break(reads_the_tail_before_the_fence, SOON),
-    Break(writes_nothing_back, SOON),
-    Break(trusts_a_fence_of_others, range(101, 151)),
-    Break(seals_without_agreement, range(101, 151)),
-    Break(opens_what_is_merely_higher, SOON),
-    Break(reads_nothing_again, SOON),
-    Break(believes_what_was_read_ahead, SOON),
-    Break(retries_with_other_bytes, SOON),
-    Break(begins_the_next_without_an_acknowledgement, SOON),
-    Break(publishes_before_the_release, SOON),
-    Break(checkpoints_before_the_release, SOON),
-    Break(stamps_checkpoints_by_the_clock, range(301, 351)),
-    Break(gives_up_what_is_not_released, range(101, 151)),
+    Break(answers_before_the_append),
+    Break(answers_without_the_fence_read),
+    Break(reads_the_fence_before_the_acknowledgement),
+    Break(reads_the_tail_before_the_fence),
+    Break(writes_nothing_back),
+    Break(trusts_a_fence_of_others, 511),
+    Break(seals_without_agreement, 51),
+    Break(opens_what_is_merely_higher),
+    Break(reads_nothing_again),
+    Break(believes_what_was_read_ahead),
+    Break(retries_with_other_bytes),
+    Break(begins_the_next_without_an_acknowledgement),
+    Break(publishes_before_the_release, 81),
+    Break(checkpoints_before_the_release),
+    Break(stamps_checkpoints_by_the_clock, 41),
+    Break(gives_up_what_is_not_released, 31),
 ]
 
 
-def first_fault(seeds: range) -> int | None:
+def first_fault(first: int) -> int | None:
     """The first seed that finds one."""
-    for seed in seeds:
+    for seed in range(first, first + SEEDS_MAX):
         try:
             World(seed).run()
         except Exception:  # noqa: BLE001 -- whatever it was, it was seen
@@ -248,4 +248,4 @@ def first_fault(seeds: range) -> int | None:
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.apply.__name__)
 def test_a_step_left_out_is_found(broken: Break, monkeypatch: pytest.MonkeyPatch):
     broken.apply(monkeypatch)
-    assert first_fault(broken.seeds) is not None
+    assert first_fault(broken.first) is not None
