@@ -1,6 +1,6 @@
 """The protocol broken on purpose, one step at a time: the simulation must find each,
-within `SEEDS_MAX` of the seed that is beside it. What one seed in a hundred finds is not
-looked for from the first one on, for the time that it would take."""
+within `SEEDS_MAX` of the seed that is beside it. What one seed in a hundred finds is
+not looked for from the first one on, for the time that it would take."""
 
 from __future__ import annotations
 

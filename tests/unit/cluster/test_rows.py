@@ -229,7 +229,7 @@ def test_many_are_written_in_pieces_and_what_failed_goes_on_where_it_was():
     run(scenario)
 
 
-def test_it_rests_longer_than_it_writes():
+def test_it_rests_longer_than_it_writes(monkeypatch: pytest.MonkeyPatch):
     async def scenario():
         store, rows = MemoryStore(), Rows()
         at = At(store, rows, "s1")
@@ -242,7 +242,7 @@ def test_it_rests_longer_than_it_writes():
             began.append(loop.time())
             await asyncio.sleep(2.0)
 
-        at.follower.write = slow
+        monkeypatch.setattr(at.follower, "write", slow)
         task = asyncio.create_task(at.follower.run())
         await until(lambda: len(began) == 3)
         task.cancel()
