@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 from switch.journal.cassandra import checkpoints, recovery, takeover
 from switch.journal.cassandra.chains import (
@@ -39,12 +40,26 @@ from switch.journal.errors import JournalError, JournalUnknown
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State
 
+T = TypeVar("T")
+
 # How often a shard may be taken by others while it is being taken here.
 ATTEMPTS_MAX = 16
 
 
 class _NotEnded(Exception):  # noqa: N818 -- what is so, not what is wrong
     """A session that a shard's history goes through may still be written."""
+
+
+def _once(ask: Callable[[str], Awaitable[T]]) -> Callable[[str], Awaitable[T]]:
+    """Asks once for each session, however many want to know it at once."""
+    asked: dict[str, asyncio.Future[T]] = {}
+
+    async def answer(session: str) -> T:
+        if session not in asked:
+            asked[session] = asyncio.ensure_future(ask(session))
+        return await asked[session]
+
+    return answer
 
 
 def new_session_name() -> str:
@@ -132,8 +147,11 @@ class Session:
         nothing is raised: what fails here is tried again by `take`. The next call, and
         `take`, forget what was read and not taken."""
         self._forget_ahead()
+        end_of = _once(self._sealed_end)
         try:
-            found = await all_of([partial(self._ended, shard) for shard in shards])
+            found = await all_of(
+                [partial(self._ended, shard, end_of) for shard in shards]
+            )
         except JournalError:
             return
         chains = [chain for chain in found if chain is not None]
@@ -154,21 +172,28 @@ class Session:
         except (Moved, JournalUnknown):
             return {}
 
-    async def _ended(self, shard: int) -> Chain | None:
+    async def _ended(
+        self, shard: int, end_of: Callable[[str], Awaitable[int | None]]
+    ) -> Chain | None:
         """None if somebody may still write it, be it this session."""
         if shard in self.epochs or shard in self._leaving:
             return None
+
+        async def known_end(session: str) -> int:
+            end = await end_of(session)
+            if end is None:
+                raise _NotEnded
+            return end
+
         found = await settled(lambda: self._store.read_epochs(shard), self._patience)
         try:
-            return await chain_of(shard, found.epochs, found.current, self._sealed_end)
+            return await chain_of(shard, found.epochs, found.current, known_end)
         except _NotEnded:
             return None
 
-    async def _sealed_end(self, session: str) -> int:
+    async def _sealed_end(self, session: str) -> int | None:
         row = await settled(lambda: self._store.read_session(session), self._patience)
-        if row is None or row.sealed_at is None:
-            raise _NotEnded
-        return row.sealed_at
+        return None if row is None else row.sealed_at
 
     async def _try(
         self, shards: Sequence[int], at_least: Mapping[int, int], limits: Limits
@@ -212,18 +237,13 @@ class Session:
         return states if reading is None else states | await reading
 
     async def _chains(self, shards: Sequence[int]) -> list[Chain]:
-        # Nearly always one session has to be ended for all: that is done once.
-        ends: dict[str, asyncio.Task[int]] = {}
+        async def ended(session: str) -> int:
+            return await takeover.end_session(
+                self._store, session, self.name, self._patience
+            )
 
-        async def end_of(session: str) -> int:
-            if session not in ends:
-                ends[session] = asyncio.create_task(
-                    takeover.end_session(
-                        self._store, session, self.name, self._patience
-                    )
-                )
-            return await ends[session]
-
+        # Nearly always one session has to be ended for all.
+        end_of = _once(ended)
         return await all_of([partial(self._chain, shard, end_of) for shard in shards])
 
     async def _chain(self, shard: int, end_of: EndOf) -> Chain:

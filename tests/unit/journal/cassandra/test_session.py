@@ -365,7 +365,11 @@ def test_a_session_that_several_shards_need_ended_is_ended_once():
         first, states = await taken(store, "s1")
         await append(first, list(states.values()), 2)
         store.calls.clear()
-        await taken(store, "s2")
+        second = await begun(store, "s2")
+        store.calls.clear()
+        await second.read_ahead(list(ALL), Limits())
+        assert store.calls.count("read_session") == 1
+        await second.take(ALL, Limits())
         assert store.calls.count("write_fence") == 1
         assert store.calls.count("seal_session") == 1
 
