@@ -6,6 +6,7 @@ it, with the classes that a node has, in a process with nothing else to do.
 """
 
 import argparse
+import asyncio
 import json
 import statistics
 import sys
@@ -17,9 +18,12 @@ from typing import Any, TypeVar
 import uvloop
 
 from switch.cluster import taking
+from switch.journal.cassandra import recovery
 from switch.journal.cassandra.acsylla_store import AcsyllaStore, Settings
+from switch.journal.cassandra.chains import chain_of
 from switch.journal.cassandra.node_session import CassandraSession
 from switch.journal.cassandra.session import new_session_name
+from switch.journal.cassandra.store import LogStore
 from switch.journal.port import ShardRecord
 from switch.ledger import Limits, State, apply, dump, open_account
 from switch.ownership.etcd.client import EtcdClient
@@ -33,6 +37,8 @@ T = TypeVar("T")
 # Of a shard, behind its checkpoint and before.
 ENTRIES = 50
 LEASE_S = 10
+# Until all that is read beside is there.
+READ_SECONDS_MAX = 0.3
 EURO = 978
 
 
@@ -51,8 +57,13 @@ class Cold:
     """Shard 0 stays; the others come and go."""
 
     def __init__(
-        self, ownership: EtcdOwnership, journal: CassandraSession, shards: int
+        self,
+        store: LogStore,
+        ownership: EtcdOwnership,
+        journal: CassandraSession,
+        shards: int,
     ) -> None:
+        self._store = store
         self._ownership = ownership
         self._journal = journal
         self._shards = range(1, shards)
@@ -80,13 +91,14 @@ class Cold:
         for shard in self._shards:
             await self._timed("lock", self._ownership.acquire(shard))
             await self._ownership.release(shard)
-            await self._timed("read", self._journal.read_ahead([shard], self._limits))
+            await self._timed("read", self._read(shard))
             await self._timed("append", self._append(self._kept))
             await self._timed("cold", self._come(shard))
             await self._give_up(shard)
             # And the epoch alone, everything else being there.
             grant = await self._ownership.acquire(shard)
             await self._journal.read_ahead([shard], self._limits)
+            await asyncio.sleep(READ_SECONDS_MAX)
             at_least = {shard: grant.create_revision}
             await self._timed("epoch", self._journal.take(at_least, self._limits))
             await self._give_up(shard)
@@ -97,6 +109,16 @@ class Cold:
         taken_ms = (time.perf_counter() - began_at) * 1000
         self.times.setdefault(what, []).append(taken_ms)
         return found
+
+    async def _read(self, shard: int) -> None:
+        """One thing after the other."""
+        found = await self._store.read_epochs(shard)
+        chain = await chain_of(shard, found.epochs, found.current, self._no_end)
+        await recovery.recover(self._store, [chain], self._limits)
+
+    @staticmethod
+    async def _no_end(session: str) -> int:
+        raise AssertionError(f"{session} gave nothing up")
 
     async def _come(self, shard: int) -> None:
         await self._append(await self._take(shard))
@@ -140,7 +162,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     )
     journal = CassandraSession(store, name, "cold", options.shards)
     try:
-        cold = Cold(ownership, journal, options.shards)
+        cold = Cold(store, ownership, journal, options.shards)
         await cold.begin()
         for _ in range(options.rounds):
             await cold.go_through()

@@ -31,7 +31,7 @@ ROWS_AT_ONCE_MAX: Final = 256
 # In one statement, of which one is under way. Cassandra warns of more than ten.
 BATCH_ROWS_MAX: Final = 10
 # After rows were written it rests so many times as long, whatever is behind.
-RESTS: Final = 4
+RESTS: Final = 19
 # Between two marks of a shard: the next owner writes rows of that time again.
 MARK_S: Final = 5.0
 # Records that were told and not looked at; of the shards of further ones all rows are

@@ -82,8 +82,9 @@ class ClusterStore(AcsyllaStore):
                 )
 
     async def agreed(self, name: str) -> str | None:
-        """What all nodes have under a name, if they have."""
-        rows = await self._rows("read_meta", name)
+        """What all nodes have under a name, if they have. Tried for a while: nodes that
+        begin at once ask for the same, in turn, and one may have no turn in time."""
+        rows = await settled(lambda: self._rows("read_meta", name), PATIENCE)
         return str(rows[0][0]) if rows else None
 
     # -- cards

@@ -73,6 +73,7 @@ class EtcdOwnership:
         self._is_leaving = False
         self._members: dict[str, Member] = {}
         self._grants: dict[int, Grant] = {}
+        self._owners: dict[int, tuple[KeyValue, Owner]] = {}  # as read from the mirror
         self._acquiring: list[int] = []
         self._leaving: dict[int, asyncio.Task[None]] = {}
         self._events: dict[tuple[type[OwnershipEvent], int], OwnershipEvent] = {}
@@ -167,7 +168,14 @@ class EtcdOwnership:
 
     def owner(self, shard: int) -> Owner | None:
         item = self._mirror.items.get(self._keys.shard(shard))
-        return None if item is None else Owner(member_of(item), item.create_revision)
+        if item is None:
+            return None
+        known = self._owners.get(shard)
+        # Asked for with each request that is passed on.
+        if known is None or known[0] is not item:
+            known = item, Owner(member_of(item), item.create_revision)
+            self._owners[shard] = known
+        return known[1]
 
     def wanted(self, shard: int) -> Member | None:
         node = rendezvous.wanted(shard, self._members)
