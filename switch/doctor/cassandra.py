@@ -65,8 +65,8 @@ async def _node(config: Config, point: Address) -> tuple[list[Finding], About | 
             point.host, point.port, type=socket.SOCK_STREAM
         )
         settings = cassandra_settings(config)
-        settings.contact_points = [where[0]]
-        settings.alone = where[0]
+        settings.contact_points = [str(where[0])]
+        settings.alone = str(where[0])
         async with asyncio.timeout(ASK_SECONDS), _store(settings) as store:
             before = clocks.now_ms()
             about = await store.about()

@@ -1,19 +1,15 @@
 """What a node of a cluster does with what is wrong around it: a clear error, or less
 service, and never a wrong answer. `switch doctor` names it."""
 
-import asyncio
 import json
 import resource
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from switch.config import load
-from switch.doctor import clocks
-from switch.doctor.examination import examine
-from switch.doctor.findings import Finding
 from switch.journal.cassandra.schema import SCHEMA_VERSION
 from tests.end_to_end.clustered import (
     SHARDS,
@@ -22,7 +18,13 @@ from tests.end_to_end.clustered import (
     balances,
     wait_for_owners,
 )
-from tests.end_to_end.harness import Client, request, run_switch, wait_until
+from tests.end_to_end.harness import (
+    SWITCH,
+    Client,
+    request,
+    run_switch,
+    wait_until,
+)
 from tests.servers.cassandra import Cassandra, ask
 from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
@@ -30,6 +32,14 @@ from tests.servers.etcd import Etcd
 HOUR_MS = 3_600_000
 COUNT = 12
 NOBODY = "127.0.0.1:1"
+# The doctor, of a machine whose clock is wrong.
+AN_HOUR_AHEAD = (
+    sys.executable,
+    "-c",
+    "import sys; from switch.cli.main import main; from switch.doctor import clocks; "
+    f"now = clocks.now_ms; clocks.now_ms = lambda: now() + {HOUR_MS}; "
+    "sys.exit(main())",
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +61,30 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, cassandra: Cassandra, etcd: Etcd
 ) -> Iterator[ClusterOfNodes]:
-    """Tests leave it as it is, with or without a node that runs."""
+    """Tests leave it as it is."""
     folder = tmp_path_factory.mktemp("cluster")
     with ClusterOfNodes(folder, cassandra, etcd) as made:
         made.init()
         yield made
 
 
-def looked_at(config: Path) -> list[Finding]:
-    async def look() -> list[Finding]:
-        return [finding async for finding in examine(load(config, {}).config)]
+@pytest.fixture(autouse=True)
+def no_node_is_left(cluster: ClusterOfNodes) -> Iterator[None]:
+    yield
+    for node in cluster.nodes.values():
+        node.close()
 
-    return asyncio.run(look())
 
-
-def errors_of(config: Path) -> dict[str, str]:
-    return {f.check: f.text for f in looked_at(config) if f.level == "error"}
+def errors_of(config: Path, program: Sequence[str] = SWITCH) -> dict[str, str]:
+    """What `switch doctor` calls an error: what is said, by what was looked at."""
+    done = run_switch("doctor", "--config", config, "--json", program=program)
+    told = json.loads(done.stdout)
+    errors = [f for f in told["findings"] if f["level"] == "error"]
+    assert done.returncode == (1 if errors else 0), done.stderr
+    return {
+        f["check"]: f"expected {f['expected']}, got {f['got']}: {f['advice']}"
+        for f in errors
+    }
 
 
 def other_config(cluster: ClusterOfNodes, tmp_path: Path, **others: object) -> Path:
@@ -196,12 +214,20 @@ def test_certificates_that_have_expired(cluster, tmp_path):
 def test_two_nodes_of_one_name(cluster, tmp_path, free_port):
     cluster.start("a")
     wait_for_owners(cluster, {"a"})
-    config = cluster.write_config(tmp_path / "second", "a")
-    text = config.read_text()
+    folder = tmp_path / "second"
+    folder.mkdir()
+    second = cluster.nodes["second"] = NodeDaemon(folder, cluster, "a")
+    text = second.config.read_text()
     there = f'listen = "127.0.0.1:{free_port}"\ncert'
-    config.write_text(text.replace('listen = "127.0.0.1:0"\ncert', there))
-    assert "cluster.node" in errors_of(config)
-    assert "expected nobody else to be node a" in refused(cluster, config)
+    second.config.write_text(text.replace('listen = "127.0.0.1:0"\ncert', there))
+    found = errors_of(second.config)
+    assert "no two nodes have the same name" in found["cluster.node"]
+    second.spawn()
+    said = "expected nobody else to be node a"
+    wait_until(lambda: said in second.log_text(), said)
+    wait_until(second._find_ports, "where it listens")
+    assert second.get("/readyz")[0] == 503
+    assert second.stop() == 0
     # The first one has noticed nothing.
     assert cluster.owners() == {"a"}
     assert cluster.nodes["a"].stop() == 0
@@ -265,7 +291,7 @@ class AheadNode(NodeDaemon):
         return [switch[0], "-m", "tests.end_to_end.clocked", str(file)]
 
 
-def test_a_clock_that_is_an_hour_ahead(cluster, monkeypatch):
+def test_a_clock_that_is_an_hour_ahead(cluster):
     pans = bank(cluster)
     folder = cluster.folder / "ahead"
     folder.mkdir()
@@ -285,8 +311,7 @@ def test_a_clock_that_is_an_hour_ahead(cluster, monkeypatch):
             codes.append(first[39])
             assert (first[39], first[38]) == (second[39], second[38])
     assert codes == ["00"] * COUNT
-    monkeypatch.setattr(clocks, "now_ms", lambda: real() + HOUR_MS)
-    found = errors_of(cluster.nodes["ahead"].config)
+    found = errors_of(cluster.nodes["ahead"].config, AN_HOUR_AHEAD)
     (point,) = cluster.contact_points
     assert "behind ours" in found[f"cassandra {point}:9042: clock"]
     # Its shards go to one whose clock is right: time has not gone back there.
@@ -299,9 +324,6 @@ def test_a_clock_that_is_an_hour_ahead(cluster, monkeypatch):
     assert balances(cluster.nodes["a"], COUNT) == [each - 200 for each in before]
     assert cluster.verify()["problems"] == []
     assert cluster.nodes["a"].stop() == 0
-
-
-real = clocks.now_ms
 
 
 class HastyNode(NodeDaemon):
