@@ -30,14 +30,18 @@ async def examine(config: Config) -> AsyncIterator[Finding]:
     yield clocks.service()
     runs = machine.is_running(config)
     if config.cluster.name:
-        seen: Seen | Finding
+        seen: Seen | Finding | None
         async with etcd.client(config) as client:
-            for finding in await _of_cassandra(config, client):
+            members = await etcd.members(config, client)
+            is_there = any(finding.level == "ok" for finding in members)
+            for finding in members:
                 yield finding
-            for finding in await etcd.members(config, client):
+            for finding in await _of_cassandra(config, client if is_there else None):
                 yield finding
-            seen = await etcd.who(config, client)
-        if isinstance(seen, Finding):
+            seen = await etcd.who(config, client) if is_there else None
+        if seen is None:
+            pass  # nobody is there to be asked
+        elif isinstance(seen, Finding):
             yield seen
         else:
             for finding in await etcd.nodes(config, seen):
@@ -67,14 +71,15 @@ def _configuration(config: Config) -> Iterable[Finding]:
         yield ok("configuration", "all that it names can be used")
 
 
-async def _of_cassandra(config: Config, client: EtcdClient) -> Sequence[Finding]:
+async def _of_cassandra(config: Config, client: EtcdClient | None) -> Sequence[Finding]:
     findings = await cassandra.nodes(config)
     if not any(finding.level == "ok" for finding in findings):
         return findings  # nobody is there: there is nothing to ask
     wanted = _founded(config)
     tables = await cassandra.keyspace(config, wanted)
     findings += tables
-    if wanted is None or any(finding.level == "error" for finding in tables):
+    is_sound = not any(finding.level == "error" for finding in tables)
+    if client is None or wanted is None or not is_sound:
         return findings
     try:
         store = await ExaminedStore.connect(

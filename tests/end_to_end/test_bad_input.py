@@ -1,19 +1,15 @@
 """What a node of a cluster does with what is wrong around it: a clear error, or less
 service, and never a wrong answer. `switch doctor` names it."""
 
-import asyncio
 import json
 import resource
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from switch.config import load
-from switch.doctor import clocks
-from switch.doctor.examination import examine
-from switch.doctor.findings import Finding
 from switch.journal.cassandra.schema import SCHEMA_VERSION
 from tests.end_to_end.clustered import (
     SHARDS,
@@ -22,7 +18,13 @@ from tests.end_to_end.clustered import (
     balances,
     wait_for_owners,
 )
-from tests.end_to_end.harness import Client, request, run_switch, wait_until
+from tests.end_to_end.harness import (
+    SWITCH,
+    Client,
+    request,
+    run_switch,
+    wait_until,
+)
 from tests.servers.cassandra import Cassandra, ask
 from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
@@ -30,6 +32,20 @@ from tests.servers.etcd import Etcd
 HOUR_MS = 3_600_000
 COUNT = 12
 NOBODY = "127.0.0.1:1"
+NOT_ANSWERED = "what was not answered is not, here"
+# The doctor, of a machine whose clock is wrong.
+AN_HOUR_AHEAD = (
+    sys.executable,
+    "-c",
+    f"""
+import sys
+from switch.cli.main import main
+from switch.doctor import clocks
+now = clocks.now_ms
+clocks.now_ms = lambda: now() + {HOUR_MS}
+sys.exit(main())
+""",
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +67,30 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, cassandra: Cassandra, etcd: Etcd
 ) -> Iterator[ClusterOfNodes]:
-    """Tests leave it as it is, with or without a node that runs."""
+    """Tests leave it as it is."""
     folder = tmp_path_factory.mktemp("cluster")
     with ClusterOfNodes(folder, cassandra, etcd) as made:
         made.init()
         yield made
 
 
-def looked_at(config: Path) -> list[Finding]:
-    async def look() -> list[Finding]:
-        return [finding async for finding in examine(load(config, {}).config)]
+@pytest.fixture(autouse=True)
+def no_node_is_left(cluster: ClusterOfNodes) -> Iterator[None]:
+    yield
+    for node in cluster.nodes.values():
+        node.close()
 
-    return asyncio.run(look())
 
-
-def errors_of(config: Path) -> dict[str, str]:
-    return {f.check: f.text for f in looked_at(config) if f.level == "error"}
+def errors_of(config: Path, program: Sequence[str] = SWITCH) -> dict[str, str]:
+    """What `switch doctor` calls an error: what is said, by what was looked at."""
+    done = run_switch("doctor", "--config", config, "--json", program=program)
+    told = json.loads(done.stdout)
+    errors = [f for f in told["findings"] if f["level"] == "error"]
+    assert done.returncode == (1 if errors else 0), done.stderr
+    return {
+        f["check"]: f"expected {f['expected']}, got {f['got']}: {f['advice']}"
+        for f in errors
+    }
 
 
 def other_config(cluster: ClusterOfNodes, tmp_path: Path, **others: object) -> Path:
@@ -104,14 +128,18 @@ def test_what_is_well_has_no_error(cluster):
     assert cluster.nodes["a"].stop() == 0
 
 
-@pytest.mark.parametrize("point", ["nobody", "etcd"])
-def test_contact_points_where_no_cassandra_is(cluster, etcd, tmp_path, point):
-    where = NOBODY if point == "nobody" else etcd.endpoints[0]
-    config = other_config(cluster, tmp_path, contact_points=json.dumps([where]))
+def test_contact_points_where_nobody_is(cluster, tmp_path):
+    config = other_config(cluster, tmp_path, contact_points=json.dumps([NOBODY]))
     said = refused(cluster, config)
     assert "Cassandra cannot be reached" in said
-    assert where.partition(":")[0] in said
-    assert f"cassandra {where}" in errors_of(config)
+    assert NOBODY.partition(":")[0] in said
+    assert f"cassandra {NOBODY}" in errors_of(config)
+
+
+def test_contact_points_where_something_else_is(cluster, etcd, tmp_path):
+    (where,) = etcd.endpoints
+    config = other_config(cluster, tmp_path, contact_points=json.dumps([where]))
+    assert "Cassandra cannot be reached" in refused(cluster, config)
 
 
 def test_endpoints_where_no_etcd_is(cluster, tmp_path):
@@ -196,12 +224,20 @@ def test_certificates_that_have_expired(cluster, tmp_path):
 def test_two_nodes_of_one_name(cluster, tmp_path, free_port):
     cluster.start("a")
     wait_for_owners(cluster, {"a"})
-    config = cluster.write_config(tmp_path / "second", "a")
-    text = config.read_text()
+    folder = tmp_path / "second"
+    folder.mkdir()
+    second = cluster.nodes["second"] = NodeDaemon(folder, cluster, "a")
+    text = second.config.read_text()
     there = f'listen = "127.0.0.1:{free_port}"\ncert'
-    config.write_text(text.replace('listen = "127.0.0.1:0"\ncert', there))
-    assert "cluster.node" in errors_of(config)
-    assert "expected nobody else to be node a" in refused(cluster, config)
+    second.config.write_text(text.replace('listen = "127.0.0.1:0"\ncert', there))
+    found = errors_of(second.config)
+    assert "no two nodes have the same name" in found["cluster.node"]
+    second.spawn()
+    said = "expected nobody else to be node a"
+    wait_until(lambda: said in second.log_text(), said)
+    wait_until(second._find_ports, "where it listens")
+    assert second.get("/readyz")[0] == 503
+    assert second.stop() == 0
     # The first one has noticed nothing.
     assert cluster.owners() == {"a"}
     assert cluster.nodes["a"].stop() == 0
@@ -265,7 +301,7 @@ class AheadNode(NodeDaemon):
         return [switch[0], "-m", "tests.end_to_end.clocked", str(file)]
 
 
-def test_a_clock_that_is_an_hour_ahead(cluster, monkeypatch):
+def test_a_clock_that_is_an_hour_ahead(cluster):
     pans = bank(cluster)
     folder = cluster.folder / "ahead"
     folder.mkdir()
@@ -285,8 +321,7 @@ def test_a_clock_that_is_an_hour_ahead(cluster, monkeypatch):
             codes.append(first[39])
             assert (first[39], first[38]) == (second[39], second[38])
     assert codes == ["00"] * COUNT
-    monkeypatch.setattr(clocks, "now_ms", lambda: real() + HOUR_MS)
-    found = errors_of(cluster.nodes["ahead"].config)
+    found = errors_of(cluster.nodes["ahead"].config, AN_HOUR_AHEAD)
     (point,) = cluster.contact_points
     assert "behind ours" in found[f"cassandra {point}:9042: clock"]
     # Its shards go to one whose clock is right: time has not gone back there.
@@ -299,9 +334,6 @@ def test_a_clock_that_is_an_hour_ahead(cluster, monkeypatch):
     assert balances(cluster.nodes["a"], COUNT) == [each - 200 for each in before]
     assert cluster.verify()["problems"] == []
     assert cluster.nodes["a"].stop() == 0
-
-
-real = clocks.now_ms
 
 
 class HastyNode(NodeDaemon):
@@ -323,19 +355,20 @@ def test_a_cassandra_whose_disk_is_full(cluster, cassandra):
     cluster.start("hasty")
     wait_for_owners(cluster, {"hasty"})
     before = balances(a, COUNT)
-    with disk_full(cassandra):
+    with disk_full(cassandra), Client(a.port) as first, Client(a.port) as second:
         fill(cluster)
-        codes = []
-        with Client(a.port) as client:
-            for stan in range(700, 703):
-                codes.append(client.ask(request("0200", stan, pans[0], 100))[39])
-        assert set(codes) <= {"91"}
-        found = errors_of(a.config)
-        assert any("cassandra" in check for check in found), found
+        first.send(request("0200", 700, pans[0], 100))
+        wait_until(lambda: a.log_records("session lost: " + NOT_ANSWERED), "its end")
+        assert second.ask(request("0200", 701, pans[0], 100))[39] == "91"
+        assert any(check.startswith("cassandra ") for check in errors_of(a.config))
+        first.socket.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            first.receive()
     wait_for_owners(cluster, {"hasty"})
     with Client(a.port) as client:
+        assert client.ask(request("0201", 700, pans[0], 100))[39] == "00"
         assert client.ask(request("0200", 710, pans[0], 100))[39] == "00"
-    before[0] -= 100
+    before[0] -= 200
     assert balances(a, COUNT) == before
     assert cluster.verify()["problems"] == []
     assert a.stop() == 0

@@ -72,6 +72,8 @@ def test_up_shows_it_status_tells_of_it_down_ends_it(tmp_path):
         process.kill()
         process.wait()
         reading.join(WAIT_SECONDS_MAX)
+        assert process.stdout is not None
+        process.stdout.close()
     text = "".join(lines)
     assert "journal verify: ok" in text
     assert "node2: 0 of" not in text

@@ -85,7 +85,9 @@ def test_a_process_that_has_the_number_of_another_is_left_alone(tmp_path, starte
 def test_one_that_does_not_hear_is_killed(started, monkeypatch):
     monkeypatch.setattr(processes, "STOP_SECONDS_MAX", 0.2)
     process = started(STUBBORN)
-    record = Record("nsqd", process.pid, processes._began(process.pid))
+    began = processes._began(process.pid)
+    assert began is not None
+    record = Record("nsqd", process.pid, began)
     assert processes.end(record) == "killed"
     assert process.wait() == -signal.SIGKILL
 

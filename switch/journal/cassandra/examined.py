@@ -73,8 +73,8 @@ class ExaminedStore(ClusterStore):
         if not rows:
             return None
         replication: dict[str, str] = dict(rows[0][0])
-        either = replication.get("replication_factor", "0")
-        return int(replication.get(self.settings.datacenter, either))
+        copies = replication.get(self.settings.datacenter)
+        return int(copies or replication.get("replication_factor") or 0)
 
     async def write_probe(self) -> None:
         """At a quorum. Raises JournalError when it is refused, JournalUnknown when

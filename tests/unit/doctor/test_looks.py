@@ -1,9 +1,11 @@
 """Looks that need no server: clocks, certificates, this machine, addresses."""
 
 import asyncio
+import resource
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -153,7 +155,7 @@ def test_the_type_of_the_file_system_is_that_of_the_nearest_mount(tmp_path):
         "/var/memorys": "ext4",
     }
     for path, kind in kinds.items():
-        assert machine._kind_of(machine.Path(path), mounts) == kind
+        assert machine._kind_of(Path(path), mounts) == kind
 
 
 def test_memory_is_no_place_for_a_journal(monkeypatch, tmp_path):
@@ -196,9 +198,9 @@ def test_an_address_is_free_or_taken_or_its_own():
 
 
 def test_too_few_descriptors_are_told_of(monkeypatch):
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda what: (1024, 4096))
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (1024, 4096))
     assert machine.descriptors(config_of().config).level == "warning"
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda what: (65536, 65536))
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (65536, 65536))
     assert machine.descriptors(config_of().config).level == "ok"
 
 
