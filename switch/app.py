@@ -62,7 +62,6 @@ _log = logging.getLogger("switch.app")
 # flight this is seconds of work for the slowest disk.
 PENDING_ENTRIES_MAX = 65_536
 SWEEP_INTERVAL_S = 1.0
-DISKS_INTERVAL_S = 10.0
 # How long the loop may keep the interpreter from the commit thread, which needs it some
 # times a commit for microseconds. With Python's 5 ms a busy link delays every commit,
 # with 1 ms still by a few.
@@ -169,7 +168,7 @@ class Switch:
                 asyncio.create_task(self._reloading.run()),
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(self._snapshotter.run()),
-                asyncio.create_task(self._watch_disks()),
+                asyncio.create_task(self._disks.watch()),
             ]
             for task in work:
                 task.add_done_callback(self._work_ended)
@@ -343,13 +342,6 @@ class Switch:
                     self._group.flush()
                     # Many may end at once: messages come in between.
                     await asyncio.sleep(0)
-
-    async def _watch_disks(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            # Not on the loop: a disk that hangs keeps whoever asks it.
-            await loop.run_in_executor(None, self._disks.look)
-            await asyncio.sleep(DISKS_INTERVAL_S)
 
     # -- what operators see
 

@@ -64,6 +64,11 @@ def back_up(
     config: Config, target: Path, advance: Advance, *, with_key: bool
 ) -> Backup:
     """Makes `target`. Raises BackupError, JournalError, OSError; then there is none."""
+    if config.cluster.name:
+        raise BackupError(
+            f"expected a switch alone, got a node of the cluster {config.cluster.name}:"
+            " its journal is in Cassandra"
+        )
     source = DataDirectory.open(config.data_directory, create=False)
     target = target.absolute()
     draft = target.with_name(target.name + ".partial")

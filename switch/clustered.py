@@ -58,6 +58,7 @@ from switch.node_publisher.process import Settings as PublisherSettings
 from switch.node_publisher.process import engines_of
 from switch.node_publisher.supervisor import NodePublisherProcess
 from switch.observe import log
+from switch.observe.disks import Disks
 from switch.observe.http import HttpServer
 from switch.observe.metrics import Sample, make_registry
 from switch.ownership.etcd.membership import EtcdOwnership
@@ -301,7 +302,14 @@ class ClusteredSwitch:
         self._failure: BaseException | None = None
         self._has_started = False
         settings = config.cluster
-        self._publisher = NodePublisherProcess(_publisher_settings(config))
+        publishing = _publisher_settings(config)
+        self._publisher = NodePublisherProcess(publishing)
+        self._disks = Disks(
+            {
+                "data": Path(publishing.data_directory),
+                "events": Path(publishing.events_directory),
+            }
+        )
         self._node = ClusterNode(
             config,
             settings.node,
@@ -337,6 +345,7 @@ class ClusteredSwitch:
                 asyncio.create_task(node.node.run()),
                 asyncio.create_task(self._sweep()),
                 asyncio.create_task(reloading.run()),
+                asyncio.create_task(self._disks.watch()),
             ]
             for task in work:
                 task.add_done_callback(self._work_ended)
@@ -381,6 +390,7 @@ class ClusteredSwitch:
         collector.add(self._samples)
         collector.add(self._links.samples)
         collector.add(self._publisher_samples)
+        collector.add(self._disks.samples)
         desk = ClusterDesk(node, cluster.store, cluster.keys, cluster.shard_count)
         tokens = config.admin.tokens_file or _tokens_of(config)
         search = ClusterSearch(cluster.store)
@@ -445,6 +455,7 @@ class ClusteredSwitch:
             "shards": self._node.node.owners(),
             "links_down": self._links.down() if self._has_started else {},
             "publisher": self._publisher.faults if self._has_started else {},
+            "disks_low": self._disks.low(),
         }
         return {name: value for name, value in found.items() if value}
 
@@ -462,6 +473,8 @@ class ClusteredSwitch:
         states = [shard.state for shard in group.shards]
         yield Sample("accounts", sum(state.account_count for state in states))
         yield Sample("cards", sum(state.card_count for state in states))
+        yield Sample("transactions_remembered", node.limits.transactions)
+        yield Sample("transactions_forgotten_early", node.limits.evicted_early)
         yield from node.node.samples()
         yield from node.follower_samples()
         yield from node.retention.samples()

@@ -84,7 +84,8 @@ class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     hold_lifetime_s: Seconds = 7 * 86_400
     # How long a request is remembered, so that its repeat gets the same answer.
     duplicate_window_s: Seconds = 86_400
-    # Remembered at once in the whole process; when it is full, requests get 91.
+    # Remembered at once in the whole process; when it is full, the oldest that hold
+    # nothing are forgotten early.
     transactions_max: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 8_000_000
 
 

@@ -33,7 +33,7 @@ def add_import(
         "import",
         run,
         summary=f"import {what} from a file, or nothing if a row is bad; daemon "
-        "stopped, or with --http running",
+        "stopped, or with --http running; into a cluster either way",
         example=f"switch {what} import {what}.csv --data bank",
     )
     parser.set_defaults(what=what)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add(subparsers: Subparsers) -> None:
     group = subparsers.add_parser(
-        "journal", help="look into a data directory while no daemon runs on it"
+        "journal", help="look into the journal of a data directory or a cluster"
     )
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     verify = add_command(

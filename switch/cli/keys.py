@@ -101,6 +101,8 @@ def _files(config: "Config") -> "tuple[Path, Sequence[WrappingKey]]":
 
     given = config.keys.wrapping_key_file
     keys = wrapping.load(given) if given else ()
-    if config.keys.pan_key_file:
-        return Path(config.keys.pan_key_file), keys
+    alone, shared = config.keys.pan_key_file, config.cluster.pan_key_file
+    file = shared if config.cluster.name else alone
+    if file:
+        return Path(file), keys
     return DataDirectory.open(config.data_directory, create=False).pan_key, keys

@@ -6,6 +6,7 @@ Rule 2: what is nearly full is said once, and once more when it is not any more.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ _log = logging.getLogger("switch.disks")
 # A million purchases take about so much. A small disk is nearly full at a tenth of it.
 FREE_BYTES_LOW = 1 << 30
 FREE_PART_LOW = 10
+DISKS_INTERVAL_S = 10.0
 
 
 class Room(Struct, frozen=True):
@@ -72,6 +74,13 @@ class Disks:
                 continue
             if self._rooms[name].is_low != was_low:
                 self._say(name, path, self._rooms[name])
+
+    async def watch(self) -> None:
+        """For ever, and not on the loop: a disk that hangs keeps whoever asks it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await loop.run_in_executor(None, self.look)
+            await asyncio.sleep(DISKS_INTERVAL_S)
 
     def low(self) -> dict[str, str]:
         """The directories whose disk is nearly full, and how full it is."""

@@ -131,6 +131,8 @@ def expect_figures(node: NodeDaemon) -> None:
     for name in ("commit", "log_append", "fence_read", "cluster_takeover"):
         assert told[f"switch_{name}_seconds_count"] > 0
     assert "switch_retention_passes_total" in told
+    assert told['switch_disk_free_bytes{directory="events"}'] > 0
+    assert told["switch_transactions_remembered"] == 0
 
 
 def test_import_with_no_node_and_again(cluster):

@@ -71,6 +71,8 @@ JAVA = (
     *("java", "-Xms128m", "-Xmx512m", "-Xss512k", "-XX:MaxDirectMemorySize=256m"),
     *("-XX:+UseSerialGC", "-XX:+PerfDisableSharedMem"),
     *("-XX:+ExitOnOutOfMemoryError", "-Djdk.attach.allowAttachSelf=true"),
+    # Cassandra sets one; Java 18 to 23 want to be told.
+    "-Djava.security.manager=allow",
     *(f"--add-exports={name}=ALL-UNNAMED" for name in EXPORTS),
     *(f"--add-opens={name}=ALL-UNNAMED" for name in OPENS),
     *("-Dio.netty.tryReflectionSetAccessible=true", "-Djava.net.preferIPv4Stack=true"),
