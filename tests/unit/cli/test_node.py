@@ -37,3 +37,16 @@ def test_a_commit_is_no_place_in_a_cluster(config, capsys):
     words = ("publish", "rewind", "kafka", "--to-commit", "5", "--config", config)
     assert main.main(words) != exits.OK
     assert "expected --to-id or --to-time, got --to-commit" in capsys.readouterr().err
+
+
+def test_a_backup_is_of_a_switch_alone(config, tmp_path, capsys):
+    assert main.main(("backup", str(tmp_path / "to"), "--config", config)) != exits.OK
+    said = capsys.readouterr().err
+    assert "expected a switch alone, got a node of the cluster bank" in said
+
+
+def test_keys_are_those_of_the_cluster(config, tmp_path, capsys):
+    """A node has no key in its data directory."""
+    (tmp_path / "data" / "events").mkdir(parents=True)
+    assert main.main(("keys", "show", "--config", config)) != exits.OK
+    assert "/none/pan.key" in capsys.readouterr().err
