@@ -28,6 +28,8 @@ PIECES_MAX: Final = 32
 # Rows that are read, and wait for others of their shard.
 WAITING_ROWS_MAX: Final = 16_384
 # How long a shard may have no owner, and a piece no answer.
+# Between two attempts.
+RETRY_S: Final = 0.05
 PATIENCE_S: Final = 60.0
 
 
@@ -132,6 +134,8 @@ class Pieces:
                 is_repeated |= error.is_unknown
                 if time.monotonic() >= until:
                     raise
+                # It may have failed before anybody else had a turn.
+                await asyncio.sleep(RETRY_S)
                 continue
             answer: Imported = read_result(self._name, body)
             return answer, is_repeated

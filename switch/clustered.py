@@ -429,9 +429,12 @@ class ClusteredSwitch:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now = self._node.clock()
-            for shard in self._node.group.shards:
-                if shard.end_holds(now):
-                    self._node.group.flush()
+            group = self._node.group
+            for shard in group.shards:
+                # It may have gone while others had their turn.
+                is_here = group.slots[shard.state.shard] is shard
+                if is_here and shard.end_holds(now):
+                    group.flush()
                     await asyncio.sleep(0)
 
     # -- what operators see

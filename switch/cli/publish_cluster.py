@@ -66,12 +66,21 @@ def run_move(arguments: argparse.Namespace, config: Config, *, forward: bool) ->
 
 def _ask(config: Config, ask: Callable[[ClusterEngines], Awaitable[T]]) -> T:
     from switch.cluster_store import open_cluster
+    from switch.journal.cassandra.chains import Moved
     from switch.node_publisher.moves import ClusterEngines
     from switch.node_publisher.process import engines_of
+    from switch.publish.port import PublishError
 
     async def asked() -> T:
         async with open_cluster(config) as cluster:
             names = engines_of(config.publish.kafka, config.publish.nsq)
-            return await ask(ClusterEngines(cluster.store, cluster.shard_count, names))
+            engines = ClusterEngines(cluster.store, cluster.shard_count, names)
+            try:
+                return await ask(engines)
+            except Moved:
+                raise PublishError(
+                    "expected shards and logs to stay where they are, got one that "
+                    "moved meanwhile: try again"
+                ) from None
 
     return asyncio.run(asked())

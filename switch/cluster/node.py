@@ -115,13 +115,13 @@ class Node:
 
     def samples(self) -> Iterator[Sample]:
         """For a scrape."""
-        has_session = self._session is not None and not self.failure
         left, members = 0.0, 0
-        if self._session is not None and has_session:
+        if self._session is not None and not self.failure:
             ownership = self._session.ownership
             left = max(ownership.is_valid_until() - ownership.now(), 0.0)
             members = len(ownership.members())
-        yield Sample("cluster_session_up", int(has_session))
+        # One that only tries to join is none yet.
+        yield Sample("cluster_session_up", int(left > 0))
         yield Sample("cluster_lease_seconds", left)
         yield Sample("cluster_members", members)
         yield Sample("cluster_shards", len(self._group.shards))

@@ -84,6 +84,9 @@ class JournalSession(Protocol):
         """Reads what `take` of these will need, as far as that may be done before they
         are held. Raises nothing, and binds nobody."""
 
+    def forget_ahead(self) -> None:
+        """What was read so and not taken."""
+
     async def take(
         self, shards: Mapping[int, int], limits: Limits, /
     ) -> dict[int, State]:

@@ -100,9 +100,14 @@ class NodeSession:
 
     async def run(self) -> None:
         """Returns when it was left. Raises what ended it otherwise."""
+        # What came since the session before was over is nobody's to tell, and would
+        # wait for ever, and keep waiting what comes now.
+        self._group.reset(SessionLost("another session begins"))
         try:
-            await self._journal.begin()
+            # In this order: of a session that is in the journal and that no node has,
+            # others think that it was lost.
             await self.ownership.join()
+            await self._journal.begin()
             for work in (self._listen(), self._watch_lease(), self._states.run()):
                 self._spawn(work)
             if self._follower is not None:
@@ -246,6 +251,8 @@ class NodeSession:
     async def _take_some(self, shards: Sequence[int]) -> None:
         started = asyncio.get_running_loop().time()
         taken = await taking.take(self.ownership, self._journal, shards, self._limits)
+        if self._over.done():
+            return  # lost in this very turn: nothing may be opened any more
         for shard, state in taken.items():
             if state is None:
                 continue

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from switch.cluster.port import Grant
-from switch.journal.errors import JournalError
+from switch.journal.errors import JournalError, JournalUnknown
 from switch.ledger import Limits, State
 from switch.observe.log import event
 from switch.ownership.port import OwnershipError
@@ -40,6 +40,9 @@ class Reading(Protocol):
         self, shards: Mapping[int, int], limits: Limits, /
     ) -> dict[int, State]: ...
 
+    def forget_ahead(self) -> None:
+        """What was read ahead."""
+
 
 async def take(
     ownership: Acquiring, journal: Reading, shards: Sequence[int], limits: Limits
@@ -57,16 +60,38 @@ async def take(
         if grant is not None
     }
     if not granted:
+        journal.forget_ahead()
         return {}
     try:
         states = await journal.take(granted, limits)
     except JournalError as error:
-        event(
-            _log, logging.WARNING, "shards not taken over yet",
-            shards=",".join(map(str, granted)), reason=error,
-        )  # fmt: skip
-        return {}
+        _say_not_taken(granted, error)
+        if isinstance(error, JournalUnknown) or len(granted) == 1:
+            return {}
+        return await _one_by_one(journal, granted, limits)
     return {shard: states.get(shard) for shard in granted}
+
+
+async def _one_by_one(
+    journal: Reading, granted: Mapping[int, int], limits: Limits
+) -> dict[int, State | None]:
+    """One that cannot be read does not keep the others."""
+    taken: dict[int, State | None] = {}
+    for shard, number in granted.items():
+        try:
+            states = await journal.take({shard: number}, limits)
+        except JournalError as error:
+            _say_not_taken([shard], error)
+        else:
+            taken[shard] = states.get(shard)
+    return taken
+
+
+def _say_not_taken(shards: Iterable[int], error: JournalError) -> None:
+    event(
+        _log, logging.WARNING, "shards not taken over yet",
+        shards=",".join(map(str, shards)), reason=error,
+    )  # fmt: skip
 
 
 async def _acquire(ownership: Acquiring, shard: int) -> Grant | None:

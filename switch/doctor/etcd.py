@@ -22,6 +22,7 @@ from switch.link.settings import Address
 from switch.ownership.etcd.client import EtcdClient, MemberStatus
 from switch.ownership.etcd.errors import EtcdError
 from switch.ownership.port import OwnershipUnavailable
+from switch.peer.errors import PeerError
 from switch.peer.sockets import Certificates, contexts
 
 HTTP_TIMEOUT: Final = aiohttp.ClientTimeout(total=3)
@@ -132,9 +133,14 @@ async def nodes(config: Config, seen: Seen) -> list[Finding]:
     if not seen.members:
         return [warning("nodes", "some", "none", "`switch serve` starts this one")]
     peer = config.cluster.peer
+    others = [*_own(config, seen), _owners(config, seen)]
     tls = None
     if peer.cert:
-        tls = contexts(Certificates(peer.cert, peer.key, peer.ca))[1]
+        try:
+            tls = contexts(Certificates(peer.cert, peer.key, peer.ca))[1]
+        except PeerError as fault:
+            told = error("nodes", "a certificate to reach them with", str(fault))
+            return [told, *others]
     advice = "requests for its shards get 91; is its address right, and reachable?"
     findings = await asyncio.gather(
         *(
@@ -142,7 +148,7 @@ async def nodes(config: Config, seen: Seen) -> list[Finding]:
             for name, member in sorted(seen.members.items())
         )
     )
-    return [*findings, *_own(config, seen), _owners(config, seen)]
+    return [*findings, *others]
 
 
 def _own(config: Config, seen: Seen) -> list[Finding]:

@@ -8,8 +8,13 @@ from pathlib import Path
 from switch.check import problems_of
 from switch.cluster.founding import Founded
 from switch.cluster.observing import Seen
-from switch.cluster_store import cassandra_settings, founded, load_key
-from switch.config import Config
+from switch.cluster_store import (
+    cassandra_settings,
+    etcd_settings,
+    founded,
+    load_key,
+)
+from switch.config import Config, ConfigError
 from switch.doctor import cassandra, certificates, clocks, engines, etcd, machine
 from switch.doctor.findings import Finding, error, ok
 from switch.journal.cassandra.examined import ExaminedStore
@@ -29,7 +34,7 @@ async def examine(config: Config) -> AsyncIterator[Finding]:
     yield machine.descriptors(config)
     yield clocks.service()
     runs = machine.is_running(config)
-    if config.cluster.name:
+    if config.cluster.name and _may_ask(config):
         seen: Seen | Finding | None
         async with etcd.client(config) as client:
             members = await etcd.members(config, client)
@@ -52,6 +57,16 @@ async def examine(config: Config) -> AsyncIterator[Finding]:
     for look in (engines.kafka, engines.nsq):
         for finding in await look(config):
             yield finding
+
+
+def _may_ask(config: Config) -> bool:
+    """Without what they are to be asked with, which was told, nobody is asked."""
+    try:
+        cassandra_settings(config.cluster.cassandra)
+        etcd_settings(config.cluster.etcd)
+    except ConfigError:
+        return False
+    return True
 
 
 def _configuration(config: Config) -> Iterable[Finding]:

@@ -68,8 +68,8 @@ class ShardForwarder(Feeder[Place]):
         self._files.lock()
         await self._begin_anew()
 
-    async def _begin_anew(self) -> None:
-        await self._places.open()
+    async def _begin_anew(self, *, is_new_engine: bool = True) -> None:
+        await self._places.open(is_new_engine=is_new_engine)
         self._known = Assignment()
         await self._renew()
 
@@ -90,7 +90,7 @@ class ShardForwarder(Feeder[Place]):
             _logger, logging.WARNING, "position moved",
             engine=self.name, name=self._places.moved_to,
         )  # fmt: skip
-        await self._begin_anew()
+        await self._begin_anew(is_new_engine=False)
 
     async def _renew(self) -> None:
         wanted = self._assigned()

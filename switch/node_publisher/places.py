@@ -63,11 +63,12 @@ class ShardPlaces:
         self._count = 0
         self._marks: list[tuple[int, dict[int, Published]]] = []
 
-    async def open(self) -> None:
-        """Another engine: it has settled nothing, and what the one before it had not
-        is nowhere any more."""
+    async def open(self, *, is_new_engine: bool = True) -> None:
+        """A new engine has settled nothing, and what the one before it had not is
+        nowhere any more; the same one goes on counting."""
         await self._wait_stored()
-        self._count = 0
+        if is_new_engine:
+            self._count = 0
         self._marks.clear()
         name = await current_name(self._store, self.engine, self._patience)
         if name != self.name:

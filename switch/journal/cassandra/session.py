@@ -108,7 +108,7 @@ class Session:
 
     def stop(self, error: Exception) -> None:
         self.writer.stop(error)
-        self._forget_ahead()
+        self.forget_ahead()
 
     @property
     def position(self) -> Position:
@@ -138,7 +138,7 @@ class Session:
                 self.writer.forget(shard)
             raise
         finally:
-            self._forget_ahead()
+            self.forget_ahead()
         return states
 
     async def read_ahead(self, shards: Sequence[int], limits: Limits) -> None:
@@ -146,7 +146,7 @@ class Session:
         before they are held: of those whose history has ended. Nobody is fenced, and
         nothing is raised: what fails here is tried again by `take`. The next call, and
         `take`, forget what was read and not taken."""
-        self._forget_ahead()
+        self.forget_ahead()
         end_of = _once(self._sealed_end)
         try:
             found = await all_of(
@@ -155,11 +155,12 @@ class Session:
         except JournalError:
             return
         chains = [chain for chain in found if chain is not None]
-        if chains:
+        if chains and self.writer.stopped is None:
             self._ahead = {chain.shard: chain for chain in chains}
             self._reading = asyncio.create_task(self._read(chains, limits))
 
-    def _forget_ahead(self) -> None:
+    def forget_ahead(self) -> None:
+        """What was read ahead and not taken."""
         self._ahead = {}
         if self._reading is not None:
             self._reading.cancel()

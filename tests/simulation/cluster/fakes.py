@@ -232,6 +232,9 @@ class MemorySession:
         with suppress(JournalUnknown):
             await self._way()
 
+    def forget_ahead(self) -> None:
+        pass
+
     async def take(self, shards: Mapping[int, int], limits: Limits) -> dict[int, State]:
         await self._way()
         for shard in shards:

@@ -296,7 +296,7 @@ def test_it_rests_longer_than_it_writes(monkeypatch: pytest.MonkeyPatch):
 
         monkeypatch.setattr(at.follower, "write", slow)
         task = asyncio.create_task(at.follower.run())
-        await until(lambda: len(began) == 3)
+        await until(lambda: len(began) == 3, 300.0)
         task.cancel()
         pauses = [b - a - 2.0 for a, b in itertools.pairwise(began)]
         assert pauses == [pytest.approx(2.0 * rows_module.RESTS)] * 2

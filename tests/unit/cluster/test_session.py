@@ -10,7 +10,7 @@ import pytest
 
 from switch.cluster.errors import SessionLost
 from switch.cluster.session import RECONCILE_S, RETRY_FIRST_S, NodeSession
-from switch.journal.errors import JournalError
+from switch.journal.errors import JournalError, JournalUnknown
 from switch.ledger import Limits
 from switch.ownership.port import OwnershipError
 from switch.shard._directory import CardDirectory
@@ -54,11 +54,20 @@ class At:
         self.ownership = MemoryShards(self.registry, name, f"{name}1")
         self.journal = MemorySession(self.store, name, f"{name}1")
         self.changes = 0
+        self.begin()
+
+    def begin(self):
         self.session = NodeSession(
-            name, self.group, self.directory, self.ownership, self.journal, Limits(),
-            changed=self._changed, every_entries=5,
+            self.name, self.group, self.directory, self.ownership, self.journal,
+            Limits(), changed=self._changed, every_entries=5,
         )  # fmt: skip
         self.task = asyncio.create_task(self.session.run())
+
+    async def begin_another(self):
+        await asyncio.gather(self.task, return_exceptions=True)
+        self.ownership = MemoryShards(self.registry, self.name, f"{self.name}2")
+        self.journal = MemorySession(self.store, self.name, f"{self.name}2")
+        self.begin()
 
     def _changed(self):
         self.changes += 1
@@ -190,7 +199,7 @@ def test_who_waits_for_a_shard_waits_for_no_look_around():
         async def fails_at_first(shards, limits):
             attempts.append(asyncio.get_running_loop().time())
             if len(attempts) < 8:
-                raise JournalError("no answer")
+                raise JournalUnknown("no answer")
             return await take(shards, limits)
 
         at.journal.take = fails_at_first
@@ -330,5 +339,42 @@ def test_an_append_that_ends_after_the_lease_is_not_told():
         at.ask(0)
         with pytest.raises(SessionLost, match="lease"):
             await at.told()
+
+    simulate(scenario)
+
+
+def test_what_comes_between_two_sessions_keeps_nothing_waiting():
+    """A refusal that needs no shard, say: it waits for a commit that nobody makes."""
+
+    async def scenario(at):
+        await at.taken()
+        at.session.lost(SessionLost("it is over"))
+        between = asyncio.create_task(at.told())
+        await asyncio.sleep(0.1)
+        await at.begin_another()
+        await at.taken()
+        with pytest.raises(SessionLost, match="another session begins"):
+            await between
+        at.ask(0)
+        await at.told()
+
+    simulate(scenario)
+
+
+def test_shards_that_are_taken_as_the_session_is_lost_are_not_opened():
+    async def scenario(at):
+        take = at.journal.take
+
+        async def taken_late(*arguments):
+            states = await take(*arguments)
+            at.session.lost(SessionLost("it is over"))
+            return states
+
+        at.journal.take = taken_late
+        await until(at.task.done)
+        assert isinstance(at.task.exception(), SessionLost)
+        assert at.open_shards() == set()
+        await at.begin_another()
+        await at.taken()
 
     simulate(scenario)

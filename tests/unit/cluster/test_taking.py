@@ -29,7 +29,8 @@ class Keys:
 
 
 class Journal:
-    def __init__(self, lacking=(), error=None):
+    def __init__(self, lacking=(), error=None, unreadable=range(100)):
+        self._unreadable = set(unreadable)
         self.read: list[int] = []
         self.taken: dict[int, int] | None = None
         self._lacking = lacking
@@ -38,9 +39,12 @@ class Journal:
     async def read_ahead(self, shards, limits):
         self.read += shards
 
+    def forget_ahead(self):
+        self.read.clear()
+
     async def take(self, shards, limits):
         self.taken = dict(shards)
-        if self._error is not None:
+        if self._error is not None and self._unreadable.intersection(shards):
             raise self._error
         return {
             shard: State(shard, limits)
@@ -85,5 +89,26 @@ def test_what_the_journal_gave_to_others_is_told_apart_from_what_it_did_not_do()
         assert [shard for shard, state in states.items() if state is None] == [3]
         journal = Journal(error=JournalError("no answer"))
         assert await take(keys, journal, [3, 5], Limits()) == {}
+
+    run(scenario())
+
+
+def test_a_shard_that_cannot_be_read_does_not_keep_the_others():
+    async def scenario():
+        keys = Keys()
+        keys.go.set()
+        journal = Journal(error=JournalError("damaged"), unreadable=[5])
+        states = await take(keys, journal, [3, 5, 7], Limits())
+        assert set(states) == {3, 7}
+
+    run(scenario())
+
+
+def test_what_was_read_ahead_of_keys_that_others_have_is_forgotten():
+    async def scenario():
+        keys, journal = Keys(refused=[3, 5]), Journal()
+        keys.go.set()
+        assert await take(keys, journal, [3, 5], Limits()) == {}
+        assert (journal.read, journal.taken) == ([], None)
 
     run(scenario())
