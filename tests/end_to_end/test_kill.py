@@ -26,7 +26,7 @@ from tests.end_to_end.harness import (
 )
 from tests.end_to_end.recording import Recorder
 
-KILLS = int(os.environ.get("CARDSWITCH_TEST_KILLS", "240"))
+KILLS = int(os.environ.get("CARDSWITCH_TEST_KILLS", "200"))
 SEED = int(os.environ.get("CARDSWITCH_TEST_SEED", "1"))
 SECONDS_PER_KILL_MAX = 10
 

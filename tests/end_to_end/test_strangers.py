@@ -159,7 +159,10 @@ def test_frames_that_never_become_whole(daemon, trader):
         assert all(map(is_closed, peers))
         assert good.ask(network(0, "301"))[39] == "00"
     assert grown == [SLOW]
-    reasons = {record["reason"] for record in closed(daemon, "loris")[:SLOW]}
+    # A part of them: the log is sampled.
+    ended = [each for each in closed(daemon, "loris") if each["kind"] == "slow"]
+    assert ended
+    reasons = {record["reason"] for record in ended}
     assert all("bytes of a frame that is not whole after" in each for each in reasons)
     assert "0000000" not in json.dumps(closed(daemon, "loris"))
     wait_until(lambda: is_logged_again(daemon), "room in the log")
