@@ -277,6 +277,8 @@ class Bench:
         data = self.folder / "data"
         servers.remove(data)
         servers.copy(self.imported, data)
+        # What was left behind in memory is not written during the next drive.
+        os.sync()
         return data
 
 
