@@ -196,8 +196,6 @@ cdef class Connection(Forwarding):
             self.finish("fault", "an unexpected error; the log has it")
         finally:
             self.reading = False
-        if self.stream_offset == self.event_offset:
-            self.endpoint.noise += 1    # not one frame in it
         self._end_read()
         self.endpoint.spend(since_ns)
         return 0

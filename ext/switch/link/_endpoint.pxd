@@ -50,7 +50,7 @@ cdef class Endpoint:
     cdef uint8_t* receive_at
     cdef int64_t turn_ns
     cdef int64_t spent_ns               # of the turn under way
-    cdef int noise                      # what was no request, nor ended one
+    cdef int noise                      # frames that were no requests
     cdef int64_t noise_since_ns         # since then
     cdef bint rests                     # for having had too many of them
     cdef bint turn_ends                 # the loop has been told to end it

@@ -29,9 +29,8 @@ cdef enum:
     SHARED_NS = 1000000000
     # A turn is shared by so many of those that wait for it, or more.
     TURN_PARTS = 4
-    # Frames that are no requests, and parts of a frame that do not end it, in so long;
-    # they are seldom, and not made to be fast. Above it the link rests: they take no
-    # more than a sixth of our time.
+    # Frames that are no requests, in so long; they are seldom, and not made to be fast.
+    # Above it the link rests: they take no more than a sixth of our time.
     NOISE_MAX = 4
     NOISE_NS = 1000000
 

@@ -40,7 +40,6 @@ from switch.shard._group import CommitGroup
 NOW = 1_764_000_000_000  # 2025-11-24T16:00:00Z
 # A turn is over when a test says so, not when the machine was busy with others.
 TURN_NS = 3_600_000_000_000
-REST_S = 0.002
 STERLING, EURO = 826, 978
 KEYS = TestKeys()
 ACCOUNTS = {
@@ -447,11 +446,8 @@ class Switch:
     def settle(self) -> None:
         """Until nothing is left to do but what the peers may ask next."""
         self.turn()
-        while self.in_flight is not None or self.endpoint.is_behind:
-            if self.in_flight is not None:
-                self.make_durable()
-            else:
-                self.loop.advance(REST_S)  # noise waits so long
+        while self.in_flight is not None:
+            self.make_durable()
             self.turn()
 
     def ask(self, line: Line, *messages: Fields) -> list[Message]:
