@@ -26,7 +26,9 @@ from switch.observe.metrics import SECONDS_BOUNDS, Histogram, Sample
 
 # Before draining, turns of the loop that still read: a peer that never stops sending
 # cannot keep us here.
-DRAIN_TURNS_MAX = 100
+DRAIN_TURNS_MAX = 500
+# When nothing came for so long, nothing was on its way.
+DRAIN_QUIET_S = 0.02
 # Beyond the drain time-out, for the transports to close.
 CLOSE_TIMEOUT_S = 5.0
 
@@ -211,10 +213,17 @@ class Link(ABC):
     async def _read_what_came(self) -> None:
         """What peers had sent when we were asked to stop, the kernel may still hold."""
         for _ in range(DRAIN_TURNS_MAX):
-            before = self.counters.bytes_received
+            before = self._heard()
             await asyncio.sleep(0)  # a turn of the loop reads every socket
-            if self.counters.bytes_received == before and not self._is_behind():
-                return
+            if self._heard() == before and not self._is_behind():
+                # But not one whose peer has to take answers first.
+                await asyncio.sleep(DRAIN_QUIET_S)
+                if self._heard() == before:
+                    return
+
+    def _heard(self) -> tuple[int, int]:
+        """A turn may have been for what was read before: then there may be more."""
+        return self.counters.bytes_received, self.counters.frames_received
 
     def _is_behind(self) -> bool:
         return self._endpoint is not None and self._endpoint.is_behind
