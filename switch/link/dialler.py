@@ -37,7 +37,7 @@ class LinkDialler(Link):
     _failure = "not dialled yet"
 
     async def start(self) -> None:
-        self._make_endpoint()
+        self._endpoint = self._make_endpoint()
         # Done when the connection is closed.
         self._ends: dict[Connection, asyncio.Future[None]] = {}
         event(
@@ -93,7 +93,6 @@ class LinkDialler(Link):
 
     async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
         address = self.settings.address
-        assert self._endpoint is not None
         connection = Connection(self._endpoint)
         try:
             async with asyncio.timeout(self.settings.connect_timeout_ms / MS_PER_S):

@@ -24,11 +24,11 @@ from switch.link.settings import LinkSettings
 from switch.observe.log import event
 from switch.observe.metrics import SECONDS_BOUNDS, Histogram, Sample
 
-# Before draining, turns of the loop that still read: a peer that never stops sending
-# cannot keep us here.
-DRAIN_TURNS_MAX = 500
-# When nothing came for so long, nothing was on its way.
-DRAIN_QUIET_S = 0.02
+# Before draining, how long is still read: a peer that never stops sending, or takes no
+# answers, cannot keep us here.
+READ_OUT_S = 1.0
+# Between two looks at connections that are not read for now.
+HELD_UP_S = 0.001
 # Beyond the drain time-out, for the transports to close.
 CLOSE_TIMEOUT_S = 5.0
 
@@ -37,8 +37,6 @@ _log = logging.getLogger("switch.link")
 
 class Link(ABC):
     """`LinkServer` and `LinkDialler` are the two kinds."""
-
-    _endpoint: Endpoint | None = None
 
     def __init__(
         self,
@@ -149,7 +147,7 @@ class Link(ABC):
         yield "duplicates", self.dispatcher.repeated
 
     def _make_endpoint(self) -> Endpoint:
-        self._endpoint = Endpoint(
+        return Endpoint(
             self.name,
             self._framing,
             self.dispatcher,
@@ -163,7 +161,6 @@ class Link(ABC):
             look=Hints(self.dispatcher.codec, self._framing, tpdu=self.settings.tpdu),
             forward=self._forward,
         )
-        return self._endpoint
 
     # -- what connections tell
 
@@ -212,18 +209,18 @@ class Link(ABC):
 
     async def _read_what_came(self) -> None:
         """What peers had sent when we were asked to stop, the kernel may still hold."""
-        for _ in range(DRAIN_TURNS_MAX):
-            before = self._heard()
-            await asyncio.sleep(0)  # a turn of the loop reads every socket
-            if self._heard() == before and not self._is_behind():
-                # But not one whose peer has to take answers first.
-                await asyncio.sleep(DRAIN_QUIET_S)
-                if self._heard() == before:
-                    return
-
-    def _heard(self) -> tuple[int, int]:
-        """A turn may have been for what was read before: then there may be more."""
-        return self.counters.bytes_received, self.counters.frames_received
-
-    def _is_behind(self) -> bool:
-        return self._endpoint is not None and self._endpoint.is_behind
+        loop = asyncio.get_running_loop()
+        end = loop.time() + READ_OUT_S
+        quiet_turns = 0
+        # Each turn of the loop reads every socket. The first one without news may be
+        # the one in which the last connection was read again at its end.
+        while quiet_turns < 2 and loop.time() < end:
+            before = self.counters.bytes_received
+            await asyncio.sleep(0)
+            is_held_up = any(each.is_held_up for each in self.connections)
+            if self.counters.bytes_received > before or is_held_up:
+                quiet_turns = 0
+            else:
+                quiet_turns += 1
+            if is_held_up:
+                await asyncio.sleep(HELD_UP_S)

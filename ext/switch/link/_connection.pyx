@@ -108,6 +108,11 @@ cdef class Connection(Forwarding):
     def link(self):
         return self.endpoint.name
 
+    @property
+    def is_held_up(self):
+        """Whether it is not read for now: the peer has to take answers first, say."""
+        return self.paused != 0 and not self.ending
+
     def _event(self, int level, str text not None, *, error=None, **fields):
         event(
             _log, level, text, error=error, link=self.endpoint.name, peer=self.peer,

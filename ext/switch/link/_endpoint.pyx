@@ -107,11 +107,6 @@ cdef class Endpoint:
         self.receive_view = memoryview(self.receive)
         self.receive_at = <uint8_t*> PyByteArray_AS_STRING(self.receive)
 
-    @property
-    def is_behind(self):
-        """Whether a connection waits for its turn."""
-        return bool(self.waiting)
-
     cdef int64_t left_ns(self, int64_t now_ns) noexcept:
         """Of the turn; a link that works beside others has shorter ones."""
         cdef int64_t turn_ns = self.turn_ns

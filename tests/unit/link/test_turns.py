@@ -26,11 +26,11 @@ def test_what_was_read_and_has_no_turn_yet_is_handled_later_in_order():
     read(switch, line, *requests(*range(MANY)))
     assert line.connection.outstanding == 1
     assert not line.transport.is_reading
-    assert switch.endpoint.is_behind
+    assert line.connection.is_held_up
     switch.settle()
     assert [int(stan) for stan in line.stans] == list(range(MANY))
     assert line.transport.is_reading
-    assert not switch.endpoint.is_behind
+    assert not line.connection.is_held_up
     assert switch.counters.paused_by_turn == MANY - 1
 
 
