@@ -7,13 +7,18 @@ whenever something changed. Signals are for the parent: it decides when a child 
 """
 
 import argparse
+import logging
 import os
 import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
+
+from switch.journal.port import JournalError
+from switch.observe import log
 
 STATUS_SECONDS_MIN = 0.1
 EXIT_JOURNAL = 74
@@ -60,8 +65,43 @@ class Parent:
         self._told, self._told_at = status, now
 
 
-def settings_argument(program: str, arguments: Sequence[str] | None) -> str:
-    """What the supervisor passed, for a process that its signals shall not end."""
+class ChildSettings(Protocol):
+    @property
+    def nice(self) -> int: ...
+    @property
+    def log_level(self) -> str: ...
+    @property
+    def log_format(self) -> log.LogFormat: ...
+
+
+SettingsT = TypeVar("SettingsT", bound=ChildSettings)
+
+
+def run_child(
+    name: str,
+    kind: type[SettingsT],
+    work: Callable[[SettingsT], None],
+    arguments: Sequence[str] | None = None,
+    *,
+    also: type[Exception] = JournalError,
+) -> int:
+    """A companion's process, from what the supervisor passed to its exit code. It ends
+    by an error of the journal, of the system, or `also`, and is started again."""
+    settings = msgspec.json.decode(_argument(f"switch.{name}", arguments), type=kind)
+    log.set_up(settings.log_level, settings.log_format)
+    os.nice(settings.nice)
+    try:
+        work(settings)
+    except (JournalError, OSError, also) as error:
+        reason = f"{type(error).__name__}: {error}"
+        logger = logging.getLogger(f"switch.{name}")
+        log.event(logger, logging.ERROR, f"{name} ends", reason=reason)
+        return EXIT_JOURNAL
+    return 0
+
+
+def _argument(program: str, arguments: Sequence[str] | None) -> str:
+    """For a process that the supervisor's signals shall not end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog=program)

@@ -1,7 +1,6 @@
 """The follower's process. Its parent starts it with `switch.follower.supervisor`."""
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -9,11 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from switch.companion.parent import EXIT_JOURNAL, Parent, settings_argument
+from switch.companion.parent import Parent, run_child
 from switch.follower.consumer import Consumer
 from switch.follower.sinks import PublishSink
 from switch.journal.directory import DataDirectory
-from switch.journal.port import JournalError
 from switch.journal.released import Released
 from switch.journal.sqlite import SqliteJournal
 from switch.observe import log
@@ -147,18 +145,7 @@ def _finish(follower: Follower, parent: Parent, within_ms: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    text = settings_argument("switch.follower", arguments)
-    settings = msgspec.json.decode(text, type=Settings)
-    log.set_up(settings.log_level, settings.log_format)
-    os.nice(settings.nice)
-    try:
+    def work(settings: Settings) -> None:
         run(settings, sys.stdin.fileno(), sys.stdout.fileno())
-    except (JournalError, OSError) as error:
-        log.event(
-            _logger,
-            logging.ERROR,
-            "follower ends",
-            reason=f"{type(error).__name__}: {error}",
-        )
-        return EXIT_JOURNAL
-    return 0
+
+    return run_child("follower", Settings, work, arguments)

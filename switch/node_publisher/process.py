@@ -2,7 +2,6 @@
 `switch.node_publisher.supervisor`."""
 
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -13,11 +12,10 @@ import uvloop
 
 from switch.cluster.settings import CassandraSettings
 from switch.cluster_store import connect_cassandra
-from switch.companion.parent import EXIT_JOURNAL, settings_argument
+from switch.companion.parent import run_child
 from switch.config import ConfigError
 from switch.journal.cassandra.store import LogStore
 from switch.journal.directory import PUBLISH_NAME
-from switch.journal.port import JournalError
 from switch.node_publisher.forwarder import ShardForwarder
 from switch.node_publisher.orders import Orders
 from switch.observe import log
@@ -101,20 +99,9 @@ async def run(settings: Settings, orders: Orders, input_descriptor: int) -> None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    text = settings_argument("switch.node_publisher", arguments)
-    settings = msgspec.json.decode(text, type=Settings)
-    log.set_up(settings.log_level, settings.log_format)
-    os.nice(settings.nice)
-    descriptor = sys.stdin.fileno()
-    orders = Orders(descriptor, sys.stdout.fileno())
-    try:
+    def work(settings: Settings) -> None:
+        descriptor = sys.stdin.fileno()
+        orders = Orders(descriptor, sys.stdout.fileno())
         uvloop.run(run(settings, orders, descriptor))
-    except (ConfigError, JournalError, OSError) as error:
-        log.event(
-            _logger,
-            logging.ERROR,
-            "publisher ends",
-            reason=f"{type(error).__name__}: {error}",
-        )
-        return EXIT_JOURNAL
-    return 0
+
+    return run_child("node_publisher", Settings, work, arguments, also=ConfigError)

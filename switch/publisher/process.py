@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,9 +11,8 @@ import msgspec
 import uvloop
 from msgspec.structs import replace
 
-from switch.companion.parent import EXIT_JOURNAL, Parent, settings_argument
+from switch.companion.parent import Parent, run_child
 from switch.journal.directory import DataDirectory
-from switch.journal.port import JournalError
 from switch.journal.released import Released
 from switch.journal.sqlite import SqliteJournal
 from switch.observe import log
@@ -134,25 +132,14 @@ class Publisher(Feeding):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    text = settings_argument("switch.publisher", arguments)
-    settings = msgspec.json.decode(text, type=Settings)
-    log.set_up(settings.log_level, settings.log_format)
-    os.nice(settings.nice)
-    descriptor = sys.stdin.fileno()
-    parent = Parent(descriptor, sys.stdout.fileno())
+    def work(settings: Settings) -> None:
+        descriptor = sys.stdin.fileno()
+        parent = Parent(descriptor, sys.stdout.fileno())
 
-    async def run() -> None:
-        plans = list(plans_of(settings.kafka, settings.nsq))
-        await Publisher(settings, plans, parent).run(descriptor)
+        async def publish() -> None:
+            plans = list(plans_of(settings.kafka, settings.nsq))
+            await Publisher(settings, plans, parent).run(descriptor)
 
-    try:
-        uvloop.run(run())
-    except (JournalError, OSError) as error:
-        log.event(
-            _logger,
-            logging.ERROR,
-            "publisher ends",
-            reason=f"{type(error).__name__}: {error}",
-        )
-        return EXIT_JOURNAL
-    return 0
+        uvloop.run(publish())
+
+    return run_child("publisher", Settings, work, arguments)
