@@ -116,19 +116,12 @@ def _read(what: What, rows: Rows, keys: PanKeys) -> Iterator[tuple[int, Row]]:
     while chunk := list(islice(source, READ_ROWS)):
         if what == "accounts":
             for line, row in chunk:
-                name, currency, balance, limit = account_row(row)
-                yield line, AccountToOpen(name.decode(), currency, balance, limit)
+                yield line, AccountToOpen.of(account_row(row))
             continue
         cards = [(line, card_row(row)) for line, row in chunk]
         sealed = keys.seal_many(card.pan for _, card in cards)
         for (line, card), (pan_hash, seal) in zip(cards, sealed, strict=True):
-            last_four, account = card.pan[-4:].decode(), card.account.decode()
-            yield (
-                line,
-                CardToIssue(
-                    pan_hash, seal, last_four, account, card.expiry, card.status
-                ),
-            )
+            yield line, CardToIssue.of(card, pan_hash, seal)
 
 
 # -- who does it

@@ -29,7 +29,7 @@ from switch.rows import (
     RowError,
     Rows,
     account_row,
-    card_row,
+    sealed_cards,
 )
 from switch.shard._directory import CardDirectory
 
@@ -124,14 +124,7 @@ class CardOpenings:
         self._skips = skip_existing
 
     def take(self, piece: Piece, rows: Rows) -> None:
-        read: list[tuple[int, CardRow]] = []
-        for line, row in piece:
-            try:
-                read.append((line, card_row(row)))
-            except RowError as error:
-                rows.refuse(line, str(error))
-        sealed = self._keys.seal_many(card.pan for _, card in read)
-        for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
+        for line, card, pan_hash, seal in sealed_cards(piece, rows, self._keys):
             try:
                 self._take(line, card, pan_hash, seal)
             except (RowError, ChangeRefused) as error:

@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from switch.keys.port import PAN_DIGITS_MAX, PAN_DIGITS_MIN
+from switch.keys.port import PAN_DIGITS_MAX, PAN_DIGITS_MIN, PanKeys
 from switch.ledger import CARD_STATUSES, MONEY_MAX
 from switch.ledger.currencies import NUMBERS
 
@@ -166,6 +166,22 @@ def card_row(row: Row) -> CardRow:
             f"status: expected one of {', '.join(CARD_STATUSES)}, got another"
         )
     return CardRow(pan, name, int(expiry), status)
+
+
+def sealed_cards(
+    piece: Iterable[tuple[int, Row]], rows: Rows, keys: PanKeys
+) -> Iterator[tuple[int, CardRow, bytes, bytes]]:
+    """Line, card, hash and seal of each; bad rows are refused. All are sealed at once,
+    which is what a piece is for."""
+    read: list[tuple[int, CardRow]] = []
+    for line, row in piece:
+        try:
+            read.append((line, card_row(row)))
+        except RowError as error:
+            rows.refuse(line, str(error))
+    sealed = keys.seal_many(card.pan for _, card in read)
+    for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
+        yield line, card, pan_hash, seal
 
 
 def _account_name(text: str) -> bytes:

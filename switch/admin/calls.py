@@ -9,13 +9,14 @@ Both in MessagePack. No card number is in any of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from msgspec import Struct
 
 from switch.admin import types
 from switch.admin.errors import AdminError
+from switch.rows import AccountRow, CardRow
 
 DONE: Final = 0
 # Rows of an import in one call: some 30 KB of a frame's 64.
@@ -28,6 +29,10 @@ class AccountToOpen(Struct, frozen=True, array_like=True):
     balance: int
     credit_limit: int
 
+    @classmethod
+    def of(cls, row: AccountRow) -> Self:
+        return cls(row.name.decode(), row.currency, row.balance, row.credit_limit)
+
 
 class CardToIssue(Struct, frozen=True, array_like=True):
     pan_hash: bytes
@@ -36,6 +41,11 @@ class CardToIssue(Struct, frozen=True, array_like=True):
     account: str
     expiry: int
     status: str
+
+    @classmethod
+    def of(cls, card: CardRow, pan_hash: bytes, sealed: bytes) -> Self:
+        last_four, account = card.pan[-4:].decode(), card.account.decode()
+        return cls(pan_hash, sealed, last_four, account, card.expiry, card.status)
 
 
 class Imported(Struct, frozen=True):

@@ -23,12 +23,11 @@ from switch.openings import Openings, Piece
 from switch.rows import (
     ACCOUNT_COLUMNS,
     CARD_COLUMNS,
-    CardRow,
     Row,
     RowError,
     Rows,
     account_row,
-    card_row,
+    sealed_cards,
 )
 
 
@@ -105,8 +104,7 @@ class _Accounts(_Waiting):
     def _take(self, line: int, row: Row) -> None:
         read = account_row(row)
         self._spool.once(read.name, line)
-        name, currency, balance, limit = read
-        self._keep(line, AccountToOpen(name.decode(), currency, balance, limit))
+        self._keep(line, AccountToOpen.of(read))
 
 
 class _Cards(_Waiting):
@@ -117,23 +115,10 @@ class _Cards(_Waiting):
         self._keys = keys
 
     def take(self, piece: Piece, rows: Rows) -> None:
-        read: list[tuple[int, CardRow]] = []
-        for line, row in piece:
-            try:
-                read.append((line, card_row(row)))
-            except RowError as error:
-                rows.refuse(line, str(error))
-        sealed = self._keys.seal_many(card.pan for _, card in read)
-        for (line, card), (pan_hash, seal) in zip(read, sealed, strict=True):
+        for line, card, pan_hash, seal in sealed_cards(piece, rows, self._keys):
             try:
                 self._spool.once(pan_hash, line)
             except RowError as error:
                 rows.refuse(line, str(error))
                 continue
-            last_four, account = card.pan[-4:].decode(), card.account.decode()
-            self._keep(
-                line,
-                CardToIssue(
-                    pan_hash, seal, last_four, account, card.expiry, card.status
-                ),
-            )
+            self._keep(line, CardToIssue.of(card, pan_hash, seal))
