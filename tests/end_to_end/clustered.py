@@ -40,6 +40,8 @@ ECHO, ECHO_ANSWER = "0800", "0810"
 POSTED, WITHDRAWN = 4, 12
 LEASE_S = 2
 BALANCE = 1_000_000
+# A terminal's own time-out; a node answers by its deadline of CONFIG if it can.
+ANSWER_SECONDS_MAX = 20.0
 
 CONFIG = """\
 data_directory = {data}
@@ -93,14 +95,19 @@ class ClusterOfNodes:
         self.replication = {DATACENTER: cassandra.replication}
         self._authority = Authority(folder)
         self.nodes: dict[str, NodeDaemon] = {}
+        self._terminals: list[Terminal] = []
         self.config = self.write_config(folder / "tool", "tool")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for terminal in self._terminals:
+            terminal.give_up()
         for node in self.nodes.values():
             node.close()
+        for terminal in self._terminals:
+            terminal.join()
 
     def write_config(self, data: Path, node: str, **others: object) -> Path:
         values = {
@@ -145,6 +152,19 @@ class ClusterOfNodes:
             node = self.nodes[name] = NodeDaemon(folder, self, name)
         node.spawn()
         return node
+
+    def start_terminals(
+        self, names: Iterable[str], pans: Sequence[str]
+    ) -> list["Terminal"]:
+        """One at each of these nodes; they buy until they are told to end."""
+        made = [
+            Terminal(self, name, pans, 100_000 * (1 + index))
+            for index, name in enumerate(names)
+        ]
+        self._terminals += made
+        for terminal in made:
+            terminal.start()
+        return made
 
     def import_bank(self, count: int) -> list[str]:
         pans = [pan_of(index) for index in range(count)]
@@ -238,8 +258,9 @@ def ask_api(
 
 
 class Terminal(threading.Thread):
-    """Buys one thing after the other at one node. What is not answered is asked again,
-    at whichever node is there, until it is."""
+    """Buys one thing after the other at one node. What is not answered in time is asked
+    again, at whichever node is there, until it is: a node that has lost its session
+    never answers what it had decided, and keeps the connection."""
 
     def __init__(
         self, cluster: ClusterOfNodes, home: str, pans: Sequence[str], first_stan: int
@@ -254,6 +275,7 @@ class Terminal(threading.Thread):
         self._chance = random.Random(first_stan)
         self._client: Client | None = None
         self._is_over = threading.Event()
+        self._has_given_up = False
 
     def run(self) -> None:
         try:
@@ -265,6 +287,11 @@ class Terminal(threading.Thread):
         finally:
             if self._client is not None:
                 self._client.close()
+
+    def give_up(self) -> None:
+        """It may be that nothing is answered any more."""
+        self._has_given_up = True
+        self._is_over.set()
 
     def end(self) -> None:
         self._is_over.set()
@@ -279,6 +306,8 @@ class Terminal(threading.Thread):
         began_at, repeats = time.monotonic(), 0
         code = self._ask("0200", pan, amount)
         while code is None:
+            if self._has_given_up:
+                return
             repeats += 1
             code = self._ask("0201", pan, amount)
         waited_s = time.monotonic() - began_at
@@ -290,11 +319,12 @@ class Terminal(threading.Thread):
             if self._client is None:
                 self._client = Client(self._port())
             self._client.send(request(mti, self._stan, pan, amount))
-            answer = self._client.receive()
+            deadline = time.monotonic() + ANSWER_SECONDS_MAX
+            answer = self._receive(self._client, deadline)
             while answer["mti"] == ECHO:
                 # Nothing has come from here for a while: whether anybody is there.
                 self._client.send({**answer, "mti": ECHO_ANSWER, 39: "00"})
-                answer = self._client.receive()
+                answer = self._receive(self._client, deadline)
         except (OSError, AssertionError):
             if self._client is not None:
                 self._client.close()
@@ -303,10 +333,17 @@ class Terminal(threading.Thread):
             return None
         return str(answer[39])
 
+    @staticmethod
+    def _receive(client: Client, deadline: float) -> dict[int | str, str]:
+        client.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        return client.receive()
+
     def _port(self) -> int:
         nodes = self._cluster.nodes
         names = [self.home, *nodes]
         running = [name for name in names if nodes[name].process is not None]
+        if not running:
+            raise ConnectionRefusedError("no node is running")
         # Its own, if that is there; else another one each time.
         name = running[0] if running[0] == self.home else self._chance.choice(running)
         return nodes[name].port
