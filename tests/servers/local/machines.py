@@ -9,51 +9,24 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.servers.cassandra import DATACENTER, Cassandra
+from tests.servers.cassandra import Cassandra
 from tests.servers.common import ROOT, Server, ServerError
 from tests.servers.etcd import Etcd
 from tests.servers.kafka import Kafka
 from tests.servers.local.layout import HTTP_PORT, LINK_PORT, PEER_PORT, Place, Plan
 from tests.servers.local.processes import Processes
+from tests.servers.node_config import node_config
 from tests.servers.nsq import Nsqd, Nsqlookupd
 
 NAME = "local"
 LEASE_S = 5
+DEADLINE_MS = 5_000
 ANSWER_SECONDS = 5.0
 SWITCH = (sys.executable, "-m", "switch")
 
 Say = Callable[[str], None]
 
-CONFIG = """\
-# A node of the cluster that `scripts/cluster up` has started.
-data_directory = {data}
-
-[links.main]
-address = "{address}:{link_port}"
-
-[http]
-listen = "{address}:{http_port}"
-
-[journal]
-shards = {shards}
-
-[cluster]
-name = "{name}"
-node = "node{number}"
-pan_key_file = {key}
-
-[cluster.etcd]
-endpoints = {endpoints}
-lease_ttl_s = {lease}
-
-[cluster.cassandra]
-contact_points = {contact_points}
-keyspace = "{name}"
-replication = {{ {datacenter} = {copies} }}
-
-[cluster.peer]
-listen = "{address}:{peer_port}"
-"""
+HEAD = "# A node of the cluster that `scripts/cluster up` has started.\n"
 # What is published where: the one place that says so.
 PUBLISHING = """
 [publish.kafka]
@@ -171,27 +144,26 @@ class Machines:
     def _write_config(self, number: int, address: str) -> Path:
         assert self.kafka is not None
         path = self._place.config_of(self._data, number)
-        text = CONFIG.format(
-            data=json.dumps(str(self._data / f"node{number}" / "data")),
-            address=address,
-            link_port=LINK_PORT,
-            http_port=HTTP_PORT,
-            peer_port=PEER_PORT,
+        text = node_config(
+            self.cassandra,
+            self.etcd,
+            data=self._data / f"node{number}" / "data",
+            link=f"{address}:{LINK_PORT}",
+            deadline_ms=DEADLINE_MS,
+            http=f"{address}:{HTTP_PORT}",
             shards=self.shards,
             name=NAME,
-            number=number,
-            key=json.dumps(str(self._data / "pan.key")),
-            endpoints=json.dumps(self.etcd.endpoints),
+            node=f"node{number}",
+            key=self._data / "pan.key",
             lease=LEASE_S,
-            contact_points=json.dumps(self.cassandra.addresses),
-            datacenter=DATACENTER,
-            copies=self.cassandra.replication,
+            keyspace=NAME,
+            peer=f"{address}:{PEER_PORT}",
         )
         text += PUBLISHING.format(
             bootstrap=json.dumps([self.kafka.bootstrap]),
             nsqd=json.dumps([self.nsqd.address]),
         )
-        path.write_text(text)
+        path.write_text(HEAD + text)
         return path
 
     def run(self, *arguments: str) -> str:
