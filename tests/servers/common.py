@@ -191,6 +191,17 @@ def accepts(port: int, host: str = HOST) -> bool:
     return True
 
 
+def command_lines() -> Iterator[tuple[int, str]]:
+    """Of every process on this machine, by its number."""
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                line = (path / "cmdline").read_bytes()
+            except OSError:
+                continue  # ended meanwhile
+            yield int(path.name), line.decode("utf-8", "replace")
+
+
 class Server:
     """A process with a directory; `start` waits until `is_ready`. Started again it has
     the same ports and files."""

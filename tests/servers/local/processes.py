@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from tests.servers.common import command_lines
+
 STOP_SECONDS_MAX = 20.0
 KILL_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
@@ -92,16 +94,10 @@ def end(record: Record) -> str:
 def left_over(data: Path) -> Iterator[Record]:
     """Processes that work on these files and that no record knows, such as those that
     a node has started."""
-    ours = os.getpid()
-    for path in Path("/proc").iterdir():
-        if not path.name.isdigit() or int(path.name) == ours:
+    for pid, line in command_lines():
+        if f"{data}/" not in line or pid == os.getpid():
             continue
-        try:
-            words = (path / "cmdline").read_bytes().decode("utf-8", "replace")
-        except OSError:
-            continue  # ended meanwhile
-        pid = int(path.name)
-        if f"{data}/" in words and (began := _began(pid)) is not None:
+        if (began := _began(pid)) is not None:
             yield Record("a process of it", pid, began)
 
 
