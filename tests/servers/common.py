@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -200,6 +200,16 @@ def command_lines() -> Iterator[tuple[int, str]]:
             except OSError:
                 continue  # ended meanwhile
             yield int(path.name), line.decode("utf-8", "replace")
+
+
+def is_free(address: str, ports: Iterable[int]) -> bool:
+    """Whether nobody listens on any of them."""
+    try:
+        for port in ports:
+            socket.create_server((address, port)).close()
+    except OSError:
+        return False
+    return True
 
 
 class Server:

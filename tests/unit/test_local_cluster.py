@@ -113,7 +113,7 @@ def test_a_plan_is_kept_and_no_other_goes_on_with_its_data(tmp_path):
 
 
 def test_an_address_that_is_taken_is_not_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(layout, "_is_free", lambda address: False)
+    monkeypatch.setattr(layout, "is_free", lambda address, ports: False)
     monkeypatch.setattr(layout, "free_addresses", lambda count: ["127.9.9.1"] * count)
     assert plan_of(tmp_path, node_count=1, small=True).addresses == ("127.9.9.1",)
 

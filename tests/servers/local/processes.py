@@ -69,10 +69,8 @@ class Processes:
 
     def supervisor(self) -> Record | None:
         """`scripts/cluster up`, if it runs."""
-        for record in self.all():
-            if record.name == SUPERVISOR and record.is_running:
-                return record
-        return None
+        running = (record for record in self.all() if record.is_running)
+        return next((record for record in running if record.name == SUPERVISOR), None)
 
     def forget(self) -> None:
         for path in self._directory.glob("*.json"):
