@@ -32,6 +32,7 @@ from tests.end_to_end.harness import (
 from tests.servers.cassandra import ALL, DATACENTER, Cassandra, ask
 from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
+from tests.servers.node_config import node_config
 from tests.simulation.journal_auditor import entries_of
 
 SHARDS = 12
@@ -39,36 +40,10 @@ ECHO, ECHO_ANSWER = "0800", "0810"
 # Kinds of entries.
 POSTED, WITHDRAWN = 4, 12
 LEASE_S = 2
+DEADLINE_MS = 15_000
 BALANCE = 1_000_000
 # A terminal's own time-out; a node answers by its deadline of CONFIG if it can.
 ANSWER_SECONDS_MAX = 20.0
-
-CONFIG = """\
-data_directory = {data}
-[links.main]
-address = "{host}:0"
-answer_deadline_ms = 15000
-[http]
-listen = "{host}:0"
-[journal]
-shards = {shards}
-[cluster]
-name = "{name}"
-node = "{node}"
-pan_key_file = {key}
-[cluster.etcd]
-endpoints = {endpoints}
-lease_ttl_s = {lease}
-[cluster.cassandra]
-contact_points = {contact_points}
-keyspace = "{keyspace}"
-replication = {{ {datacenter} = {copies} }}
-[cluster.peer]
-listen = "{host}:0"
-cert = {cert}
-key = {cert}
-ca = {ca}
-"""
 
 
 class ClusterOfNodes:
@@ -89,6 +64,7 @@ class ClusterOfNodes:
         self._lease_s = lease_s
         self._more = more
         self.name = f"cluster-{uuid.uuid4().hex[:8]}"
+        self._cassandra = cassandra
         self._etcd = etcd
         self.keyspace = self.name.replace("-", "_")
         self.contact_points = cassandra.addresses
@@ -110,24 +86,24 @@ class ClusterOfNodes:
             terminal.join()
 
     def write_config(self, data: Path, node: str, **others: object) -> Path:
+        anywhere = f"{HOST}:0"
         values = {
-            "data": json.dumps(str(data)),
-            "host": HOST,
+            "data": data,
+            "link": anywhere,
+            "deadline_ms": DEADLINE_MS,
+            "http": anywhere,
             "shards": self.shards,
             "name": self.name,
             "node": node,
-            "key": json.dumps(str(self.folder / "pan.key")),
-            "endpoints": json.dumps(self._etcd.endpoints),
+            "key": self.folder / "pan.key",
             "lease": self._lease_s,
-            "contact_points": json.dumps(self.contact_points),
             "keyspace": self.keyspace,
-            "datacenter": DATACENTER,
-            "copies": self.replication[DATACENTER],
-            "cert": json.dumps(str(self._authority.issue(node))),
-            "ca": json.dumps(str(self._authority.ca)),
-        }
+            "peer": anywhere,
+            "cert": self._authority.issue(node),
+            "ca": self._authority.ca,
+        } | others
         path = data.with_name(f"{data.name}.toml")
-        path.write_text(CONFIG.format(**(values | others)) + self._more)
+        path.write_text(node_config(self._cassandra, self._etcd, **values) + self._more)
         return path
 
     def run(self, *arguments: str | Path, config: Path | None = None) -> Any:

@@ -167,7 +167,7 @@ def test_import_with_no_node_and_again(cluster):
 def test_a_node_of_another_cluster_is_refused(cluster):
     for others, said in (
         ({"shards": 8}, "journal.shards is not that of the cluster"),
-        ({"key": '"nowhere.key"'}, "the cluster has a key already"),
+        ({"key": "nowhere.key"}, "the cluster has a key already"),
         ({"name": "another"}, "cluster.name is not that of the cluster"),
     ):
         config = cluster.write_config(cluster.folder / "other", "other", **others)
