@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from switch.publish.jsonlines import event_files
@@ -74,9 +75,11 @@ def balances_of(events: Mapping[str, Event]) -> dict[str, int]:
     return dict(found)
 
 
-def published(cluster: ClusterOfNodes) -> dict[str, tuple[int, int]]:
+def published(
+    cluster: ClusterOfNodes, config: Path | None = None
+) -> dict[str, tuple[int, int]]:
     """By engine: how many entries are out, and how many wait."""
-    done = cluster.run("publish", "status", "--json")
+    done = cluster.run("publish", "status", "--json", config=config)
     assert done.returncode == 0, done.stderr
     reports = json.loads(done.stdout)
     return {each["engine"]: (each["entries"], each["waiting"]) for each in reports}

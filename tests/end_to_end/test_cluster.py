@@ -1,6 +1,7 @@
 """A cluster on a real Cassandra and a real etcd: what operators do with it. What
 befalls its servers is in test_cluster_faults.py."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -110,6 +111,16 @@ def test_what_was_answered_is_published_whoever_owns_it(
         wait_until(lambda: published(cluster) == all_out, "all to be published again")
         assert without_gaps(in_kafka(kafka.bootstrap, "cluster-")) == entries
         assert cluster.nodes["a"].stop() == 0
+
+        # Kafka is taken out of the configuration for good.
+        forget = "publish", "forget", "kafka", "--json"
+        assert cluster.run(*forget).returncode == 74
+        without = tmp_path / "without.toml"
+        without.write_text(cluster.config.read_text().removesuffix(more))
+        assert published(cluster, without) == all_out
+        done = cluster.run(*forget, config=without)
+        assert json.loads(done.stdout) == {"engine": "kafka", "entries": entries}
+        assert published(cluster, without) == {"events": (entries, 0)}
 
 
 def expect_figures(node: NodeDaemon) -> None:
