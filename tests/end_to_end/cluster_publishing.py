@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,12 @@ def kafka_settings(bootstrap: str, prefix: str) -> str:
         f"bootstrap = {json.dumps([bootstrap])}\n"
         f"topic_prefix = {json.dumps(prefix)}\n"
         "partitions = 4\n"
+    )
+
+
+def nsq_settings(nsqd: Sequence[str], topic: str) -> str:
+    return (
+        f"[publish.nsq]\nnsqd = {json.dumps(nsqd)}\ntopic = {json.dumps(topic)}\n"
     )
 
 
