@@ -51,7 +51,8 @@ async def _greeting(address: Address, tls: ssl.SSLContext | None) -> Hello:
         while data := await reader.read(READ_BYTES):
             for frame in frames.feed(data):
                 if frame.kind != Kind.HELLO:
-                    raise PeerProtocolError("first frame of a node", "HELLO", frame.kind)
+                    what = "first frame of a node"
+                    raise PeerProtocolError(what, "HELLO", frame.kind)
                 return decoded(frame.body)
     finally:
         writer.close()

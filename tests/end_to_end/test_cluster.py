@@ -117,7 +117,9 @@ def test_what_was_answered_is_published_whoever_owns_it(
         assert published(cluster, without) == left
 
 
-def trade_while_one_is_killed(cluster: ClusterOfNodes, pans: list[str]) -> dict[str, int]:
+def trade_while_one_is_killed(
+    cluster: ClusterOfNodes, pans: list[str]
+) -> dict[str, int]:
     """And started again. What is left in each account."""
     terminals = cluster.start_terminals("ab", pans)
     wait_until(lambda: all(len(t.purchases) > 20 for t in terminals), "purchases")
