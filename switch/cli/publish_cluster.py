@@ -80,8 +80,8 @@ def run_forget(arguments: argparse.Namespace, config: Config) -> int:
         print_json(to_builtins(forgotten))
         return exits.OK
     print(
-        f"{forgotten.engine}: forgotten, with {forgotten.entries:,} entries out; no log "
-        "is kept for it any more"
+        f"{forgotten.engine}: forgotten, with {forgotten.entries:,} entries out; no "
+        "log is kept for it any more"
     )
     return exits.OK
 

@@ -23,9 +23,7 @@ def kafka_settings(bootstrap: str, prefix: str) -> str:
 
 
 def nsq_settings(nsqd: Sequence[str], topic: str) -> str:
-    return (
-        f"[publish.nsq]\nnsqd = {json.dumps(nsqd)}\ntopic = {json.dumps(topic)}\n"
-    )
+    return f"[publish.nsq]\nnsqd = {json.dumps(nsqd)}\ntopic = {json.dumps(topic)}\n"
 
 
 def in_kafka(bootstrap: str, prefix: str) -> dict[str, Event]:
