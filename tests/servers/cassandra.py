@@ -247,7 +247,7 @@ class Node(Server):
     def tool(self, *words: str | Path) -> None:
         """What `nodetool` is told."""
         run(
-            *("java", "-Xmx128m", QUICK, "-XX:+UseSerialGC"),
+            *self._java,
             f"-Dlogback.configurationFile={self._logging.as_uri()}",
             *(f"-Dcassandra.storagedir={self.directory}", "-cp", self._jars / "*"),
             # Where it notes what it was told.
