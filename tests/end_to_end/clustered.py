@@ -66,8 +66,9 @@ class ClusterOfNodes:
         self.shards = SHARDS
         self._lease_s = lease_s
         self._more = more
-        self.name = f"cluster-{uuid.uuid4().hex[:8]}" if like is None else like.name
+        self.name: str = f"cluster-{uuid.uuid4().hex[:8]}"
         if like is not None:
+            self.name = like.name
             shutil.copy(like.folder / "pan.key", folder)
         self._cassandra = cassandra
         self._etcd = etcd

@@ -185,6 +185,7 @@ def test_an_engine_that_is_configured_no_longer_is_forgotten():
 def test_what_publishes_or_is_no_engine_is_not_forgotten():
     async def test(lab):
         position = await read_published(lab.store, ENGINE, 0, PATIENCE)
+        assert position is not None
         await write_published(lab.store, ROWS, 0, position, PATIENCE)
         for name, said in (
             (ENGINE, "no node has in its configuration, got kafka"),
