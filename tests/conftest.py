@@ -77,7 +77,7 @@ def etcd_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
 @pytest.fixture(scope="session")
 def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cassandra]:
     """One server, for all tests that leave it alone; each has a keyspace of its own."""
-    with Cassandra(tmp_path_factory.mktemp("cassandra")) as server:
+    with Cassandra(tmp_path_factory.mktemp("cassandra"), has_tools=True) as server:
         yield server
 
 

@@ -10,7 +10,7 @@ from switch.cli.settings import add_data_settings, load_settings
 
 if TYPE_CHECKING:
     from switch.config import Config
-    from switch.publisher.moves import EngineReport, Engines
+    from switch.publisher.moves import EngineReport, Engines, Forgotten
 
 COMMIT_MAX = 2**62
 
@@ -47,12 +47,26 @@ def add(subparsers: Subparsers) -> None:
     _add_target(
         parser, "the first that is not skipped (default: all is)", is_required=False
     )
+    parser = add_command(
+        actions,
+        "forget",
+        run_forget,
+        summary="drop the position of an engine that is configured no longer",
+        example="switch publish forget kafka --config switch.toml",
+    )
+    _add_engine(parser)
+    add_data_settings(parser)
+    add_json(parser)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("engine", metavar="ENGINE", help="kafka, for example")
 
 
 def _add_target(
     parser: argparse.ArgumentParser, what: str, *, is_required: bool
 ) -> None:
-    parser.add_argument("engine", metavar="ENGINE", help="kafka, for example")
+    _add_engine(parser)
     where = parser.add_mutually_exclusive_group(required=is_required)
     where.add_argument(
         "--to-commit",
@@ -157,6 +171,32 @@ def _move(arguments: argparse.Namespace, *, forward: bool) -> int:
     )
     print(f"{moved.engine} was at commit {before}, {said} behind {moved.commit:,}")
     return exits.OK
+
+
+def run_forget(arguments: argparse.Namespace) -> int:
+    from msgspec import to_builtins
+
+    config = load_settings(arguments).config
+    if config.cluster.name:
+        from switch.cli.publish_cluster import run_forget as run_forget_of_cluster
+
+        return run_forget_of_cluster(arguments, config)
+    engines = _open(config)
+    forgotten = engines.forget(arguments.engine)
+    engines.close()
+    if arguments.json:
+        print_json(to_builtins(forgotten))
+    else:
+        print(_said(forgotten))
+    return exits.OK
+
+
+def _said(forgotten: "Forgotten") -> str:
+    entries = "?" if forgotten.entries is None else f"{forgotten.entries:,}"
+    return (
+        f"{forgotten.engine}: forgotten, with {entries} entries out; configured again, "
+        "it begins with the first entry"
+    )
 
 
 def _target(arguments: argparse.Namespace, engines: "Engines") -> int:

@@ -24,14 +24,22 @@ def run_status(arguments: argparse.Namespace, config: Config) -> int:
     with progress("journal", 1.0) as advance:
 
         async def ask(engines: ClusterEngines) -> list[EngineReport]:
-            return [await engines.report(name, advance) for name in engines.names]
+            names = await engines.all_names()
+            return [await engines.report(name, advance) for name in names]
 
         reports = _ask(config, ask)
     if arguments.json:
         print_json(to_builtins(reports))
         return exits.OK
     for each in reports:
-        print(f"{each.engine}: {each.entries:,} entries are out, {each.waiting:,} wait")
+        words = [f"{each.engine}: {each.entries:,} entries are out"]
+        words.append(f"{each.waiting:,} wait")
+        if not each.configured:
+            words.append(
+                "not configured, and logs are kept for it: "
+                f"`switch publish forget {each.engine}` ends that"
+            )
+        print(", ".join(words))
     return exits.OK
 
 
@@ -60,6 +68,20 @@ def run_move(arguments: argparse.Namespace, config: Config, *, forward: bool) ->
     what = "will not be sent" if forward else "will be sent again"
     print(
         f"{moved.engine}: {moved.entries:,} entries of {moved.shards:,} shards {what}"
+    )
+    return exits.OK
+
+
+def run_forget(arguments: argparse.Namespace, config: Config) -> int:
+    from msgspec import to_builtins
+
+    forgotten = _ask(config, lambda engines: engines.forget(arguments.engine))
+    if arguments.json:
+        print_json(to_builtins(forgotten))
+        return exits.OK
+    print(
+        f"{forgotten.engine}: forgotten, with {forgotten.entries:,} entries out; no "
+        "log is kept for it any more"
     )
     return exits.OK
 

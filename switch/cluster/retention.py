@@ -3,7 +3,8 @@ pass, what of the logs nobody needs and is older than it is to be kept.
 
 Rule 1: it is safe whoever does it, and if two do. The lock saves work, nothing else.
 Rule 2: whoever has ever written a position counts as a reader, whether this node knows
-        it or not. A reader that is behind keeps the log, for as long as it is.
+        it or not, until an operator has it forgotten. A reader that is behind keeps the
+        log, for as long as it is.
 Rule 3: a session that has not ended and that no node has had for a while is ended: it
         was lost when it had no shards, or all of them were given up, and nobody takes
         anything over from it.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from switch.cluster.port import ShardOwnership
 from switch.cluster.rows import NAME as ROWS
 from switch.journal.cassandra.chains import Moved
+from switch.journal.cassandra.publishers import remembered
 from switch.journal.cassandra.retention import tidy
 from switch.journal.cassandra.retrying import PATIENCE, Patience, settled
 from switch.journal.cassandra.store import LogStore
@@ -89,7 +91,7 @@ class Retention:
         """One pass, by a session: how many segments were dropped. `living` are the
         sessions of the nodes that are there. Raises JournalError or Moved."""
         store, patience = self._store, self._patience
-        publishers = await settled(store.list_publishers, patience)
+        publishers = await remembered(store, patience)
         some = self._some(await settled(store.list_sessions, patience))
         found = await tidy(
             store,

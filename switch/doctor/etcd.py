@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -12,10 +13,10 @@ import aiohttp
 
 from switch.cluster import founding
 from switch.cluster.observing import Seen, look
+from switch.cluster.settings import EtcdSettings
 from switch.cluster_store import etcd_settings
 from switch.config import Config
-from switch.doctor import clocks
-from switch.doctor.connecting import connected
+from switch.doctor import clocks, greeting
 from switch.doctor.findings import Finding, error, ok, warning
 from switch.journal.errors import JournalError
 from switch.link.settings import Address
@@ -61,9 +62,7 @@ async def members(config: Config, etcd: EtcdClient) -> list[Finding]:
                 "name all members: a node asks another one when one is away",
             )
         )
-    if etcd_settings(config.cluster.etcd).tls is None:
-        findings += await _clocks(there)
-    return findings
+    return [*findings, *await _clocks(config, there)]
 
 
 def _member(member: MemberStatus) -> list[Finding]:
@@ -84,19 +83,44 @@ def _member(member: MemberStatus) -> list[Finding]:
     return findings
 
 
-async def _clocks(there: Sequence[MemberStatus]) -> list[Finding]:
-    async with aiohttp.ClientSession(timeout=HTTP_TIMEOUT) as session:
+async def _clocks(config: Config, there: Sequence[MemberStatus]) -> list[Finding]:
+    settings = config.cluster.etcd
+    try:
+        tls = _tls(settings)
+    except OSError:  # what ssl raises is one
+        return []  # what it was asked with is good for gRPC, and that is what counts
+    connector = aiohttp.TCPConnector(ssl=True if tls is None else tls)
+    async with aiohttp.ClientSession(
+        timeout=HTTP_TIMEOUT, connector=connector
+    ) as session:
         found = await asyncio.gather(
-            *(_clock(session, each.endpoint) for each in there)
+            *(
+                _clock(session, each.endpoint, tls is not None, settings.server_name)
+                for each in there
+            )
         )
     return [finding for finding in found if finding is not None]
 
 
-async def _clock(session: aiohttp.ClientSession, endpoint: str) -> Finding | None:
+def _tls(settings: EtcdSettings) -> ssl.SSLContext | None:
+    """The files were read a moment ago, for the members."""
+    if not settings.ca:
+        return None
+    context = ssl.create_default_context(cafile=settings.ca)
+    if settings.cert:
+        context.load_cert_chain(settings.cert, settings.key)
+    return context
+
+
+async def _clock(
+    session: aiohttp.ClientSession, endpoint: str, is_tls: bool, server_name: str
+) -> Finding | None:
     """By the date of any answer; leases are counted in seconds, whatever it says."""
+    url = f"{'https' if is_tls else 'http'}://{endpoint}/version"
+    name = server_name if is_tls and server_name else None
     before = clocks.now_ms()
     try:
-        async with session.get(f"http://{endpoint}/version") as answer:
+        async with session.get(url, server_hostname=name) as answer:
             date = email.utils.parsedate_to_datetime(answer.headers["Date"])
     except (aiohttp.ClientError, TimeoutError, KeyError, ValueError):
         return None  # it does not tell
@@ -129,7 +153,8 @@ async def who(config: Config, etcd: EtcdClient) -> Seen | Finding:
 
 
 async def nodes(config: Config, seen: Seen) -> list[Finding]:
-    """Who is there, and whether each can be reached as nodes reach each other."""
+    """Who is there, whether each can be reached as nodes reach each other, and what
+    time it has."""
     if not seen.members:
         return [warning("nodes", "some", "none", "`switch serve` starts this one")]
     peer = config.cluster.peer
@@ -141,14 +166,13 @@ async def nodes(config: Config, seen: Seen) -> list[Finding]:
         except PeerError as fault:
             told = error("nodes", "a certificate to reach them with", str(fault))
             return [told, *others]
-    advice = "requests for its shards get 91; is its address right, and reachable?"
-    findings = await asyncio.gather(
+    looks = await asyncio.gather(
         *(
-            connected(f"node {name}", Address.parse(member.address), advice, tls=tls)
+            greeting.node(name, Address.parse(member.address), tls)
             for name, member in sorted(seen.members.items())
         )
     )
-    return [*findings, *others]
+    return [*(finding for found in looks for finding in found), *others]
 
 
 def _own(config: Config, seen: Seen) -> list[Finding]:

@@ -11,20 +11,25 @@ from functools import partial
 
 import msgspec
 
+from switch.cluster.rows import NAME as ROWS
 from switch.journal.cassandra import checkpoints, log, takeover
 from switch.journal.cassandra.chains import Chain, Span, behind, chain_of
 from switch.journal.cassandra.following import further
 from switch.journal.cassandra.publishers import (
     Published,
     current_name,
+    forget,
     move,
     read_published,
+    remembered,
 )
 from switch.journal.cassandra.retrying import PATIENCE, settled
 from switch.journal.cassandra.store import LogStore
 from switch.journal.port import Commit, ShardRecord
 from switch.publish.port import PublishError
 
+# Who has positions too, and is no engine.
+_READERS = frozenset({ROWS})
 # How much is done, from 0 to 1, and a few words.
 Advance = Callable[[float, str], None]
 
@@ -41,6 +46,12 @@ class Move(msgspec.Struct, frozen=True):
     engine: str
     shards: int
     # Entries that are sent again, or are not sent.
+    entries: int
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    engine: str
+    # That were out.
     entries: int
 
 
@@ -61,6 +72,28 @@ class ClusterEngines:
         self.names = tuple(names)
         self._store = store
         self._shard_count = shard_count
+
+    async def all_names(self) -> list[str]:
+        """Those that are configured, and others for which logs are kept."""
+        others = await self._others()
+        return [*self.names, *others]
+
+    async def forget(self, engine: str) -> Forgotten:
+        """Logs are kept for it no longer."""
+        if engine in self.names:
+            raise PublishError(
+                "expected an engine that no node has in its configuration, got "
+                f"{engine}, which is configured"
+            )
+        others = await self._others()
+        if engine not in others:
+            known = " or ".join(others) or "but there is none"
+            raise PublishError(
+                f"expected an engine that logs are kept for, {known}, got {engine}"
+            )
+        positions = await self._positions(engine)
+        await forget(self._store, engine)
+        return Forgotten(engine, sum(each.sequence for each in positions.values()))
 
     async def report(self, engine: str, advance: Advance) -> EngineReport:
         positions = await self._positions(engine)
@@ -125,6 +158,10 @@ class ClusterEngines:
         if engine not in self.names:
             known = " or ".join(self.names) or "but there is none"
             raise PublishError(f"expected an engine, {known}, got {engine}")
+
+    async def _others(self) -> list[str]:
+        known = _READERS.union(self.names)
+        return [each for each in await remembered(self._store) if each not in known]
 
     async def _positions(self, engine: str) -> dict[int, Published]:
         name = await current_name(self._store, engine)

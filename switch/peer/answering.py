@@ -79,7 +79,8 @@ class Answering:
             connection.close(reason)
 
     def _greeting(self) -> bytes:
-        return hello(self._identity, {})  # who only answers names no link
+        # Who only answers names no link.
+        return hello(self._identity, {}, self._clock())
 
     # -- what connections tell
 

@@ -39,6 +39,9 @@ class Hello(Struct, frozen=True):
     version: int
     identity: Identity
     links: tuple[LinkOffer, ...]
+    # By the clock that it decides by, in ms since 1970, if it tells. Nothing depends on
+    # it: it is for `switch doctor`.
+    at_ms: int | None = None
 
 
 def fingerprint(codec: Codec, dialect: Dialect, scheme: int) -> str:
@@ -48,19 +51,26 @@ def fingerprint(codec: Codec, dialect: Dialect, scheme: int) -> str:
     return hashlib.blake2b(said, digest_size=16).hexdigest()
 
 
-def hello(identity: Identity, links: Mapping[str, str]) -> bytes:
+def hello(
+    identity: Identity, links: Mapping[str, str], at_ms: int | None = None
+) -> bytes:
     """`links`: fingerprints by name, in the order of their numbers."""
     assert len(links) <= LINKS_MAX
     offers = tuple(LinkOffer(name, print_) for name, print_ in links.items())
-    return msgspec.msgpack.encode(Hello(VERSION, identity, offers))
+    return msgspec.msgpack.encode(Hello(VERSION, identity, offers, at_ms))
+
+
+def decoded(body: bytes) -> Hello:
+    """Of whatever node. Raises PeerProtocolError."""
+    try:
+        return msgspec.msgpack.decode(body, type=Hello)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise PeerProtocolError("greeting of a node", "a HELLO", error) from None
 
 
 def read_hello(body: bytes, ours: Identity) -> Hello:
     """Raises PeerProtocolError if it is of no node that may talk to this one."""
-    try:
-        said = msgspec.msgpack.decode(body, type=Hello)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise PeerProtocolError("greeting of a node", "a HELLO", error) from None
+    said = decoded(body)
     if said.version != VERSION:
         raise PeerProtocolError("version of a node", VERSION, said.version)
     for name in ("cluster", "shard_count", "pan_key"):

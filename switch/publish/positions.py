@@ -145,6 +145,13 @@ class PositionFiles:
         sync_directory(self.directory)
         return position
 
+    def forget(self) -> None:
+        """The move first: it would make another position."""
+        assert self._lock >= 0
+        self.move_path.unlink(missing_ok=True)
+        self.position_path.unlink(missing_ok=True)
+        sync_directory(self.directory)
+
     # -- what was set aside
 
     def set_aside(self, refused: list[tuple[Event, str]]) -> None:

@@ -46,6 +46,12 @@ class Move(Struct, frozen=True):
     done: bool
 
 
+class Forgotten(Struct, frozen=True):
+    engine: str
+    # That were out; None: what there was could not be read.
+    entries: int | None
+
+
 class Engines:
     """The engines of a data directory, which a daemon may be running on."""
 
@@ -139,6 +145,22 @@ class Engines:
         while files.is_asked_to_move() and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         return Move(engine, before, commit, done=not files.is_asked_to_move())
+
+    def forget(self, engine: str) -> Forgotten:
+        """As if it had never published; what it refused stays for whoever mends it."""
+        if engine in self._configured:
+            raise PublishError(
+                f"expected an engine that is not configured any more, got {engine}"
+            )
+        if engine not in self.names:
+            known = " or ".join(self.names) or "but there is none"
+            raise PublishError(
+                f"expected an engine that has a position, {known}, got {engine}"
+            )
+        entries = self.report(engine).entries
+        with self._files(engine) as files:
+            files.forget()
+        return Forgotten(engine, entries)
 
     def _files(self, engine: str) -> PositionFiles:
         return PositionFiles(self._publish, engine, self._journal.identity)

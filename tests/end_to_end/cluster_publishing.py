@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from switch.publish.jsonlines import event_files
@@ -19,6 +20,10 @@ def kafka_settings(bootstrap: str, prefix: str) -> str:
         f"topic_prefix = {json.dumps(prefix)}\n"
         "partitions = 4\n"
     )
+
+
+def nsq_settings(nsqd: Sequence[str], topic: str) -> str:
+    return f"[publish.nsq]\nnsqd = {json.dumps(nsqd)}\ntopic = {json.dumps(topic)}\n"
 
 
 def in_kafka(bootstrap: str, prefix: str) -> dict[str, Event]:
@@ -74,9 +79,11 @@ def balances_of(events: Mapping[str, Event]) -> dict[str, int]:
     return dict(found)
 
 
-def published(cluster: ClusterOfNodes) -> dict[str, tuple[int, int]]:
+def published(
+    cluster: ClusterOfNodes, config: Path | None = None
+) -> dict[str, tuple[int, int]]:
     """By engine: how many entries are out, and how many wait."""
-    done = cluster.run("publish", "status", "--json")
+    done = cluster.run("publish", "status", "--json", config=config)
     assert done.returncode == 0, done.stderr
     reports = json.loads(done.stdout)
     return {each["engine"]: (each["entries"], each["waiting"]) for each in reports}

@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import random
+import shutil
 import threading
 import time
 import uuid
@@ -57,13 +58,18 @@ class ClusterOfNodes:
         *,
         lease_s: int = LEASE_S,
         more: str = "",
+        like: "ClusterOfNodes | None" = None,
     ) -> None:
-        """`more`: of the configuration of all nodes."""
+        """`more`: of the configuration of all nodes. `like`: one that it has the name,
+        the keyspace and the key of, on other servers."""
         self.folder = folder
         self.shards = SHARDS
         self._lease_s = lease_s
         self._more = more
-        self.name = f"cluster-{uuid.uuid4().hex[:8]}"
+        self.name: str = f"cluster-{uuid.uuid4().hex[:8]}"
+        if like is not None:
+            self.name = like.name
+            shutil.copy(like.folder / "pan.key", folder)
         self._cassandra = cassandra
         self._etcd = etcd
         self.keyspace = self.name.replace("-", "_")

@@ -120,6 +120,7 @@ def test_what_is_well_has_no_error(cluster):
     assert findings[f"cassandra {point}:9042: commitlog_sync"]["got"] == "batch"
     assert findings["identity of the cluster"]["level"] == "ok"
     assert findings["node a"]["level"] == "ok"
+    assert findings["node a: clock"]["level"] == "ok"
     assert findings["shards"]["got"] == f"each of {SHARDS} has an owner"
     # One copy of everything is told of.
     assert findings["cluster.cassandra.keyspace: copies"]["level"] == "warning"
@@ -320,6 +321,8 @@ def test_a_clock_that_is_an_hour_ahead(cluster):
     found = errors_of(cluster.nodes["ahead"].config, AN_HOUR_AHEAD)
     (point,) = cluster.contact_points
     assert "behind ours" in found[f"cassandra {point}:9042: clock"]
+    assert "behind ours" in found["node a: clock"]
+    assert "node ahead: clock" not in found
     # Its shards go to one whose clock is right: time has not gone back there.
     assert cluster.nodes["ahead"].stop() == 0
     wait_for_owners(cluster, {"a"})

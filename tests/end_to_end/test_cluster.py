@@ -1,6 +1,7 @@
 """A cluster on a real Cassandra and a real etcd: what operators do with it. What
 befalls its servers is in test_cluster_faults.py."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests.end_to_end.cluster_publishing import (
     in_files,
     in_kafka,
     kafka_settings,
+    nsq_settings,
     published,
     without_gaps,
 )
@@ -29,6 +31,7 @@ from tests.end_to_end.clustered import (
     wait_for_owners,
 )
 from tests.end_to_end.harness import wait_until
+from tests.end_to_end.nsq_topics import Collector, check, wanted_pushes
 from tests.servers.cassandra import Cassandra
 from tests.servers.etcd import Etcd
 
@@ -67,41 +70,32 @@ def test_any_node_tells_of_any_account(cluster):
 
 
 def test_what_was_answered_is_published_whoever_owns_it(
-    tmp_path, cassandra, etcd, kafka
+    tmp_path, cassandra, etcd, kafka, nsqd
 ):
+    topic = "cluster"
     more = kafka_settings(kafka.bootstrap, "cluster-")
-    with ClusterOfNodes(tmp_path, cassandra, etcd, more=more) as cluster:
+    more += nsq_settings([nsqd.address], topic)
+    with (
+        ClusterOfNodes(tmp_path, cassandra, etcd, more=more) as cluster,
+        Collector(topic, [nsqd.address]) as collector,
+    ):
         cluster.init()
         cluster.start("a", "b")
         pans = cluster.import_bank(COUNT)
-        terminals = cluster.start_terminals("ab", pans)
-        wait_until(lambda: all(len(t.purchases) > 20 for t in terminals), "purchases")
-        for pid in cluster.nodes["a"].publishers():
-            os.kill(pid, signal.SIGKILL)
-        cluster.nodes["b"].kill()
-        wait_for_owners(cluster, {"a"})
-        # It comes back, and half of the shards move as planned.
-        cluster.start("b")
-        wait_for_owners(cluster, {"a", "b"})
-        before = len(terminals[1].purchases)
-        wait_until(lambda: len(terminals[1].purchases) > before + 20, "purchases")
-        for terminal in terminals:
-            terminal.end()
+        expected = trade_while_one_is_killed(cluster, pans)
         # What is answered is published before they end.
         for node in cluster.nodes.values():
             assert node.stop() == 0
 
         entries = cluster.verify()["entries"]
-        all_out = {"events": (entries, 0), "kafka": (entries, 0)}
+        all_out = dict.fromkeys(("events", "kafka", "nsq"), (entries, 0))
         assert published(cluster) == all_out
-        spent = dict.fromkeys(pans, 0)
-        for terminal in terminals:
-            for each in terminal.purchases:
-                spent[each.pan] += each.amount if each.code == "00" else 0
-        expected = {f"A{index}": BALANCE - spent[pan] for index, pan in enumerate(pans)}
-        for found in (in_kafka(kafka.bootstrap, "cluster-"), in_files(cluster)):
+        events = in_kafka(kafka.bootstrap, "cluster-")
+        for found in (events, in_files(cluster)):
             assert without_gaps(found) == entries
             assert balances_of(found) == expected
+        collector.wait_for(set(wanted_pushes(events)))
+        check(collector.pushes, events)
 
         # An operator has all of it sent again, while a node runs.
         cluster.start("a")
@@ -110,6 +104,41 @@ def test_what_was_answered_is_published_whoever_owns_it(
         wait_until(lambda: published(cluster) == all_out, "all to be published again")
         assert without_gaps(in_kafka(kafka.bootstrap, "cluster-")) == entries
         assert cluster.nodes["a"].stop() == 0
+
+        # Kafka and NSQ are taken out of the configuration for good.
+        forget = "publish", "forget", "kafka", "--json"
+        assert cluster.run(*forget).returncode == 74
+        without = tmp_path / "without.toml"
+        without.write_text(cluster.config.read_text().removesuffix(more))
+        assert published(cluster, without) == all_out
+        done = cluster.run(*forget, config=without)
+        assert json.loads(done.stdout) == {"engine": "kafka", "entries": entries}
+        left = {name: each for name, each in all_out.items() if name != "kafka"}
+        assert published(cluster, without) == left
+
+
+def trade_while_one_is_killed(
+    cluster: ClusterOfNodes, pans: list[str]
+) -> dict[str, int]:
+    """And started again. What is left in each account."""
+    terminals = cluster.start_terminals("ab", pans)
+    wait_until(lambda: all(len(t.purchases) > 20 for t in terminals), "purchases")
+    for pid in cluster.nodes["a"].publishers():
+        os.kill(pid, signal.SIGKILL)
+    cluster.nodes["b"].kill()
+    wait_for_owners(cluster, {"a"})
+    # It comes back, and half of the shards move as planned.
+    cluster.start("b")
+    wait_for_owners(cluster, {"a", "b"})
+    before = len(terminals[1].purchases)
+    wait_until(lambda: len(terminals[1].purchases) > before + 20, "purchases")
+    for terminal in terminals:
+        terminal.end()
+    spent = dict.fromkeys(pans, 0)
+    for terminal in terminals:
+        for each in terminal.purchases:
+            spent[each.pan] += each.amount if each.code == "00" else 0
+    return {f"A{index}": BALANCE - spent[pan] for index, pan in enumerate(pans)}
 
 
 def expect_figures(node: NodeDaemon) -> None:

@@ -141,3 +141,12 @@ def test_with_a_name_and_certificates_it_gets_in_and_otherwise_is_told(
         code, said = run("status", **others)
         assert code not in (0, 1)
         assert what in said
+    # The doctor gets in everywhere, too; etcd tells the time by HTTP.
+    assert run("status")[0] == 1
+    told = json.loads(cluster.run("doctor", "--json").stdout)
+    clocks = [
+        (f["level"], f["got"])
+        for f in told["findings"]
+        if f["check"].startswith("etcd ") and f["check"].endswith(": clock")
+    ]
+    assert clocks == [("ok", "as ours")]

@@ -442,6 +442,16 @@ def test_an_operator_skips_while_nothing_runs(kafka, tmp_path):
         wanted = journal_events(daemon.data)
         rest = {name: wanted[name] for name in wanted if name not in skipped}
         check(records(kafka.bootstrap, prefix), rest, prefix)
+        # It is taken out of the configuration for good.
+        forget = ("publish", "forget", "kafka", "--data", daemon.data)
+        done = run_switch(*forget, *words)
+        assert done.returncode == 74
+        assert "not configured any more, got kafka" in done.stderr
+        assert said_json(*forget, "--json") == {
+            "engine": "kafka",
+            "entries": len(wanted),
+        }
+        assert said_json("publish", "status", "--data", daemon.data, "--json") == []
 
 
 @pytest.mark.parametrize("value_format", ["json", "msgpack"])

@@ -6,6 +6,7 @@ cluster to cluster is the address, which is drawn when it is made.
 
 import json
 import secrets
+import shutil
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,10 @@ from tests.servers.common import (
     ServerError,
     accepts,
     cached,
+    free_ports,
     get_jars,
     is_free,
+    run,
     wait_until,
 )
 
@@ -102,7 +105,8 @@ class Cassandra:
     """A cluster, started whole. `nodes` are killed, paused and started one by one.
 
     `settings` replace those of its configuration, by their names in cassandra.yaml;
-    `addresses` the ones that would be drawn, such as those that its files are of.
+    `addresses` the ones that would be drawn, such as those that its files are of. With
+    `has_tools` nodes can be told something by `Node.tool`.
     """
 
     def __init__(
@@ -113,13 +117,14 @@ class Cassandra:
         settings: Mapping[str, object] | None = None,
         addresses: Sequence[str] | None = None,
         is_quick: bool = True,
+        has_tools: bool = False,
     ) -> None:
         """`is_quick`: to start; not, when it has run for long."""
         self.addresses = free_addresses(count) if addresses is None else [*addresses]
         self.nodes = [
             Node(
                 *(directory / f"node{index + 1}", self.addresses, index),
-                *(settings or {}, is_quick),
+                *(settings or {}, is_quick, has_tools),
             )
             for index in range(count)
         ]
@@ -174,9 +179,11 @@ class Node(Server):
         index: int,
         settings: Mapping[str, object],
         is_quick: bool,
+        has_tools: bool,
     ) -> None:
         super().__init__(directory)
         self._java = (*JAVA, QUICK) if is_quick else JAVA
+        self._tools_port = free_ports(1)[0] if has_tools else 0
         self.address = addresses[index]
         self._jars = cached(NAME) / "libs"
         self._configuration = directory / "cassandra.yaml"
@@ -224,8 +231,10 @@ class Node(Server):
 
     def command(self) -> Sequence[str]:
         (agent,) = self._jars.glob("jamm-*.jar")
+        tools = f"-Dcassandra.jmx.local.port={self._tools_port}"
         return (
             *(*self._java, f"-javaagent:{agent}"),
+            *((tools,) if self._tools_port else ()),
             f"-Dcassandra.config={self._configuration.as_uri()}",
             f"-Dlogback.configurationFile={self._logging.as_uri()}",
             f"-Dcassandra.storagedir={self.directory}",
@@ -234,6 +243,31 @@ class Node(Server):
             *("-cp", str(self._jars / "*")),
             "org.apache.cassandra.service.CassandraDaemon",
         )
+
+    def tool(self, *words: str | Path) -> None:
+        """What `nodetool` is told."""
+        run(
+            *self._java,
+            f"-Dlogback.configurationFile={self._logging.as_uri()}",
+            *(f"-Dcassandra.storagedir={self.directory}", "-cp", self._jars / "*"),
+            # Where it notes what it was told.
+            f"-Duser.home={self.directory}",
+            *("org.apache.cassandra.tools.NodeTool", "-p", str(self._tools_port)),
+            *words,
+            cwd=self.directory,
+        )
+
+    def snapshot(self, name: str, *keyspaces: str) -> None:
+        """Files that stay as they are, whatever is written."""
+        self.tool("snapshot", "-t", name, *keyspaces)
+
+    def put_in_place(self, other: "Node", name: str) -> None:
+        """What is in another node's snapshot. This one, of the same tokens, has not
+        been started yet."""
+        for snapshot in (other.directory / "data").glob(f"*/*/snapshots/{name}"):
+            table = snapshot.parent.parent
+            place = self.directory / "data" / table.parent.name / table.name
+            shutil.copytree(snapshot, place)
 
     def is_ready(self) -> bool:
         return accepts(CQL_PORT, self.address) and self.answers(_LOCAL, ONE)

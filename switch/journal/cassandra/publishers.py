@@ -7,6 +7,8 @@ Rule 1: a position is written when all before it is out. Of two the one that sta
 Rule 2: so nobody can be moved back by writing a position. Who wants a publisher to go
         on somewhere else writes positions under another name, and then that this is
         the name now.
+Rule 3: nor are positions deleted: the deletion would hide those of lower entries that
+        are written later. Who is forgotten has another name, under which nothing is.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from switch.journal.cassandra.store import EpochId, LogStore, Position
 from switch.journal.errors import JournalDamaged
 
 _ORDER = struct.Struct(">QQ")
+# Last in a name: nobody reads on from there until there are positions under it.
+_FORGOTTEN = "forgotten"
 
 
 class Published(msgspec.Struct, frozen=True, array_like=True):
@@ -92,17 +96,23 @@ async def move(
 ) -> str:
     """It goes on behind these positions, and in every other shard at the beginning.
     Whoever publishes finds out by itself. The name of the positions from now on."""
-    former = await current_name(store, publisher, patience)
-    number = int(former.split(".")[1]) + 1 if "." in former else 1
+    number = await _next_number(store, publisher, patience)
     name = f"{publisher}.{number}.{uuid.uuid4().hex[:8]}"
     for shard, position in positions.items():
         await write_published(store, name, shard, position, patience)
     # Of two who move it at once one wins, with all of its positions.
-    await settled(
-        lambda: store.write_published(_moves(publisher), 0, number, name.encode()),
-        patience,
-    )
+    await _rename(store, publisher, number, name, patience)
     return name
+
+
+async def forget(
+    store: LogStore, publisher: str, patience: Patience = PATIENCE
+) -> None:
+    """No log is kept for it any more. If it ever publishes again, it begins with the
+    oldest entry that is still there, and counts from its first position on."""
+    number = await _next_number(store, publisher, patience)
+    name = f"{publisher}.{number}.{_FORGOTTEN}"
+    await _rename(store, publisher, number, name, patience)
 
 
 async def in_use(
@@ -110,8 +120,42 @@ async def in_use(
 ) -> list[str]:
     """Of all names that positions were ever under, and of publishers: the names that
     their positions are under now. Nobody reads on from the others."""
-    publishers = {name.split(".")[0] for name in names}
+    publishers = {_publisher_of(name) for name in names}
     return sorted([await current_name(store, each, patience) for each in publishers])
+
+
+async def remembered(store: LogStore, patience: Patience = PATIENCE) -> list[str]:
+    """All publishers that ever wrote a position, but for those that were forgotten and
+    have not written one since."""
+    names = frozenset(await settled(store.list_publishers, patience))
+    found = []
+    for publisher in sorted({_publisher_of(name) for name in names}):
+        name = await current_name(store, publisher, patience)
+        if name in names or not _is_forgotten(name):
+            found.append(publisher)
+    return found
+
+
+def _publisher_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_forgotten(name: str) -> bool:
+    return name.rpartition(".")[2] == _FORGOTTEN
+
+
+async def _next_number(store: LogStore, publisher: str, patience: Patience) -> int:
+    former = await current_name(store, publisher, patience)
+    return int(former.split(".")[1]) + 1 if "." in former else 1
+
+
+async def _rename(
+    store: LogStore, publisher: str, number: int, name: str, patience: Patience
+) -> None:
+    await settled(
+        lambda: store.write_published(_moves(publisher), 0, number, name.encode()),
+        patience,
+    )
 
 
 def _moves(publisher: str) -> str:

@@ -112,6 +112,25 @@ def test_a_reader_that_nobody_here_knows_keeps_the_log():
     simulate(scenario)
 
 
+def test_a_reader_that_is_forgotten_keeps_nothing_until_it_is_back():
+    async def scenario(store, session, states):
+        await mark(store, session, states, "elsewhere")
+        await append(session, list(states.values()), 10)
+        await checkpoint(session, states)
+        await mark(store, session, states)
+        await publishers.forget(store, "elsewhere", PATIENCE)
+        # A node that has it in its configuration keeps the whole log for it.
+        knowing = retention_of(store, (ROWS, "elsewhere"))
+        assert await knowing.once(["s1"], "s1") == 0
+        name = await publishers.current_name(store, "elsewhere", PATIENCE)
+        await mark(store, session, {0: states[0]}, name)
+        assert await retention_of(store).once(["s1"], "s1") == 0
+        await publishers.forget(store, "elsewhere", PATIENCE)
+        assert await retention_of(store).once(["s1"], "s1") == 5
+
+    simulate(scenario)
+
+
 def test_a_quiet_shard_whose_mark_is_old_keeps_nothing():
     async def scenario(store, session, states):
         await mark(store, session, states)

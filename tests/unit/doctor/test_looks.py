@@ -11,12 +11,16 @@ import pytest
 
 from switch.cli.main import main
 from switch.config import load
-from switch.doctor import certificates, clocks, engines, machine
+from switch.doctor import certificates, clocks, engines, greeting, machine
 from switch.doctor.connecting import connected
 from switch.doctor.findings import Finding, error, ok
 from switch.link.settings import Address
 from switch.ownership.process import ProcessLock
+from switch.peer.framing import Kind, pack
+from switch.peer.hello import Identity, hello
 from tests.servers.certificates import Authority
+
+IDENTITY = Identity("bank", "b", 64, "key")
 
 
 def levels(findings):
@@ -222,6 +226,35 @@ def test_nobody_and_somebody_who_says_nothing(monkeypatch, free_port):
                 "x", Address("127.0.0.1", port), "start it", tls=context
             )
             assert found.level == "error"
+
+    asyncio.run(look())
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            pack(Kind.HELLO, hello(IDENTITY, {}, 0)),
+            {"node b": "ok", "node b: clock": "error"},
+        ),
+        # One of an older version.
+        (pack(Kind.HELLO, hello(IDENTITY, {})), {"node b": "ok"}),
+        (pack(Kind.PING), {"node b": "error"}),
+        (b"220 mail.example.com ESMTP\r\n", {"node b": "error"}),
+        (b"", {"node b": "error"}),
+    ],
+)
+def test_a_node_is_asked_for_its_clock(said, expected):
+    async def look():
+        def greet(reader, writer):
+            writer.write(said)
+            writer.close()
+
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            found = await greeting.node("b", Address("127.0.0.1", port), None)
+            assert levels(found) == expected
 
     asyncio.run(look())
 

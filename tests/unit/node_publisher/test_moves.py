@@ -6,10 +6,20 @@ import asyncio
 
 import pytest
 
+from switch.cluster.rows import NAME as ROWS
 from switch.journal.cassandra.following import ShardReader
 from switch.journal.cassandra.memory import MemoryStore
-from switch.journal.cassandra.publishers import current_name, write_published
-from switch.node_publisher.moves import ClusterEngines, EngineReport, Move
+from switch.journal.cassandra.publishers import (
+    current_name,
+    read_published,
+    write_published,
+)
+from switch.node_publisher.moves import (
+    ClusterEngines,
+    EngineReport,
+    Forgotten,
+    Move,
+)
 from switch.publish.port import PublishError
 from tests.unit.journal.cassandra.build import (
     NOW,
@@ -149,6 +159,41 @@ def test_a_commit_that_may_not_count_is_not_skipped():
         await lab.engines.skip(ENGINE, nobody)
         del lab.store.fences["b"]
         assert await lab.publish(0) == [12]
+
+    run(test)
+
+
+def test_an_engine_that_is_configured_no_longer_is_forgotten():
+    async def test(lab):
+        await lab.engines.rewind(ENGINE, nobody, event_id="1-3")
+        configured = ClusterEngines(lab.store, SHARD_COUNT, ["nsq"])
+        assert await configured.all_names() == ["nsq", ENGINE]
+        out = await configured.report(ENGINE, nobody)
+        assert await configured.forget(ENGINE) == Forgotten(ENGINE, out.entries)
+        assert await configured.all_names() == ["nsq"]
+        with pytest.raises(PublishError, match="but there is none, got kafka"):
+            await configured.forget(ENGINE)
+        # It comes back: it begins anew, and is known again.
+        assert await lab.publish(0) == list(range(1, 13))
+        assert await configured.all_names() == ["nsq", ENGINE]
+        await configured.forget(ENGINE)
+        assert await lab.publish(0, 5) == list(range(1, 7))
+
+    run(test)
+
+
+def test_what_publishes_or_is_no_engine_is_not_forgotten():
+    async def test(lab):
+        position = await read_published(lab.store, ENGINE, 0, PATIENCE)
+        assert position is not None
+        await write_published(lab.store, ROWS, 0, position, PATIENCE)
+        for name, said in (
+            (ENGINE, "no node has in its configuration, got kafka"),
+            (ROWS, "logs are kept for, but there is none, got accounts"),
+        ):
+            with pytest.raises(PublishError, match=said):
+                await lab.engines.forget(name)
+        assert await lab.engines.all_names() == [ENGINE, "nsq"]
 
     run(test)
 

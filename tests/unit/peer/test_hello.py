@@ -23,6 +23,15 @@ def test_a_greeting_is_read_as_it_was_said():
         ("main", "1"),
         ("visa", "2"),
     ]
+    assert said.at_ms is None
+
+
+def test_it_may_tell_the_time_and_what_is_said_besides_is_passed_over():
+    assert read_hello(hello(THEIRS, {}, 1_000), OURS).at_ms == 1_000
+    said = msgspec.msgpack.decode(hello(THEIRS, {}, 1_000))
+    del said["at_ms"]  # an older node
+    said["of_later"] = "something"  # a newer one
+    assert read_hello(msgspec.msgpack.encode(said), OURS).at_ms is None
 
 
 @pytest.mark.parametrize(

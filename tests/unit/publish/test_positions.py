@@ -6,7 +6,12 @@ import pytest
 
 from switch.publish.events import events_of
 from switch.publish.port import PublishDamaged, PublishError
-from switch.publish.positions import EnginePosition, PositionFiles, copy_positions
+from switch.publish.positions import (
+    EnginePosition,
+    PositionFiles,
+    copy_positions,
+    position_paths,
+)
 from tests.unit.small_bank import full_journal
 
 IDENTITY = bytes(range(16))
@@ -93,6 +98,18 @@ def test_a_move_mends_a_damaged_position(files):
     files.ask_to_move(position(2, s0=2))
     assert files.obey() == position(2, s0=2)
     assert files.load() == position(2, s0=2)
+
+
+def test_what_is_forgotten_is_as_if_it_had_never_been(files):
+    files.store(position(9, s0=9))
+    files.ask_to_move(position(3, s0=3))
+    files.refused_path.touch()
+    files.forget()
+    assert files.obey() is None
+    assert files.load().commit == 0
+    assert position_paths(files.directory) == []
+    assert files.refused_path.exists()
+    files.forget()
 
 
 def test_what_was_set_aside_is_kept_with_its_reason(files, tmp_path_factory):
