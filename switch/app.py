@@ -51,6 +51,7 @@ from switch.observe.metrics import Sample, make_registry
 from switch.publisher.process import Settings as PublisherSettings
 from switch.publisher.supervisor import PublisherProcess
 from switch.reloading import Reloading
+from switch.shard import tending
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 from switch.shard.committer import Committer
@@ -61,7 +62,6 @@ _log = logging.getLogger("switch.app")
 # Entries that wait for their commit; above it requests get 91. With one commit in
 # flight this is seconds of work for the slowest disk.
 PENDING_ENTRIES_MAX = 65_536
-SWEEP_INTERVAL_S = 1.0
 # How long the loop may keep the interpreter from the commit thread, which needs it some
 # times a commit for microseconds. With Python's 5 ms a busy link delays every commit,
 # with 1 ms still by a few.
@@ -69,7 +69,6 @@ SWITCH_INTERVAL_S = 0.0001
 # What was received in the last moment is published before we end.
 DRAIN_S = 5.0
 PROGRESS_INTERVAL_S = 2.0
-MS_PER_S = 1000
 
 
 def serve(load: Callable[[], Config]) -> int:
@@ -166,7 +165,7 @@ class Switch:
             self._has_started = True
             work = [
                 asyncio.create_task(self._reloading.run()),
-                asyncio.create_task(self._sweep()),
+                asyncio.create_task(tending.end_holds(self._group, self._clock)),
                 asyncio.create_task(self._snapshotter.run()),
                 asyncio.create_task(self._disks.watch()),
             ]
@@ -332,17 +331,6 @@ class Switch:
         for companion in self._companions:
             companion.released(number)
 
-    async def _sweep(self) -> None:
-        """Ends the holds whose time is over."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL_S)
-            now = self._clock()
-            for shard in self._group.shards:
-                if shard.end_holds(now):
-                    self._group.flush()
-                    # Many may end at once: messages come in between.
-                    await asyncio.sleep(0)
-
     # -- what operators see
 
     def _not_healthy(self) -> Sequence[str]:
@@ -374,19 +362,10 @@ class Switch:
             yield from self._publisher.samples(self._store.released.number, entries)
 
     def _samples(self) -> Iterator[Sample]:
-        group = self._group
-        states = self._store.recovered.states
-        yield Sample("commits", group.commits)
-        yield Sample("entries", group.entries)
-        yield Sample("journal_head", group.head)
+        limits = self._store.recovered.states[0].limits
+        yield from tending.samples(self._group, limits)
         yield Sample("released_head", self._store.released.number)
-        yield Sample("commit_in_flight_seconds", group.in_flight_ms / MS_PER_S)
         yield from self._committer.times.samples()
-        yield Sample("accounts", sum(state.account_count for state in states))
-        yield Sample("cards", sum(state.card_count for state in states))
-        limits = states[0].limits
-        yield Sample("transactions_remembered", limits.transactions)
-        yield Sample("transactions_forgotten_early", limits.evicted_early)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -34,7 +34,7 @@ from switch.admin.imports import Wanted
 from switch.admin.search import Search
 from switch.admin.shards import ShardDesk
 from switch.admin.tokens import TokenFile
-from switch.app import DRAIN_S, PENDING_ENTRIES_MAX, SWEEP_INTERVAL_S, SWITCH_INTERVAL_S
+from switch.app import DRAIN_S, PENDING_ENTRIES_MAX, SWITCH_INTERVAL_S
 from switch.check import load_languages
 from switch.clock import WallClock
 from switch.cluster.followers import Followers
@@ -73,6 +73,7 @@ from switch.peer.forwarder import Forwarder
 from switch.peer.hello import Identity, fingerprint
 from switch.peer.sockets import Certificates, contexts, dial_to, listen
 from switch.reloading import Reloading
+from switch.shard import tending
 from switch.shard._directory import CardDirectory
 from switch.shard._group import CommitGroup
 
@@ -352,7 +353,7 @@ class ClusteredSwitch:
                 stack.push_async_callback(self._follower.stop, drain_seconds=0.0)
             work = [
                 asyncio.create_task(node.node.run()),
-                asyncio.create_task(self._sweep()),
+                asyncio.create_task(tending.end_holds(node.group, node.clock)),
                 asyncio.create_task(reloading.run()),
                 asyncio.create_task(self._disks.watch()),
             ]
@@ -439,21 +440,6 @@ class ClusteredSwitch:
             reason=wanted.told["reason"],
         )
 
-    # -- what goes on beside the links
-
-    async def _sweep(self) -> None:
-        """Ends the holds whose time is over."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL_S)
-            now = self._node.clock()
-            group = self._node.group
-            for shard in group.shards:
-                # It may have gone while others had their turn.
-                is_here = group.slots[shard.state.shard] is shard
-                if is_here and shard.end_holds(now):
-                    group.flush()
-                    await asyncio.sleep(0)
-
     # -- what operators see
 
     def _not_healthy(self) -> Sequence[str]:
@@ -491,16 +477,8 @@ class ClusteredSwitch:
 
     def _samples(self) -> Iterator[Sample]:
         node = self._node
-        group, forwarder, answering = node.group, node.forwarder, node.answering
-        yield Sample("commits", group.commits)
-        yield Sample("entries", group.entries)
-        yield Sample("journal_head", group.head)
-        yield Sample("commit_in_flight_seconds", group.in_flight_ms / 1000)
-        states = [shard.state for shard in group.shards]
-        yield Sample("accounts", sum(state.account_count for state in states))
-        yield Sample("cards", sum(state.card_count for state in states))
-        yield Sample("transactions_remembered", node.limits.transactions)
-        yield Sample("transactions_forgotten_early", node.limits.evicted_early)
+        forwarder, answering = node.forwarder, node.answering
+        yield from tending.samples(node.group, node.limits)
         yield from node.node.samples()
         yield from node.follower_samples()
         yield from node.retention.samples()

@@ -30,6 +30,7 @@ from switch.journal.sqlite import SqliteJournal
 from switch.publish.events import events_of
 from switch.publish.kafka import BATCH_BYTES_MAX, HEADER, format_of
 from switch.publish.topics import TOPICS, topic_of
+from tests.scraping import values_of
 from tests.servers import kafka as real
 from tests.servers import nsq
 from tests.servers.kafka import Kafka
@@ -94,9 +95,7 @@ def options_of(broker: Kafka, prefix: str) -> list[str]:
 def metrics(server: Server) -> dict[str, float]:
     url = f"http://{servers.HOST}:{server.http_port}/metrics"
     with urllib.request.urlopen(url, timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, _, value in pairs}
+        return values_of(answer.read().decode())
 
 
 def publisher_cpu_seconds(server: Server) -> float:

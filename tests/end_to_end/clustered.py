@@ -32,6 +32,7 @@ from tests.end_to_end.harness import (
 from tests.servers.cassandra import ALL, DATACENTER, Cassandra, ask
 from tests.servers.certificates import Authority
 from tests.servers.etcd import Etcd
+from tests.servers.node_config import node_config
 from tests.simulation.journal_auditor import entries_of
 
 SHARDS = 12
@@ -39,34 +40,10 @@ ECHO, ECHO_ANSWER = "0800", "0810"
 # Kinds of entries.
 POSTED, WITHDRAWN = 4, 12
 LEASE_S = 2
+DEADLINE_MS = 15_000
 BALANCE = 1_000_000
-
-CONFIG = """\
-data_directory = {data}
-[links.main]
-address = "{host}:0"
-answer_deadline_ms = 15000
-[http]
-listen = "{host}:0"
-[journal]
-shards = {shards}
-[cluster]
-name = "{name}"
-node = "{node}"
-pan_key_file = {key}
-[cluster.etcd]
-endpoints = {endpoints}
-lease_ttl_s = {lease}
-[cluster.cassandra]
-contact_points = {contact_points}
-keyspace = "{keyspace}"
-replication = {{ {datacenter} = {copies} }}
-[cluster.peer]
-listen = "{host}:0"
-cert = {cert}
-key = {cert}
-ca = {ca}
-"""
+# A terminal's own time-out; a node answers by its deadline of CONFIG if it can.
+ANSWER_SECONDS_MAX = 20.0
 
 
 class ClusterOfNodes:
@@ -87,40 +64,46 @@ class ClusterOfNodes:
         self._lease_s = lease_s
         self._more = more
         self.name = f"cluster-{uuid.uuid4().hex[:8]}"
+        self._cassandra = cassandra
         self._etcd = etcd
         self.keyspace = self.name.replace("-", "_")
         self.contact_points = cassandra.addresses
         self.replication = {DATACENTER: cassandra.replication}
         self._authority = Authority(folder)
         self.nodes: dict[str, NodeDaemon] = {}
+        self._terminals: list[Terminal] = []
         self.config = self.write_config(folder / "tool", "tool")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for terminal in self._terminals:
+            terminal.give_up()
         for node in self.nodes.values():
             node.close()
+        for terminal in self._terminals:
+            terminal.join()
 
     def write_config(self, data: Path, node: str, **others: object) -> Path:
+        anywhere = f"{HOST}:0"
         values = {
-            "data": json.dumps(str(data)),
-            "host": HOST,
+            "data": data,
+            "link": anywhere,
+            "deadline_ms": DEADLINE_MS,
+            "http": anywhere,
             "shards": self.shards,
             "name": self.name,
             "node": node,
-            "key": json.dumps(str(self.folder / "pan.key")),
-            "endpoints": json.dumps(self._etcd.endpoints),
+            "key": self.folder / "pan.key",
             "lease": self._lease_s,
-            "contact_points": json.dumps(self.contact_points),
             "keyspace": self.keyspace,
-            "datacenter": DATACENTER,
-            "copies": self.replication[DATACENTER],
-            "cert": json.dumps(str(self._authority.issue(node))),
-            "ca": json.dumps(str(self._authority.ca)),
-        }
+            "peer": anywhere,
+            "cert": self._authority.issue(node),
+            "ca": self._authority.ca,
+        } | others
         path = data.with_name(f"{data.name}.toml")
-        path.write_text(CONFIG.format(**(values | others)) + self._more)
+        path.write_text(node_config(self._cassandra, self._etcd, **values) + self._more)
         return path
 
     def run(self, *arguments: str | Path, config: Path | None = None) -> Any:
@@ -145,6 +128,19 @@ class ClusterOfNodes:
             node = self.nodes[name] = NodeDaemon(folder, self, name)
         node.spawn()
         return node
+
+    def start_terminals(
+        self, names: Iterable[str], pans: Sequence[str]
+    ) -> list["Terminal"]:
+        """One at each of these nodes; they buy until they are told to end."""
+        made = [
+            Terminal(self, name, pans, 100_000 * (1 + index))
+            for index, name in enumerate(names)
+        ]
+        self._terminals += made
+        for terminal in made:
+            terminal.start()
+        return made
 
     def import_bank(self, count: int) -> list[str]:
         pans = [pan_of(index) for index in range(count)]
@@ -238,8 +234,9 @@ def ask_api(
 
 
 class Terminal(threading.Thread):
-    """Buys one thing after the other at one node. What is not answered is asked again,
-    at whichever node is there, until it is."""
+    """Buys one thing after the other at one node. What is not answered in time is asked
+    again, at whichever node is there, until it is: a node that has lost its session
+    never answers what it had decided, and keeps the connection."""
 
     def __init__(
         self, cluster: ClusterOfNodes, home: str, pans: Sequence[str], first_stan: int
@@ -254,6 +251,7 @@ class Terminal(threading.Thread):
         self._chance = random.Random(first_stan)
         self._client: Client | None = None
         self._is_over = threading.Event()
+        self._has_given_up = False
 
     def run(self) -> None:
         try:
@@ -265,6 +263,11 @@ class Terminal(threading.Thread):
         finally:
             if self._client is not None:
                 self._client.close()
+
+    def give_up(self) -> None:
+        """It may be that nothing is answered any more."""
+        self._has_given_up = True
+        self._is_over.set()
 
     def end(self) -> None:
         self._is_over.set()
@@ -279,6 +282,8 @@ class Terminal(threading.Thread):
         began_at, repeats = time.monotonic(), 0
         code = self._ask("0200", pan, amount)
         while code is None:
+            if self._has_given_up:
+                return
             repeats += 1
             code = self._ask("0201", pan, amount)
         waited_s = time.monotonic() - began_at
@@ -290,11 +295,12 @@ class Terminal(threading.Thread):
             if self._client is None:
                 self._client = Client(self._port())
             self._client.send(request(mti, self._stan, pan, amount))
-            answer = self._client.receive()
+            deadline = time.monotonic() + ANSWER_SECONDS_MAX
+            answer = self._receive(self._client, deadline)
             while answer["mti"] == ECHO:
                 # Nothing has come from here for a while: whether anybody is there.
                 self._client.send({**answer, "mti": ECHO_ANSWER, 39: "00"})
-                answer = self._client.receive()
+                answer = self._receive(self._client, deadline)
         except (OSError, AssertionError):
             if self._client is not None:
                 self._client.close()
@@ -303,10 +309,17 @@ class Terminal(threading.Thread):
             return None
         return str(answer[39])
 
+    @staticmethod
+    def _receive(client: Client, deadline: float) -> dict[int | str, str]:
+        client.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        return client.receive()
+
     def _port(self) -> int:
         nodes = self._cluster.nodes
         names = [self.home, *nodes]
         running = [name for name in names if nodes[name].process is not None]
+        if not running:
+            raise ConnectionRefusedError("no node is running")
         # Its own, if that is there; else another one each time.
         name = running[0] if running[0] == self.home else self._chance.choice(running)
         return nodes[name].port

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from tests.end_to_end.clustered import ClusterOfNodes, Purchase, Terminal
+from tests.end_to_end.clustered import ClusterOfNodes, Purchase
 from tests.end_to_end.harness import wait_until
 from tests.servers.cassandra import Cassandra
 from tests.servers.etcd import Etcd, Member
@@ -61,12 +61,7 @@ class Stage:
         self.cassandra = cassandra
         self.etcd = etcd
         self.told: list[Told] = []
-        self.terminals = [
-            Terminal(cluster, name, pans, 100_000 * (1 + index))
-            for index, name in enumerate(NAMES * terminals_each)
-        ]
-        for terminal in self.terminals:
-            terminal.start()
+        self.terminals = cluster.start_terminals(NAMES * terminals_each, pans)
 
     def end(self) -> list[Purchase]:
         """All that was bought."""

@@ -21,6 +21,8 @@ from typing import Any, Self
 import iso8583
 from switch.link._framing import FrameReader, Framing
 from switch.replay.bank import with_check_digit
+from tests.scraping import values_of
+from tests.servers.common import command_lines
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -212,19 +214,19 @@ class Daemon:
 
     def processes(self) -> list[int]:
         """Every process that has the data directory in its command line."""
-        return [pid for pid, line in _command_lines() if str(self.data) in line]
+        return [pid for pid, line in command_lines() if str(self.data) in line]
 
     def followers(self) -> list[int]:
         return [
             pid
-            for pid, line in _command_lines()
+            for pid, line in command_lines()
             if str(self.data) in line and "switch.follower" in line
         ]
 
     def publishers(self) -> list[int]:
         return [
             pid
-            for pid, line in _command_lines()
+            for pid, line in command_lines()
             if str(self.data) in line
             and ("switch.publisher" in line or "switch.node_publisher" in line)
         ]
@@ -296,26 +298,13 @@ class Daemon:
         return found["balance"], found["held"], found["available"]
 
     def metrics(self) -> dict[str, float]:
-        """By name with labels, as Prometheus would read it."""
         status, body = self.get("/metrics")
         assert status == 200
-        lines = (line for line in body.splitlines() if not line.startswith("#"))
-        pairs = (line.rpartition(" ") for line in lines)
-        return {name: float(value) for name, _, value in pairs}
+        return values_of(body)
 
     def metrics_of(self, name: str) -> float:
         """The sum of a metric over all its series."""
         return sum(v for k, v in self.metrics().items() if k.partition("{")[0] == name)
-
-
-def _command_lines() -> Iterator[tuple[int, str]]:
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                line = (path / "cmdline").read_bytes()
-            except OSError:
-                continue  # ended meanwhile
-            yield int(path.name), line.decode("utf-8", "replace")
 
 
 def _kill(pid: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from switch.journal.cassandra.schema import SCHEMA_VERSION
 from tests.end_to_end.clustered import (
+    DEADLINE_MS,
     SHARDS,
     ClusterOfNodes,
     NodeDaemon,
@@ -129,7 +130,7 @@ def test_what_is_well_has_no_error(cluster):
 
 
 def test_contact_points_where_nobody_is(cluster, tmp_path):
-    config = other_config(cluster, tmp_path, contact_points=json.dumps([NOBODY]))
+    config = other_config(cluster, tmp_path, contact_points=[NOBODY])
     said = refused(cluster, config)
     assert "Cassandra cannot be reached" in said
     assert NOBODY.partition(":")[0] in said
@@ -138,12 +139,12 @@ def test_contact_points_where_nobody_is(cluster, tmp_path):
 
 def test_contact_points_where_something_else_is(cluster, etcd, tmp_path):
     (where,) = etcd.endpoints
-    config = other_config(cluster, tmp_path, contact_points=json.dumps([where]))
+    config = other_config(cluster, tmp_path, contact_points=[where])
     assert "Cassandra cannot be reached" in refused(cluster, config)
 
 
 def test_endpoints_where_no_etcd_is(cluster, tmp_path):
-    config = other_config(cluster, tmp_path, endpoints=json.dumps([NOBODY]))
+    config = other_config(cluster, tmp_path, endpoints=[NOBODY])
     assert "expected etcd to be there" in refused(cluster, config)
     assert f"etcd {NOBODY}" in errors_of(config)
 
@@ -162,7 +163,7 @@ def test_another_shard_count_and_another_key(cluster, tmp_path):
     assert "journal.shards is not that of the cluster" in refused(cluster, config)
     assert f"expected {SHARDS}" in errors_of(config)["journal.shards"]
     key = tmp_path / "pan.key"
-    config = other_config(cluster, tmp_path, key=json.dumps(str(key)))
+    config = other_config(cluster, tmp_path, key=key)
     assert "expected that of all nodes" in refused(cluster, config)
     assert "copy it" in errors_of(config)["cluster.pan_key_file"]
     key.write_text(f"switch-pan-key-1 {bytes(32).hex()} 190a55ad\n")
@@ -195,7 +196,7 @@ def test_tables_of_another_version(cluster):
 
 def test_two_clusters_of_one_name(cluster, cassandra, etcd, tmp_path):
     keyspace = f"{cluster.keyspace}_b"
-    key = json.dumps(str(tmp_path / "pan.key"))
+    key = tmp_path / "pan.key"
     config = other_config(cluster, tmp_path, keyspace=keyspace, key=key)
     done = cluster.run("cluster", "init", config=config)
     assert done.returncode == 74
@@ -207,12 +208,7 @@ def test_two_clusters_of_one_name(cluster, cassandra, etcd, tmp_path):
 def test_certificates_that_have_expired(cluster, tmp_path):
     authority = Authority(tmp_path)
     expired = authority.issue("expired", days=-0.5)
-    config = other_config(
-        cluster,
-        tmp_path,
-        cert=json.dumps(str(expired)),
-        ca=json.dumps(str(authority.ca)),
-    )
+    config = other_config(cluster, tmp_path, cert=expired, ca=authority.ca)
     assert "expected one that is valid now" in refused(cluster, config)
     found = errors_of(config)["cluster.peer.cert"]
     assert "expected a certificate of CN=expired that is valid now" in found
@@ -342,7 +338,7 @@ class HastyNode(NodeDaemon):
     def __init__(self, folder: Path, cluster: ClusterOfNodes, name: str) -> None:
         super().__init__(folder, cluster, name)
         text = self.config.read_text()
-        shorter = text.replace("deadline_ms = 15000", "deadline_ms = 3000")
+        shorter = text.replace(f"deadline_ms = {DEADLINE_MS}", "deadline_ms = 3000")
         assert shorter != text
         self.config.write_text(shorter)
 

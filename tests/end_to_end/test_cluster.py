@@ -22,7 +22,6 @@ from tests.end_to_end.clustered import (
     SHARDS,
     ClusterOfNodes,
     NodeDaemon,
-    Terminal,
     ask_api,
     balances,
     listed_balances,
@@ -77,12 +76,7 @@ def test_what_was_answered_is_published_whoever_owns_it(
         cluster.init()
         cluster.start("a", "b")
         pans = cluster.import_bank(COUNT)
-        terminals = [
-            Terminal(cluster, name, pans, 100_000 * (1 + index))
-            for index, name in enumerate("ab")
-        ]
-        for terminal in terminals:
-            terminal.start()
+        terminals = cluster.start_terminals("ab", pans)
         wait_until(lambda: all(len(t.purchases) > 20 for t in terminals), "purchases")
         for pid in cluster.nodes["a"].publishers():
             os.kill(pid, signal.SIGKILL)
@@ -175,7 +169,7 @@ def test_import_with_no_node_and_again(cluster):
 def test_a_node_of_another_cluster_is_refused(cluster):
     for others, said in (
         ({"shards": 8}, "journal.shards is not that of the cluster"),
-        ({"key": '"nowhere.key"'}, "the cluster has a key already"),
+        ({"key": "nowhere.key"}, "the cluster has a key already"),
         ({"name": "another"}, "cluster.name is not that of the cluster"),
     ):
         config = cluster.write_config(cluster.folder / "other", "other", **others)

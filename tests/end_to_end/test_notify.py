@@ -24,6 +24,7 @@ from tests.end_to_end.harness import (
     wait_until,
 )
 from tests.end_to_end.webhook import Receiver
+from tests.scraping import values_of
 from tests.servers.common import free_ports
 from tests.servers.nsq import Nsqd
 from tests.unit.nsq.peer import until
@@ -96,9 +97,7 @@ class Notify:
     def metrics(self) -> dict[str, float]:
         url = f"http://{HOST}:{self.metrics_port}/metrics"
         with urllib.request.urlopen(url, timeout=60) as answer:
-            lines = answer.read().decode().splitlines()
-        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, _, value in pairs}
+            return values_of(answer.read().decode())
 
     def dead(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.dead_letters.read_text().splitlines()]

@@ -18,6 +18,7 @@ from tests.servers.common import (
     accepts,
     cached,
     get_jars,
+    is_free,
     wait_until,
 )
 
@@ -26,6 +27,7 @@ NAME = f"cassandra-{VERSION}"
 SUMS = Path(__file__).with_name("cassandra.sha256")
 CQL_PORT = 9042
 STORAGE_PORT = 7000
+PORTS = (CQL_PORT, STORAGE_PORT)
 DATACENTER = "datacenter1"
 NETWORKS_TRIED_MAX = 100
 ANSWER_SECONDS = 10.0
@@ -251,18 +253,9 @@ def free_addresses(count: int) -> list[str]:
     for _ in range(NETWORKS_TRIED_MAX):
         network = f"127.{1 + secrets.randbelow(255)}.{secrets.randbelow(256)}"
         addresses = [f"{network}.{1 + index}" for index in range(count)]
-        if all(map(_is_free, addresses)):
+        if all(is_free(address, PORTS) for address in addresses):
             return addresses
     raise ServerError("expected a free network of 127.0.0.0/8, found none")
-
-
-def _is_free(address: str) -> bool:
-    try:
-        for port in (CQL_PORT, STORAGE_PORT):
-            socket.create_server((address, port)).close()
-    except OSError:
-        return False
-    return True
 
 
 # -- asking one without a driver

@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -186,6 +186,27 @@ def wait_until(condition: Callable[[], object], what: Callable[[], str]) -> None
 def accepts(port: int, host: str = HOST) -> bool:
     try:
         socket.create_connection((host, port), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def command_lines() -> Iterator[tuple[int, str]]:
+    """Of every process on this machine, by its number."""
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                line = (path / "cmdline").read_bytes()
+            except OSError:
+                continue  # ended meanwhile
+            yield int(path.name), line.decode("utf-8", "replace")
+
+
+def is_free(address: str, ports: Iterable[int]) -> bool:
+    """Whether nobody listens on any of them."""
+    try:
+        for port in ports:
+            socket.create_server((address, port)).close()
     except OSError:
         return False
     return True

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.scraping import values_of
 from tests.servers.common import ServerError
 from tests.servers.local import layout, processes
 from tests.servers.local.__main__ import build_parser
@@ -14,7 +15,7 @@ from tests.servers.local.commands import down, status
 from tests.servers.local.layout import Place, plan_of
 from tests.servers.local.processes import Processes, Record
 from tests.servers.local.view import spans
-from tests.servers.local.watching import figures, parsed
+from tests.servers.local.watching import figures
 
 STUBBORN = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -112,14 +113,14 @@ def test_a_plan_is_kept_and_no_other_goes_on_with_its_data(tmp_path):
 
 
 def test_an_address_that_is_taken_is_not_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(layout, "_is_free", lambda address: False)
+    monkeypatch.setattr(layout, "is_free", lambda address, ports: False)
     monkeypatch.setattr(layout, "free_addresses", lambda count: ["127.9.9.1"] * count)
     assert plan_of(tmp_path, node_count=1, small=True).addresses == ("127.9.9.1",)
 
 
 def test_rates_are_of_two_looks():
     text = "# HELP x\nswitch_entries_total 30.0\nswitch_cluster_shards 8.0\n"
-    values = parsed(text)
+    values = values_of(text)
     first = figures(values, 0.0, {}, 10.0)
     assert (first.shards, first.entries_a_second) == (8.0, None)
     second = figures(values, 10.0, {"switch_entries_total": 10.0}, 12.0)

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import datetime
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -28,9 +29,8 @@ from switch.cli import exits
 from switch.cluster_store import open_cluster
 from switch.config import load
 from switch.replay.bank import Bank, make_bank
-from switch.replay.scheme import Exchange
 from tests.servers.common import ROOT, ServerError
-from tests.servers.local.layout import Place, plan_of
+from tests.servers.local.layout import Place, config_of, plan_of
 from tests.servers.local.machines import SWITCH, Machines
 from tests.servers.local.processes import SUPERVISOR, Processes, end, left_over
 from tests.servers.local.traffic import Traffic
@@ -118,10 +118,7 @@ async def _show(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
 
-    def ignore(_node: str, _exchange: Exchange) -> None:
-        """The tallies have it."""
-
-    traffic = Traffic(bank, machines.plan.of_nodes, rate=arguments.rate, show=ignore)
+    traffic = Traffic(bank, machines.plan.of_nodes, rate=arguments.rate)
     config = load(machines.config, {}).config
     async with open_cluster(config) as cluster:
         watching = Watching(machines.nodes, cluster)
@@ -196,7 +193,7 @@ def _up_in_the_background(place: Place) -> int:
         # The last one may be half written.
         whole = [line.rstrip() for line in lines if line.endswith("\n")]
         for line in whole[shown:]:
-            print(line, flush=True)
+            say(line)
         shown = len(whole)
         if READY in whole:
             print(f"it goes on in the background, and says so in {place.log}")
@@ -246,11 +243,8 @@ def status(arguments: argparse.Namespace) -> int:
     for record in records:
         state = f"pid {record.pid}" if record.is_running else "ended"
         print(f"{record.name:<{width}}  {state:<12} {record.where}".rstrip())
-    configs = [
-        place.config_of(data, 1)
-        for data in (place.fresh, place.kept)
-        if place.config_of(data, 1).exists()
-    ]
+    files = [config_of(data, 1) for data in (place.fresh, place.kept)]
+    configs = [file for file in files if file.exists()]
     running = [record.name for record in records if record.is_running]
     if SUPERVISOR not in running:
         print("`scripts/cluster up` has ended: `scripts/cluster down` ends the rest")
@@ -260,7 +254,9 @@ def status(arguments: argparse.Namespace) -> int:
     print(flush=True)
     command = [*SWITCH, "cluster", "status", "--config", str(newest)]
     done = subprocess.run(command, cwd=ROOT, check=False)
-    return done.returncode or (exits.OK if len(running) == len(records) else 1)
+    if done.returncode:
+        return done.returncode
+    return exits.OK if len(running) == len(records) else exits.NOT_SO
 
 
 # -- down
@@ -268,42 +264,39 @@ def status(arguments: argparse.Namespace) -> int:
 
 def down(arguments: argparse.Namespace) -> int:
     place = Place(arguments.directory.absolute())
-    said = end_supervisor(place)
-    for record in Processes(place.processes).all():
-        if record.is_running:
-            print(f"{record.name} (pid {record.pid}) {end(record)}", flush=True)
-            said = True
-    for data in (place.fresh, place.kept):
-        for record in left_over(data):
-            print(f"{record.name} (pid {record.pid}) {end(record)}", flush=True)
-            said = True
-    Processes(place.processes).forget()
-    if place.fresh.exists():
-        shutil.rmtree(place.fresh)
-        print(f"{place.fresh} removed")
-        said = True
-    if place.kept.exists() and arguments.remove:
-        shutil.rmtree(place.kept)
-        print(f"{place.kept} removed")
-        said = True
-    elif place.kept.exists():
-        print(f"{place.kept} is kept: `scripts/cluster up --keep` goes on with it")
-    if not said:
-        print("nothing was running")
+    was_there = end_supervisor(place)
+    processes = Processes(place.processes)
+    places = (place.fresh, place.kept)
+    known = (record for record in processes.all() if record.is_running)
+    # What nobody wrote down is looked for when the others have ended.
+    for record in itertools.chain(known, *map(left_over, places)):
+        say(f"{record.name} (pid {record.pid}) {end(record)}")
+        was_there = True
+    processes.forget()
+    for data in places if arguments.remove else (place.fresh,):
+        if data.exists():
+            shutil.rmtree(data)
+            say(f"{data} removed")
+            was_there = True
+    if place.kept.exists():
+        say(f"{place.kept} is kept: `scripts/cluster up --keep` goes on with it")
+    if not was_there:
+        say("nothing was running")
     return exits.OK
 
 
 def end_supervisor(place: Place) -> bool:
     """It stops all that it started, in order. Whether there was one."""
-    record = Processes(place.processes).supervisor()
+    processes = Processes(place.processes)
+    record = processes.supervisor()
     if record is None:
         return False
     others = [
         each.name
-        for each in Processes(place.processes).all()
+        for each in processes.all()
         if each.is_running and each.name != SUPERVISOR
     ]
-    print(f"asking `scripts/cluster up` (pid {record.pid}) to stop", flush=True)
+    say(f"asking `scripts/cluster up` (pid {record.pid}) to stop")
     record.signal(signal.SIGTERM)
     if record.has_ended_within(DOWN_SECONDS_MAX):
         print(f"it has stopped, and with it {', '.join(others) or 'nothing'}")

@@ -8,24 +8,19 @@ Rule 2: two copies of the repository may each have one, for a network of 127.0.0
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import msgspec
 
-from tests.servers.cassandra import (
-    CQL_PORT,
-    REPLICAS_OF_SYSTEM,
-    STORAGE_PORT,
-    free_addresses,
-)
-from tests.servers.common import ROOT, ServerError, free_ports
+from tests.servers.cassandra import PORTS as CASSANDRA_PORTS
+from tests.servers.cassandra import REPLICAS_OF_SYSTEM, free_addresses
+from tests.servers.common import ROOT, ServerError, free_ports, is_free
 
 DIRECTORY = ROOT / ".cache" / "cluster"
 NETWORK, FIRST_HOST = "127.0.0", 11
 NODES_MAX = 9
 LINK_PORT, HTTP_PORT, PEER_PORT = 8583, 8580, 8581
-PORTS = (CQL_PORT, STORAGE_PORT, LINK_PORT, HTTP_PORT, PEER_PORT)
+PORTS = (*CASSANDRA_PORTS, LINK_PORT, HTTP_PORT, PEER_PORT)
 ETCD_MEMBERS = 3
 PORTS_OF_A_MEMBER = 3
 
@@ -66,8 +61,9 @@ class Place:
     def data(self, *, keep: bool) -> Path:
         return self.kept if keep else self.fresh
 
-    def config_of(self, data: Path, number: int) -> Path:
-        return data / f"node{number}.toml"
+
+def config_of(data: Path, number: int) -> Path:
+    return data / f"node{number}.toml"
 
 
 def plan_of(data: Path, *, node_count: int, small: bool) -> Plan:
@@ -97,13 +93,5 @@ def plan_of(data: Path, *, node_count: int, small: bool) -> Plan:
 
 def _addresses(count: int) -> list[str]:
     wanted = [f"{NETWORK}.{FIRST_HOST + index}" for index in range(count)]
-    return wanted if all(map(_is_free, wanted)) else free_addresses(count)
-
-
-def _is_free(address: str) -> bool:
-    try:
-        for port in PORTS:
-            socket.create_server((address, port)).close()
-    except OSError:
-        return False
-    return True
+    are_free = all(is_free(address, PORTS) for address in wanted)
+    return wanted if are_free else free_addresses(count)

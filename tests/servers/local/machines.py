@@ -6,54 +6,39 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tests.servers.cassandra import DATACENTER, Cassandra
+from switch.cli import exits
+from tests.servers.cassandra import Cassandra
 from tests.servers.common import ROOT, Server, ServerError
 from tests.servers.etcd import Etcd
 from tests.servers.kafka import Kafka
-from tests.servers.local.layout import HTTP_PORT, LINK_PORT, PEER_PORT, Place, Plan
+from tests.servers.local.layout import (
+    HTTP_PORT,
+    LINK_PORT,
+    PEER_PORT,
+    Place,
+    Plan,
+    config_of,
+)
 from tests.servers.local.processes import Processes
+from tests.servers.node_config import node_config
 from tests.servers.nsq import Nsqd, Nsqlookupd
 
 NAME = "local"
 LEASE_S = 5
+DEADLINE_MS = 5_000
 ANSWER_SECONDS = 5.0
+# A node answers what it has and gives up its shards; others have nothing to lose.
+NODE_STOP_SECONDS_MAX, SERVER_STOP_SECONDS_MAX = 20.0, 5.0
 SWITCH = (sys.executable, "-m", "switch")
 
 Say = Callable[[str], None]
+# With its name, and where it is.
+Named = tuple[str, str, Server]
 
-CONFIG = """\
-# A node of the cluster that `scripts/cluster up` has started.
-data_directory = {data}
-
-[links.main]
-address = "{address}:{link_port}"
-
-[http]
-listen = "{address}:{http_port}"
-
-[journal]
-shards = {shards}
-
-[cluster]
-name = "{name}"
-node = "node{number}"
-pan_key_file = {key}
-
-[cluster.etcd]
-endpoints = {endpoints}
-lease_ttl_s = {lease}
-
-[cluster.cassandra]
-contact_points = {contact_points}
-keyspace = "{name}"
-replication = {{ {datacenter} = {copies} }}
-
-[cluster.peer]
-listen = "{address}:{peer_port}"
-"""
+HEAD = "# A node of the cluster that `scripts/cluster up` has started.\n"
 # What is published where: the one place that says so.
 PUBLISHING = """
 [publish.kafka]
@@ -71,6 +56,14 @@ class NodeServer(Server):
         super().__init__(directory)
         self.config = config
         self.address = address
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def link(self) -> str:
+        return f"{self.address}:{LINK_PORT}"
 
     @property
     def url(self) -> str:
@@ -100,8 +93,7 @@ class Machines:
         self, place: Place, data: Path, plan: Plan, shards: int, say: Say
     ) -> None:
         self.plan = plan
-        self.shards = shards
-        self._place = place
+        self._shards = shards
         self._data = data
         self._say = say
         self._processes = Processes(place.processes)
@@ -116,8 +108,8 @@ class Machines:
 
     # -- what there is
 
-    def servers(self) -> Iterator[tuple[str, str, Server]]:
-        """Name, address and all, those of others first."""
+    def servers(self) -> Iterator[Named]:
+        """Those of others first."""
         for index, each in enumerate(self.cassandra.nodes, 1):
             yield f"cassandra{index}", each.address, each
         for index, member in enumerate(self.etcd.members, 1):
@@ -126,8 +118,11 @@ class Machines:
         yield "nsqd", self.nsqd.address, self.nsqd
         if self.kafka is not None:
             yield "kafka", self.kafka.bootstrap, self.kafka
-        for index, node in enumerate(self.nodes, 1):
-            yield f"node{index}", f"{node.address}:{LINK_PORT}", node
+        yield from self._named_nodes()
+
+    def _named_nodes(self) -> Iterator[Named]:
+        for node in self.nodes:
+            yield node.name, node.link, node
 
     def ended(self) -> list[str]:
         """Those that do not run any more."""
@@ -135,25 +130,30 @@ class Machines:
 
     @property
     def config(self) -> Path:
-        return self._place.config_of(self._data, 1)
+        return config_of(self._data, 1)
 
     # -- starting
 
     def start_servers(self) -> None:
         """All that nodes stand on. Raises ServerError or AssertionError."""
-        for name, where, server in self.servers():
-            self._spawn(name, where, server)
-        self.kafka = Kafka(self._data / "kafka", format_options=("--ignore-formatted",))
-        self._spawn("kafka", self.kafka.bootstrap, self.kafka)
-        for name, where, server in self.servers():
-            server.wait_ready()
-            self._say(f"{name} is ready at {where}")
+        self._spawn(self.servers())
+        # It takes seconds to be made; meanwhile the others start.
+        kafka = Kafka(self._data / "kafka", format_options=("--ignore-formatted",))
+        self.kafka = kafka
+        self._spawn([("kafka", kafka.bootstrap, kafka)])
+        self._wait_ready(self.servers())
         self.cassandra.wait_whole()
 
-    def _spawn(self, name: str, where: str, server: Server) -> None:
-        server.spawn()
-        assert server.process is not None
-        self._processes.add(name, server.process.pid, where)
+    def _spawn(self, servers: Iterable[Named]) -> None:
+        for name, where, server in servers:
+            server.spawn()
+            assert server.process is not None
+            self._processes.add(name, server.process.pid, where)
+
+    def _wait_ready(self, servers: Iterable[Named]) -> None:
+        for name, where, server in servers:
+            server.wait_ready()
+            self._say(f"{name} is ready at {where}")
 
     def start_nodes(self) -> None:
         """With the tables and the key, if there are none yet."""
@@ -162,36 +162,32 @@ class Machines:
             directory = self._data / f"node{number}"
             self.nodes.append(NodeServer(directory, config, address))
         self._say(self.run("cluster", "init").strip())
-        for number, node in enumerate(self.nodes, 1):
-            self._spawn(f"node{number}", f"{node.address}:{LINK_PORT}", node)
-        for number, node in enumerate(self.nodes, 1):
-            node.wait_ready()
-            self._say(f"node{number} is ready at {node.address}:{LINK_PORT}")
+        self._spawn(self._named_nodes())
+        self._wait_ready(self._named_nodes())
 
     def _write_config(self, number: int, address: str) -> Path:
         assert self.kafka is not None
-        path = self._place.config_of(self._data, number)
-        text = CONFIG.format(
-            data=json.dumps(str(self._data / f"node{number}" / "data")),
-            address=address,
-            link_port=LINK_PORT,
-            http_port=HTTP_PORT,
-            peer_port=PEER_PORT,
-            shards=self.shards,
+        path = config_of(self._data, number)
+        text = node_config(
+            self.cassandra,
+            self.etcd,
+            data=self._data / f"node{number}" / "data",
+            link=f"{address}:{LINK_PORT}",
+            deadline_ms=DEADLINE_MS,
+            http=f"{address}:{HTTP_PORT}",
+            shards=self._shards,
             name=NAME,
-            number=number,
-            key=json.dumps(str(self._data / "pan.key")),
-            endpoints=json.dumps(self.etcd.endpoints),
+            node=f"node{number}",
+            key=self._data / "pan.key",
             lease=LEASE_S,
-            contact_points=json.dumps(self.cassandra.addresses),
-            datacenter=DATACENTER,
-            copies=self.cassandra.replication,
+            keyspace=NAME,
+            peer=f"{address}:{PEER_PORT}",
         )
         text += PUBLISHING.format(
             bootstrap=json.dumps([self.kafka.bootstrap]),
             nsqd=json.dumps([self.nsqd.address]),
         )
-        path.write_text(text)
+        path.write_text(HEAD + text)
         return path
 
     def run(self, *arguments: str) -> str:
@@ -203,7 +199,7 @@ class Machines:
             text=True,
             check=False,
         )
-        if done.returncode not in (0, 1):
+        if done.returncode not in (exits.OK, exits.NOT_SO):
             raise ServerError(f"switch {' '.join(arguments[:2])}: {done.stderr}")
         return done.stdout
 
@@ -211,27 +207,23 @@ class Machines:
 
     def stop_nodes(self) -> None:
         """As planned: each answers what it has, and gives up its shards."""
-        for node in self.nodes:
-            if node.process is not None:
-                node.process.terminate()
-        for node in self.nodes:
-            if node.process is not None:
-                try:
-                    node.process.wait(ANSWER_SECONDS * 4)
-                except subprocess.TimeoutExpired:
-                    node.kill()
+        _stop(self.nodes, NODE_STOP_SECONDS_MAX)
 
     def close(self) -> None:
         for node in self.nodes:
             node.kill()
         others = [server for _, _, server in self.servers()]
-        for server in others:
-            if server.is_running:
-                assert server.process is not None
-                server.process.terminate()
-        for server in others:
-            if server.process is not None:
-                try:
-                    server.process.wait(ANSWER_SECONDS)
-                except subprocess.TimeoutExpired:
-                    server.kill()
+        _stop(others, SERVER_STOP_SECONDS_MAX)
+
+
+def _stop(servers: Sequence[Server], seconds_max: float) -> None:
+    """At once; those that take longer are killed."""
+    for server in servers:
+        if server.process is not None:
+            server.process.terminate()
+    for server in servers:
+        if server.process is not None:
+            try:
+                server.process.wait(seconds_max)
+            except subprocess.TimeoutExpired:
+                server.kill()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from tests.servers.common import command_lines
+
 STOP_SECONDS_MAX = 20.0
 KILL_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
@@ -67,10 +69,8 @@ class Processes:
 
     def supervisor(self) -> Record | None:
         """`scripts/cluster up`, if it runs."""
-        for record in self.all():
-            if record.name == SUPERVISOR and record.is_running:
-                return record
-        return None
+        running = (record for record in self.all() if record.is_running)
+        return next((record for record in running if record.name == SUPERVISOR), None)
 
     def forget(self) -> None:
         for path in self._directory.glob("*.json"):
@@ -92,16 +92,10 @@ def end(record: Record) -> str:
 def left_over(data: Path) -> Iterator[Record]:
     """Processes that work on these files and that no record knows, such as those that
     a node has started."""
-    ours = os.getpid()
-    for path in Path("/proc").iterdir():
-        if not path.name.isdigit() or int(path.name) == ours:
+    for pid, line in command_lines():
+        if f"{data}/" not in line or pid == os.getpid():
             continue
-        try:
-            words = (path / "cmdline").read_bytes().decode("utf-8", "replace")
-        except OSError:
-            continue  # ended meanwhile
-        pid = int(path.name)
-        if f"{data}/" in words and (began := _began(pid)) is not None:
+        if (began := _began(pid)) is not None:
             yield Record("a process of it", pid, began)
 
 

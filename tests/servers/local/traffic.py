@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import iso8583
@@ -12,14 +12,14 @@ from switch.link._framing import Framing
 from switch.replay.bank import Bank
 from switch.replay.client import Client
 from switch.replay.errors import SessionError
-from switch.replay.scheme import Exchange, Scheme
+from switch.replay.scheme import Scheme
 from tests.servers.local.layout import LINK_PORT
 
 SPEC, FRAMING = "iso87-ascii", "binary2"
 REDIAL_SECONDS = 0.5
 SIGN_OFF_SECONDS = 2.0
-# Far enough apart: no two schemes name a message alike.
-NUMBERS_APART = 10**10
+# More than a scheme sends: no two of them name a message alike.
+NUMBERS_APART = 10**7
 
 
 class Terminal:
@@ -34,44 +34,31 @@ class Terminal:
 
 
 class Traffic:
-    def __init__(
-        self,
-        bank: Bank,
-        addresses: Sequence[str],
-        *,
-        rate: float,
-        show: Callable[[str, Exchange], None],
-    ) -> None:
+    def __init__(self, bank: Bank, addresses: Sequence[str], *, rate: float) -> None:
         self.terminals = [
             Terminal(f"node{index}", address)
             for index, address in enumerate(addresses, 1)
         ]
         self._bank = bank
         self._rate = rate
-        self._show = show
         self._codec = iso8583.Codec(iso8583.load_spec(SPEC))
 
     async def play(self) -> None:
         """Until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for index, terminal in enumerate(self.terminals, 1):
-                group.create_task(self._play(index, terminal))
+            for seed, terminal in enumerate(self.terminals, 1):
+                group.create_task(self._play(seed, terminal))
 
-    async def _play(self, index: int, terminal: Terminal) -> None:
-        seed = index
+    async def _play(self, seed: int, terminal: Terminal) -> None:
         while True:
             with suppress(SessionError):
-                await self._play_once(index, seed, terminal)
+                await self._play_once(seed, terminal)
             terminal.is_up = False
             # Another seed: it would buy the same again.
             seed += len(self.terminals)
             await asyncio.sleep(REDIAL_SECONDS)
 
-    async def _play_once(self, index: int, seed: int, terminal: Terminal) -> None:
-        def take(exchange: Exchange) -> None:
-            terminal.tally.add(exchange)
-            self._show(terminal.name, exchange)
-
+    async def _play_once(self, seed: int, terminal: Terminal) -> None:
         async with Client(
             terminal.address, LINK_PORT, self._codec, Framing(FRAMING, False)
         ) as client:
@@ -81,8 +68,8 @@ class Traffic:
                 self._bank,
                 per_second=self._rate,
                 seed=seed,
-                on_exchange=take,
-                rrn_first=index * NUMBERS_APART + seed * 10**7,
+                on_exchange=terminal.tally.add,
+                rrn_first=seed * NUMBERS_APART,
             )
             try:
                 await scheme.play()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from switch.replay.response import response_text
-from tests.servers.local.layout import HTTP_PORT, LINK_PORT
+from tests.servers.local.layout import LINK_PORT
 from tests.servers.local.machines import Machines
 from tests.servers.local.traffic import Terminal
 from tests.servers.local.watching import Figures, Watching
@@ -97,20 +98,19 @@ class Scene:
         yield self._codes()
 
     def _codes(self) -> str:
-        codes: dict[str, int] = {}
+        codes: Counter[str] = Counter()
         for terminal in self.terminals:
-            for code, count in terminal.tally.codes.items():
-                codes[code] = codes.get(code, 0) + count
-        most = sorted(codes.items(), key=lambda item: -item[1])[:CODES_SHOWN]
+            codes += terminal.tally.codes
+        most = codes.most_common(CODES_SHOWN)
         said = (f"{code} {response_text(code)} {count:,}" for code, count in most)
         return "answers: " + (", ".join(said) or "none yet")
 
     def addresses(self) -> list[str]:
         node = self.machines.nodes[0]
-        links = ", ".join(f"{each.address}:{LINK_PORT}" for each in self.terminals)
+        links = ", ".join(each.link for each in self.machines.nodes)
         return [
             f"links             {links}",
-            f"accounts          http://{node.address}:{HTTP_PORT}/api/accounts/DEMO00001",
+            f"accounts          {node.url}/api/accounts/DEMO00001",
             f"a node's file     {node.config}",
             "elsewhere         scripts/cluster status, scripts/cluster down",
         ]
@@ -126,17 +126,17 @@ class PlainView:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._console = Console(highlight=False, width=160)
-        self._at = 0.0
+        self._print_at = 0.0
         self._pause = PLAIN_SECONDS_MIN
 
     def open(self) -> None:
-        self._at = time.monotonic() + self._pause
+        self._print_at = time.monotonic() + self._pause
         print("\n".join(self._scene.addresses()), flush=True)
 
     def tick(self) -> None:
-        if time.monotonic() >= self._at:
+        if time.monotonic() >= self._print_at:
             self._pause = min(2 * self._pause, PLAIN_SECONDS_MAX)
-            self._at += self._pause
+            self._print_at += self._pause
             self._print()
 
     def close(self) -> None:
@@ -151,19 +151,16 @@ class LiveView:
     def __init__(self, scene: Scene, console: Console) -> None:
         self._scene = scene
         self._live = Live(
-            console=console,
-            get_renderable=self._render,
-            refresh_per_second=REFRESHES_PER_S,
-            auto_refresh=False,
+            console=console, get_renderable=self._render, auto_refresh=False
         )
-        self._at = 0.0
+        self._refresh_at = 0.0
 
     def open(self) -> None:
         self._live.start()
 
     def tick(self) -> None:
-        if time.monotonic() >= self._at:
-            self._at = time.monotonic() + 1 / REFRESHES_PER_S
+        if time.monotonic() >= self._refresh_at:
+            self._refresh_at = time.monotonic() + 1 / REFRESHES_PER_S
             self._live.refresh()
 
     def close(self) -> None:
@@ -189,15 +186,13 @@ def make_view(scene: Scene) -> View:
 
 def spans(numbers: list[int]) -> str:
     """0-3 7 9-12, cut when it is long."""
-    parts: list[str] = []
-    first = last = None
-    for number in [*sorted(numbers), None]:
-        if first is not None and last is not None and number == last + 1:
-            last = number
-            continue
-        if first is not None:
-            parts.append(str(first) if first == last else f"{first}-{last}")
-        first = last = number
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][-1] == number - 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    parts = (f"{s[0]}-{s[-1]}" if len(s) > 1 else f"{s[0]}" for s in found)
     text = " ".join(parts) or "none"
     if len(text) <= SHARDS_SHOWN_CHARACTERS:
         return text

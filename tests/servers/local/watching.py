@@ -14,6 +14,7 @@ from switch.cluster.status import Status, status
 from switch.cluster_store import Cluster
 from switch.journal.errors import JournalError
 from switch.ownership.port import OwnershipError
+from tests.scraping import values_of
 from tests.servers.local.machines import NodeServer
 
 METRICS_SECONDS = 1.0
@@ -75,28 +76,23 @@ class Watching:
             values: dict[str, float] = {}
             with suppress(aiohttp.ClientError, TimeoutError):
                 async with session.get(url) as response:
-                    values = parsed(await response.text())
+                    values = values_of(await response.text())
             now = time.monotonic()
             self.figures[index] = figures(values, *self._before[index], now)
             self._before[index] = now, values
             await asyncio.sleep(METRICS_SECONDS)
 
 
-def parsed(text: str) -> dict[str, float]:
-    """By name with labels."""
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    pairs = (line.rpartition(" ") for line in lines)
-    return {name: float(value) for name, _, value in pairs if name}
-
-
 def figures(
-    values: dict[str, float], before: float, earlier: dict[str, float], now: float
+    values: dict[str, float], before_at: float, before: dict[str, float], now: float
 ) -> Figures:
+    """Rates are of what came since the look `before`."""
+
     def a_second(name: str) -> float | None:
-        if name not in values or name not in earlier or now <= before:
+        if name not in values or name not in before or now <= before_at:
             return None
         # A node that was started again counts from 0.
-        return max(0.0, values[name] - earlier[name]) / (now - before)
+        return max(0.0, values[name] - before[name]) / (now - before_at)
 
     return Figures(
         is_up=bool(values),
