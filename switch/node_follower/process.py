@@ -190,8 +190,8 @@ async def _follow(follower: NodeFollower, parent: Parent) -> None:
 
 
 async def run(settings: Settings, parent: Parent, input_descriptor: int) -> None:
-    """Until the parent is gone or asks to finish: at once, for the rows of a cluster are
-    never complete."""
+    """Until the parent is gone or asks to finish: at once, for the rows of a cluster
+    are never complete."""
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         store = await connect_cassandra(settings.cassandra)

@@ -36,7 +36,7 @@ def opened(directory: Path) -> ClusterReadModel:
     return ClusterReadModel(directory / "readmodel.db", identity=IDENTITY)
 
 
-def positions_behind(commits, reached):
+def positions_behind(commits):
     """As if all shards were in one log."""
     found = {}
     for commit in commits:
@@ -47,7 +47,7 @@ def positions_behind(commits, reached):
 
 
 def take(model, commits):
-    model.take_shards(commits, positions_behind(commits, model.reached))
+    model.take_shards(commits, positions_behind(commits))
 
 
 def all_rows(directory: Path) -> dict[str, Rows]:
@@ -87,11 +87,12 @@ def test_from_a_state_on_accounts_and_cards_are_what_they_are(
     commits = list(journal.read(0))
     model = opened(tmp_path)
     take(model, commits[:taken])
-    for state in states_behind(commits[:2]).values():
+    states = states_behind(commits[:2])
+    for state in states.values():
         model.begin_from(state)
     columns = "account, balance, held, credit_limit, status"
-    left = {state.shard: state.sequence for state in states_behind(commits[:2]).values()}
-    assert {n: each.base for n, each in model.reached.items()} == left
+    sequences = {shard: state.sequence for shard, state in states.items()}
+    assert {n: each.base for n, each in model.reached.items()} == sequences
     model.close()
     model = opened(tmp_path)
     take(model, commits[max(taken, 1) :])
