@@ -32,6 +32,8 @@ ENTRIES_MAX = 3
 PAUSE_S = 0.02
 # Of its life, how often something befalls it.
 BEFALLS = 0.2
+# By then nothing is the last commit for the first time, and all sessions are known.
+SETTLED_S = 3.0
 END_S = 30.0
 
 
@@ -92,7 +94,7 @@ class FollowedWorld(World):
         # Of its own: the others' life is what it is without it, but for the weather.
         self.fate = random.Random(seed)
         self.kept = Kept()
-        self.is_complete = False
+        self.complete_at = 0.0
 
     async def _live(self) -> None:
         self._follow()
@@ -139,14 +141,13 @@ class FollowedWorld(World):
             records = [each for commit in reading.commits for each in commit.records]
             self.kept.take(records, reading.positions)
             if not reading.has_more:
-                self.is_complete = reader.waits_since is None
                 self.complete_at = began_at
                 await asyncio.sleep(PAUSE_S)
 
     async def _end(self) -> None:
         await super()._end()
         ended_at = self.loop.time()
-        while not (self.is_complete and self.complete_at > ended_at + 1.0):
+        while self.complete_at < ended_at + SETTLED_S:
             assert self.loop.time() < ended_at + END_S, "it does not catch up"
             await asyncio.sleep(0.1)
         self._compare()

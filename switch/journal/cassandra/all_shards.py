@@ -36,8 +36,8 @@ from switch.ledger import Limits, State
 
 # Between two times that it is asked which sessions there are.
 LOOK_SECONDS = 3.0
-# A log of which a reading brought so much may have more; of one that brought less, the
-# rest is left to the next time.
+# A log of which a reading brought so much may have more. When it brought less, and the
+# last commit waits, the rest is left to the next time.
 MORE_PARTS = 32
 MORE_BYTES = 1 << 20
 
@@ -246,11 +246,13 @@ class AllShardsReader:
                 entries += sum(record.count for record in records)
         for shard in ends:
             self._ways.get_on(shard, at, before.positions)
-        has_more = before.has_more or tail is None or _may_have_more(batch)
+        is_whole = at == batch[-1].position
+        has_more = tail is None or is_whole or at < tail.at or _may_have_more(batch)
         if tail is not None:
-            has_more = has_more or at < tail.at
             tail.at = max(tail.at, at)
-        return Reading(commits, before.positions, entries, has_more)
+        return Reading(
+            commits, before.positions, entries, before.has_more or has_more
+        )
 
     async def _counting(self, session: str, tail: _Tail, last: Stored) -> int:
         """Up to where the session counts for sure, of what was read."""
