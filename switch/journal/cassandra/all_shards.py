@@ -250,9 +250,7 @@ class AllShardsReader:
         has_more = tail is None or is_whole or at < tail.at or _may_have_more(batch)
         if tail is not None:
             tail.at = max(tail.at, at)
-        return Reading(
-            commits, before.positions, entries, before.has_more or has_more
-        )
+        return Reading(commits, before.positions, entries, before.has_more or has_more)
 
     async def _counting(self, session: str, tail: _Tail, last: Stored) -> int:
         """Up to where the session counts for sure, of what was read."""

@@ -33,7 +33,7 @@ class Reading(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-class EntriesMissing(JournalDamaged):  # noqa: N818 -- as those of errors.py
+class EntriesMissing(JournalDamaged):
     shard: int
 
 
@@ -94,9 +94,7 @@ class Ways:
             way.sequence = last
             yield record
 
-    def get_on(
-        self, shard: int, at: Position, positions: dict[int, Published]
-    ) -> None:
+    def get_on(self, shard: int, at: Position, positions: dict[int, Published]) -> None:
         """All up to there was read."""
         way = self.by_shard[shard]
         span = way.spans[0]

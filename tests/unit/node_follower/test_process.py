@@ -300,6 +300,7 @@ def test_it_says_since_when_it_has_all(cluster, tmp_path):
         follower = follower_of(cluster, tmp_path)
         assert follower.status.complete_at == 0
         await until_complete(follower, cluster.bank)
+        await follower.step()
         before = follower.status.complete_at
         assert before > 0
         await follower.step()

@@ -79,9 +79,7 @@ def test_the_rows_are_those_of_one_machine(tmp_path, journal):
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
-def test_from_a_state_on_accounts_and_cards_are_what_they_are(
-    tmp_path, journal, taken
-):
+def test_from_a_state_on_accounts_and_cards_are_what_they_are(tmp_path, journal, taken):
     """Whether it has been read before, and whether entries below the state are read."""
     expected = projected(tmp_path / "one", journal)
     commits = list(journal.read(0))
