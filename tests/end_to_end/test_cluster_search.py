@@ -93,6 +93,10 @@ class Operator:
         return found
 
 
+def wait_for_rows(at: Operator, bought: set[str]) -> None:
+    wait_until(lambda: at.rrns() == bought, "rows of what was bought")
+
+
 def rrn_of(stan: int) -> str:
     return f"{stan:012d}"
 
@@ -154,7 +158,7 @@ def test_what_was_bought_anywhere_is_found_anywhere(cluster):
         bought |= buy(cluster.nodes[name], 1000 * (number + 1), pans)
     operators = {name: Operator(cluster, name) for name in NAMES}
     b = operators["b"]
-    wait_until(lambda: b.rrns() == bought, "rows at b")
+    wait_for_rows(b, bought)
 
     # Its shards go to others, and what is bought there meanwhile is found there.
     cluster.nodes["a"].kill()
@@ -162,7 +166,7 @@ def test_what_was_bought_anywhere_is_found_anywhere(cluster):
     os.kill(follower_of(cluster.nodes["b"]), signal.SIGKILL)
     for name in ("b", "c"):
         at = operators[name]
-        wait_until(lambda at=at: at.rrns() == bought, f"rows at {name}")
+        wait_for_rows(at, bought)
         expect_found(at, 1003, 3, since)
         expect_found(at, 4007, 7, since)
         expect_balances(at)
@@ -174,8 +178,8 @@ def test_what_was_bought_anywhere_is_found_anywhere(cluster):
 
     # What it missed while it was dead it has when it is back.
     cluster.start("a")
-    at = Operator(cluster, "a")
-    wait_until(lambda: at.rrns() == bought, "rows at a")
+    at = operators["a"]
+    wait_for_rows(at, bought)
     expect_found(at, 4007, 7, since)
     expect_balances(at)
     for node in cluster.nodes.values():

@@ -29,9 +29,11 @@ from tests.simulation.journal_world import World
 from tests.simulation.scripted_loop import ScriptedProcess
 
 ENTRIES_MAX = 3
-PAUSE_S = 0.02
-# Of its life, how often something befalls it.
-BEFALLS = 0.2
+PAUSE_S = 0.05
+# How often it is to end, how often to hang.
+DIES, HANGS = 0.5, 0.2
+# It may be away for most of the nodes' life, and they drop what it has not read.
+AWAY_S_MAX = 1.5
 # By then nothing is the last commit for the first time, and all sessions are known.
 SETTLED_S = 3.0
 END_S = 30.0
@@ -97,25 +99,28 @@ class FollowedWorld(World):
         self.complete_at = 0.0
 
     async def _live(self) -> None:
-        self._follow()
+        self.loop.in_the_world(self._away(), self._follow)
         await super()._live()
 
     def _follow(self) -> None:
         process = ScriptedProcess(self.loop, "follower")
         process.start(self._follow_on())
-        if self.is_ending or self.fate.random() >= BEFALLS:
+        if self.is_ending:
             return
-        step = self.fate.randint(1, 400)
-        if self.fate.random() < 0.5:
-            process.at_step[step] = lambda: process.hang(self.fate.random())
-        else:
+        draw, step = self.fate.random(), self.fate.randint(1, 400)
 
-            def die() -> None:
-                self.tell("the follower dies")
-                process.die()
-                self.loop.in_the_world(self.fate.uniform(0.001, 0.1), self._follow)
+        def die() -> None:
+            self.tell("the follower dies")
+            process.die()
+            self.loop.in_the_world(self._away(), self._follow)
 
+        if draw < DIES:
             process.at_step[step] = die
+        elif draw < DIES + HANGS:
+            process.at_step[step] = lambda: process.hang(self._away())
+
+    def _away(self) -> float:
+        return self.fate.choice([0.01, self.fate.uniform(0.0, AWAY_S_MAX)])
 
     async def _follow_on(self) -> None:
         store = Client(self.cassandra)

@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from switch.journal.cassandra import all_shards
+from switch.journal.cassandra.chains import Moved
 from switch.journal.cassandra.memory import MemoryStore
 from switch.journal.cassandra.publishers import Published
 from switch.journal.cassandra.retention import tidy
@@ -341,7 +342,7 @@ def test_indices_are_made_when_it_has_all(cluster, tmp_path):
 
 def test_shards_that_never_stay_are_a_fault(cluster, tmp_path, monkeypatch):
     async def moves(*_):
-        raise all_shards.Moved
+        raise Moved
 
     monkeypatch.setattr(all_shards.AllShardsReader, "read", moves)
 
