@@ -25,12 +25,13 @@ from pathlib import Path
 import uvloop
 
 import switch
-from switch.admin.cluster import ClusterDesk, ClusterSearch
+from switch.admin.cluster import ClusterDesk, NoSearch
 from switch.admin.cluster_imports import ClusterImporter
 from switch.admin.desk import released
 from switch.admin.errors import AdminError
 from switch.admin.http import Admin
 from switch.admin.imports import Wanted
+from switch.admin.search import Search
 from switch.admin.shards import ShardDesk
 from switch.admin.tokens import TokenFile
 from switch.app import DRAIN_S, PENDING_ENTRIES_MAX, SWITCH_INTERVAL_S
@@ -51,9 +52,11 @@ from switch.flow._dispatch import Dispatcher
 from switch.journal.cassandra.node_session import CassandraSession
 from switch.journal.cassandra.session import new_session_name
 from switch.journal.cassandra.writer import Timed
-from switch.journal.directory import EVENTS_NAME, TOKENS_NAME
+from switch.journal.directory import EVENTS_NAME, READ_MODEL_NAME, TOKENS_NAME
 from switch.link.links import Language, Links
 from switch.link.settings import Address
+from switch.node_follower.process import Settings as FollowerSettings
+from switch.node_follower.supervisor import NodeFollowerProcess
 from switch.node_publisher.process import Settings as PublisherSettings
 from switch.node_publisher.process import engines_of
 from switch.node_publisher.supervisor import NodePublisherProcess
@@ -305,6 +308,9 @@ class ClusteredSwitch:
         settings = config.cluster
         publishing = _publisher_settings(config)
         self._publisher = NodePublisherProcess(publishing)
+        self._follower: NodeFollowerProcess | None = None
+        if settings.read_model:
+            self._follower = NodeFollowerProcess(_follower_settings(config, cluster))
         self._disks = Disks(
             {
                 "data": Path(publishing.data_directory),
@@ -337,11 +343,14 @@ class ClusteredSwitch:
         loop.add_signal_handler(signal.SIGHUP, reloading.ask)
         async with AsyncExitStack() as stack:
             await node.listen(stack)
-            self._http = self._make_http()
+            self._http = self._make_http(self._make_search(stack))
             await self._http.start()
             stack.push_async_callback(self._http.stop)
             self._publisher.start()
             stack.push_async_callback(self._publisher.stop, drain_seconds=DRAIN_S)
+            if self._follower is not None:
+                self._follower.start()
+                stack.push_async_callback(self._follower.stop, drain_seconds=0.0)
             work = [
                 asyncio.create_task(node.node.run()),
                 asyncio.create_task(tending.end_holds(node.group, node.clock)),
@@ -385,16 +394,24 @@ class ClusteredSwitch:
             )  # fmt: skip
             self._stopping.set()
 
-    def _make_http(self) -> HttpServer:
+    def _make_search(self, stack: AsyncExitStack) -> Search | NoSearch:
+        if self._follower is None:
+            return NoSearch()
+        search = Search(node_directory(self._config) / READ_MODEL_NAME)
+        stack.callback(search.close)
+        return search
+
+    def _make_http(self, search: Search | NoSearch) -> HttpServer:
         config, cluster, node = self._config, self._cluster, self._node
         registry, collector = make_registry(switch.__version__)
         collector.add(self._samples)
         collector.add(self._links.samples)
         collector.add(self._publisher_samples)
+        if self._follower is not None:
+            collector.add(self._follower.samples)
         collector.add(self._disks.samples)
         desk = ClusterDesk(node, cluster.store, cluster.keys, cluster.shard_count)
         tokens = config.admin.tokens_file or _tokens_of(config)
-        search = ClusterSearch(cluster.store)
         importer = ClusterImporter(
             cluster.keys,
             cluster.shard_count,
@@ -443,10 +460,16 @@ class ClusteredSwitch:
             "cluster": self._cluster.name,
             "shards": self._node.node.owners(),
             "links_down": self._links.down() if self._has_started else {},
+            "follower": self._follower_fault(),
             "publisher": self._publisher.faults if self._has_started else {},
             "disks_low": self._disks.low(),
         }
         return {name: value for name, value in found.items() if value}
+
+    def _follower_fault(self) -> str | None:
+        if self._follower is None or not self._has_started:
+            return None
+        return self._follower.fault
 
     def _publisher_samples(self) -> Iterator[Sample]:
         entries = sum(shard.state.sequence for shard in self._node.group.shards)
@@ -503,6 +526,16 @@ def certificates(
 
 def _lines(forwarder: Forwarder) -> list[PeerLine]:
     return list(forwarder.lines.values())
+
+
+def _follower_settings(config: Config, cluster: Cluster) -> FollowerSettings:
+    return FollowerSettings(
+        data_directory=str(node_directory(config)),
+        cassandra=config.cluster.cassandra,
+        shard_count=cluster.shard_count,
+        log_level=config.log.level,
+        log_format=config.log.format,
+    )
 
 
 def _publisher_settings(config: Config) -> PublisherSettings:

@@ -3,22 +3,14 @@ is about, wherever that is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-from msgspec import UNSET
+from typing import Any, Protocol
 
 from switch.admin import types
 from switch.admin.calls import CALLS, pack_call, read_result
 from switch.admin.desk import sealed
 from switch.admin.errors import AdminError
-from switch.journal.errors import JournalError
 from switch.keys.port import PanKeys
-from switch.ledger import ACCOUNT_STATUSES, shard_of_account
-from switch.ledger.currencies import letters_of
-
-if TYPE_CHECKING:
-    # A switch alone has no driver of Cassandra in its memory.
-    from switch.journal.cassandra.cluster_store import AccountRow
+from switch.ledger import shard_of_account
 
 
 class Calls(Protocol):
@@ -111,32 +103,12 @@ class ClusterDesk:
         return read_result(name, body)
 
 
-class AccountRows(Protocol):
-    async def accounts_behind(
-        self, account: str | None, limit: int
-    ) -> list[AccountRow]:
-        """In an order that is always the same. Raises JournalError."""
+class NoSearch:
+    """As `switch.admin.search.Search`, on a node that was told to keep nothing to
+    search in."""
 
-
-class ClusterSearch:
-    """Accounts are listed as their rows are, a second behind. There is no read model of
-    cards and transactions yet."""
-
-    def __init__(self, rows: AccountRows) -> None:
-        self._rows = rows
-
-    async def accounts(self, query: types.AccountsQuery) -> types.Accounts:
-        after = None if query.cursor is UNSET else query.cursor
-        try:
-            found = await self._rows.accounts_behind(after, query.limit + 1)
-        except JournalError as error:
-            raise AdminError(
-                503, "expected rows of accounts, got none from Cassandra: try again"
-            ) from error
-        page = [_account(row) for row in found[: query.limit]]
-        return types.Accounts(
-            page, page[-1].account if len(found) > len(page) else None
-        )
+    async def accounts(self, _query: object) -> types.Accounts:
+        raise _no_read_model()
 
     async def cards(self, _query: object) -> types.Cards:
         raise _no_read_model()
@@ -145,17 +117,9 @@ class ClusterSearch:
         raise _no_read_model()
 
 
-def _account(row: AccountRow) -> types.Account:
-    return types.Account(
-        row.account,
-        letters_of(row.currency),
-        row.balance,
-        row.held,
-        row.credit_limit,
-        row.available,
-        ACCOUNT_STATUSES[row.status],
-    )
-
-
 def _no_read_model() -> AdminError:
-    return AdminError(503, "a node of a cluster has no read model to search in")
+    return AdminError(
+        503,
+        "expected a read model to search in, got none on this node: its setting "
+        "cluster.read_model is false",
+    )

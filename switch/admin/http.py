@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from switch.admin import types
-from switch.admin.cluster import ClusterDesk, ClusterSearch
+from switch.admin.cluster import ClusterDesk, NoSearch
 from switch.admin.desk import Desk
 from switch.admin.errors import STATUS_OF, AdminError, ImportBad
 from switch.admin.imports import Imports
@@ -58,7 +58,7 @@ class Admin:
         self,
         desk: Desk | ClusterDesk,
         importer: Imports,
-        search: Search | ClusterSearch,
+        search: Search | NoSearch,
         tokens: TokenFile,
         version: str,
     ) -> None:

@@ -258,7 +258,8 @@ class Transaction(Struct, frozen=True):
 
 
 class Transactions(Struct, frozen=True):
-    """Newest first, as far as commit `as_of`; `cursor` asks for the next page."""
+    """Newest first, as far as `as_of`: a commit, or, on a node of a cluster, how many
+    entries of all shards. `cursor` asks for the next page."""
 
     transactions: list[Transaction]
     as_of: int

@@ -38,10 +38,7 @@ async def chains(store: LogStore, shard_count: int) -> list[Chain]:
 async def is_cut(store: LogStore, chain: Chain) -> bool:
     """Whether something that the chain begins with was dropped."""
     above = await log.above_floors(store, chain.spans, PATIENCE)
-    return any(
-        min(now.start.number, was.end) > was.start.number
-        for was, now in zip(chain.spans, above, strict=True)
-    )
+    return log.are_cut(chain.spans, above)
 
 
 async def session_end(store: LogStore, session: str) -> int:

@@ -89,6 +89,9 @@ class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     node: Name = ""
     # The same file on all nodes; `switch cluster init` makes it.
     pan_key_file: str = ""
+    # Whether this node keeps all accounts, cards and transactions of the cluster as
+    # rows of its own, to search in.
+    read_model: bool = True
     etcd: EtcdSettings = EtcdSettings()
     cassandra: CassandraSettings = CassandraSettings()
     peer: PeerSettings = PeerSettings()

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from switch.cluster.rows import NAME as ROWS
-from switch.journal.cassandra import checkpoints, log, takeover
+from switch.journal.cassandra import checkpoints, log
 from switch.journal.cassandra.chains import Chain, Span, behind, chain_of
 from switch.journal.cassandra.following import further
 from switch.journal.cassandra.publishers import (
@@ -23,6 +23,7 @@ from switch.journal.cassandra.publishers import (
     read_published,
     remembered,
 )
+from switch.journal.cassandra.released import released_end
 from switch.journal.cassandra.retrying import PATIENCE, settled
 from switch.journal.cassandra.store import LogStore
 from switch.journal.port import Commit, ShardRecord
@@ -181,7 +182,7 @@ class ClusterEngines:
 
         async def end_of(session: str) -> int:
             if session not in ends:
-                ends[session] = await _released_end(self._store, session)
+                ends[session] = await released_end(self._store, session)
             return ends[session]
 
         found = []
@@ -268,21 +269,6 @@ class ClusterEngines:
         ]
         await move(self._store, engine, wanted)
         return Move(engine, sum(map(bool, differences)), sum(differences))
-
-
-async def _released_end(store: LogStore, session: str) -> int:
-    """Up to there it counts, whatever becomes of the session. Its last commit may not
-    have been told: brought to a quorum before a fence is there, it counts all the same,
-    as docs/journal.md says of what its owner appends."""
-    row = await settled(lambda: store.read_session(session), PATIENCE)
-    if row is not None and row.sealed_at is not None:
-        return row.sealed_at
-    end, last = await takeover.read_tail(store, session, PATIENCE)
-    if last is None:
-        return end
-    await takeover.write_back(store, session, last, PATIENCE)
-    is_fenced = await settled(lambda: store.read_fence(session), PATIENCE)
-    return end - 1 if is_fenced else end
 
 
 def _sequence(position: Published | None) -> int:

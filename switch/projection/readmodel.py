@@ -10,8 +10,8 @@ Rule 3: it knows which journal it shadows. A position that the journal does not 
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -23,6 +23,7 @@ from switch.ledger._entry import (
     AccountOpened,
     CardIssued,
     Change,
+    Entry,
     Transaction,
     decode_entries,
 )
@@ -67,19 +68,10 @@ class ReadModel:
     def take(self, commits: Sequence[Commit]) -> None:
         if not commits:
             return
-        batch = _Batch(commits)
         assert commits[0].number > self.position, (commits[0].number, self.position)
         end = commits[-1].number
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._write(batch, end)
-            connection.execute("COMMIT")
-        except BaseException as error:
-            with suppress(apsw.Error):
-                connection.execute("ROLLBACK")
-            self._check_readable(error)
-            raise
+        with self._changing():
+            self._write(commits, end, {})
         self.position = end
 
     def tend(self) -> bool:
@@ -106,7 +98,21 @@ class ReadModel:
             self._connection.close()
             self._throw_away(f"unreadable: {error}")
 
-    def _write(self, batch: "_Batch", end: int) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """All of it or nothing."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException as error:
+            with suppress(apsw.Error):
+                connection.execute("ROLLBACK")
+            self._check_readable(error)
+            raise
+
+    def _expect_position(self) -> None:
         connection = self._connection
         row = connection.execute("SELECT commit_number FROM position").fetchone()
         if row is None or row[0] != self.position:
@@ -114,6 +120,15 @@ class ReadModel:
                 f"expected position {self.position}, got {row and row[0]}: another "
                 f"process writes {self.path}"
             )
+
+    def _write(
+        self, commits: Sequence[Commit], end: int, bases: Mapping[int, int]
+    ) -> None:
+        """`end` is the position behind them; `bases` maps shards to the last entry that
+        accounts and cards have already."""
+        self._expect_position()
+        connection = self._connection
+        batch = _Batch(commits, bases)
         connection.executemany(schema.INSERT_TRANSACTION, batch.transactions())
         connection.executemany(schema.INSERT_ACCOUNT, batch.accounts)
         connection.executemany(schema.INSERT_CARD, batch.cards)
@@ -128,7 +143,7 @@ class ReadModel:
         if moved != len(batch.changes):
             raise ReadModelError(
                 f"expected {len(batch.changes)} accounts that money moves on, got "
-                f"{moved} in {self.path} before commit {end}"
+                f"{moved} in {self.path} before position {end}"
             )
         connection.execute(schema.ADVANCE, (end,))
 
@@ -204,11 +219,15 @@ class ReadModel:
         self._configure(connection)
         with connection:
             connection.execute(schema.TABLES)
+            self._create_more(connection)
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {schema.VERSION}")
             connection.execute(
                 "INSERT INTO position VALUES (1, ?, 0)", (self._identity,)
             )
+
+    def _create_more(self, connection: apsw.Connection) -> None:
+        """What a read model of another journal has beside these tables."""
 
     def _stored_position(self) -> int:
         position: int = self._connection.execute(
@@ -234,8 +253,9 @@ class _Batch:
     """The rows of some commits, and what moves on each account: complete when the
     rows of the transactions have been taken, which are never there all at once."""
 
-    def __init__(self, commits: Sequence[Commit]) -> None:
+    def __init__(self, commits: Sequence[Commit], bases: Mapping[int, int]) -> None:
         self._commits = commits
+        self._bases = bases
         self.accounts: list[Row] = []
         self.cards: list[Row] = []
         self.adjustments: list[Row] = []
@@ -251,23 +271,34 @@ class _Batch:
                 yield from self._transactions(commit.number, record)
 
     def _transactions(self, commit: int, record: ShardRecord) -> Iterator[Row]:
+        base = self._bases.get(record.shard, 0)
         for entry in decode_entries(record.payload, record.first_sequence):
+            is_new = entry.sequence > base
             if isinstance(entry, Transaction):
-                self._move(entry.account, entry.balance_change, entry.held_change)
+                if is_new:
+                    self._move(entry.account, entry.balance_change, entry.held_change)
                 yield transaction_row(entry, record.shard, commit)
-            elif isinstance(entry, CardIssued):
-                self.cards.append(_card_row(entry))
-            elif isinstance(entry, Change):
-                self._add_change(commit, record.shard, entry)
-            else:
-                assert isinstance(entry, AccountOpened), entry
-                self.accounts.append(_account_row(record.shard, entry))
+            elif isinstance(entry, Change) and entry.name == "adjusted":
+                if is_new:
+                    self._move(entry.account, entry.balance_change, 0)
+                self.adjustments.append(_adjustment_row(commit, record.shard, entry))
+            elif is_new:
+                self._add(record.shard, entry)
 
     def moves(self) -> Iterable[Row]:
         for account, (balance, held) in self.changes.items():
             yield balance, held, account
 
-    def _add_change(self, commit: int, shard: int, entry: Change) -> None:
+    def _add(self, shard: int, entry: Entry) -> None:
+        if isinstance(entry, CardIssued):
+            self.cards.append(_card_row(entry))
+        elif isinstance(entry, Change):
+            self._add_change(entry)
+        else:
+            assert isinstance(entry, AccountOpened), entry
+            self.accounts.append(_account_row(shard, entry))
+
+    def _add_change(self, entry: Change) -> None:
         value, token = entry.value, entry.pan_hash.hex()
         if entry.name == "limit_changed":
             self.limits.append((value, entry.account))
@@ -275,12 +306,9 @@ class _Batch:
             self.account_statuses.append((ACCOUNT_STATUSES[value], entry.account))
         elif entry.name == "card_status_changed":
             self.statuses.append((CARD_STATUSES[value], token))
-        elif entry.name == "card_expiry_changed":
-            self.expiries.append((f"{value:04d}", token))
         else:
-            assert entry.name == "adjusted", entry.name
-            self._move(entry.account, entry.balance_change, 0)
-            self.adjustments.append(_adjustment_row(commit, shard, entry))
+            assert entry.name == "card_expiry_changed", entry.name
+            self.expiries.append((f"{value:04d}", token))
 
     def _move(self, account: str, balance: int, held: int) -> None:
         if balance or held:

@@ -66,6 +66,19 @@ CREATE TABLE position (
 ) STRICT;
 """
 
+# Of a cluster: how far each shard is in. There `position.commit_number` is how many
+# entries that makes, and `transactions.commit_number` a number in the log of whoever
+# had the shard. Accounts and cards have all up to `base`; those that are known from
+# there alone were opened and issued at 0.
+SHARDS = """
+CREATE TABLE shards (
+    shard INTEGER PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    base INTEGER NOT NULL,
+    position BLOB
+) STRICT;
+"""
+
 # Made when the rows have caught up with the journal: one after the other over all
 # rows they cost a fraction of what they cost row by row. There is none of the tokens:
 # like the one of the accounts it would touch a page a row, and a card's account is
@@ -110,3 +123,24 @@ CHANGE_ACCOUNT_STATUS = "UPDATE accounts SET status = ? WHERE account = ?"
 CHANGE_STATUS = "UPDATE cards SET status = ? WHERE token = ?"
 CHANGE_EXPIRY = "UPDATE cards SET expiry = ? WHERE token = ?"
 ADVANCE = "UPDATE position SET commit_number = ?"
+
+# Of a cluster's.
+READ_SHARDS = "SELECT shard, position, base FROM shards"
+WRITE_SHARD = """
+INSERT INTO shards (shard, sequence, base, position) VALUES (?, ?, ?, ?)
+ON CONFLICT (shard) DO UPDATE SET
+    sequence = excluded.sequence, base = excluded.base, position = excluded.position
+"""
+REPLACE_ACCOUNT = """
+INSERT INTO accounts (
+    account, shard, currency, balance, held, credit_limit, status, opened_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, 0)
+ON CONFLICT (account) DO UPDATE SET
+    balance = excluded.balance, held = excluded.held,
+    credit_limit = excluded.credit_limit, status = excluded.status
+"""
+REPLACE_CARD = """
+INSERT INTO cards (token, account, last_four, expiry, status, issued_at)
+VALUES (?, ?, ?, ?, ?, 0)
+ON CONFLICT (token) DO UPDATE SET expiry = excluded.expiry, status = excluded.status
+"""

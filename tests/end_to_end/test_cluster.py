@@ -57,7 +57,9 @@ def test_any_node_tells_of_any_account(cluster):
     assert cluster.owners() == {"a", "b"}
     rows = {f"A{index}": BALANCE for index in range(COUNT)}
     wait_until(lambda: row_balances(cluster) == rows, "rows of accounts")
-    assert listed_balances(cluster.nodes["b"], cluster.add_token("b")) == rows
+    b, token = cluster.nodes["b"], cluster.add_token("b")
+    wait_until(lambda: ask_api(b, token, "/api/accounts")[0] == 200, "a read model")
+    wait_until(lambda: listed_balances(b, token) == rows, "rows of its own")
     a = cluster.nodes["a"]
     assert cluster.nodes["b"].stop() == 0
     wait_for_owners(cluster, {"a"})

@@ -24,6 +24,7 @@ _BELOW_APP = {
         "follower",
         "publisher",
         "node_publisher",
+        "node_follower",
         "imports",
         "audit",
         "backup",
@@ -71,6 +72,10 @@ ALLOWED: dict[str, set[str]] = {
     "publisher": {*_BELOW_SHARD, "observe", "backoff", "companion"},
     "node_publisher": {
         *(*_BELOW_SHARD, "observe", "backoff", "companion", "publisher"),
+        *("cluster", "cluster_store", "config"),
+    },
+    "node_follower": {
+        *(*_BELOW_SHARD, "observe", "backoff", "companion", "projection"),
         *("cluster", "cluster_store", "config"),
     },
     # What opens a data directory, and what works on one while no daemon does.

@@ -39,10 +39,6 @@ _PLAIN: Final = {
         "USING TIMESTAMP ?"
     ),
     "read_account": f"SELECT {_COLUMNS} FROM accounts WHERE account = ?",
-    "first_accounts": f"SELECT {_COLUMNS} FROM accounts LIMIT ?",
-    "next_accounts": (
-        f"SELECT {_COLUMNS} FROM accounts WHERE token(account) > token(?) LIMIT ?"
-    ),
 }
 _CONDITIONAL: Final = {
     "claim_card": (
@@ -127,13 +123,3 @@ class ClusterStore(AcsyllaStore):
     async def read_account(self, account: str) -> AccountRow | None:
         rows = await self._rows("read_account", account)
         return AccountRow(*rows[0]) if rows else None
-
-    async def accounts_behind(
-        self, account: str | None, limit: int
-    ) -> list[AccountRow]:
-        """In Cassandra's order of partitions, which is always the same one."""
-        if account is None:
-            rows = await self._rows("first_accounts", limit)
-        else:
-            rows = await self._rows("next_accounts", account, limit)
-        return [AccountRow(*row) for row in rows]

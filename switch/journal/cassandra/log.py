@@ -135,6 +135,14 @@ async def above_floors(
     return found
 
 
+def are_cut(spans: Sequence[Span], above: Sequence[Span]) -> bool:
+    """Whether a part of the spans was dropped, of which `above` is what is there."""
+    return any(
+        min(now.start.number, was.end) > was.start.number
+        for was, now in zip(spans, above, strict=True)
+    )
+
+
 async def _read_mark(
     store: LogStore, session: str, kind: str, patience: Patience
 ) -> Position | None:

@@ -79,7 +79,7 @@ async def _begin(
         await _expect_another(store, chain.shard, patience)
     if found is None:
         return _Work(State(chain.shard, limits), spans)
-    return _Work(_restore(*found, limits), spans)
+    return _Work(state_of(*found, limits), spans)
 
 
 async def _spans(
@@ -104,7 +104,8 @@ async def _expect_another(store: LogStore, shard: int, patience: Patience) -> No
     raise Moved
 
 
-def _restore(head: checkpoints.Checkpoint, data: bytes, limits: Limits) -> State:
+def state_of(head: checkpoints.Checkpoint, data: bytes, limits: Limits) -> State:
+    """What a checkpoint holds."""
     try:
         state = restore(data, limits)
     except StateError as error:
