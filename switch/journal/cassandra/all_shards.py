@@ -230,7 +230,12 @@ class AllShardsReader:
             await log.explain_gap(self._store, session, at, there, self._patience)
         if not batch:
             return before
-        end = there if tail is None else await self._counting(session, tail, batch[-1])
+        end = there
+        if tail is not None:
+            # Where a shard was given away, that was a released commit.
+            given = [each for each in ends.values() if each < OPEN]
+            tail.released = max(tail.released, *given, 0)
+            end = await self._counting(session, tail, batch[-1])
         commits, entries = before.commits, before.entries
         previous: int | None = None
         for stored in batch:
