@@ -4,7 +4,8 @@
     session b   ────────3──1───3──2──►   goes on: up to the last commit that counts
 
 Rule 1: of a session that goes on, a commit is taken when it counts for sure: when there
-        is one behind it, or, if it stays the last one, by what `released` says.
+        is one behind it, or a shard was given away behind it, or, if it stays the last
+        one, by what `released` says.
 Rule 2: nobody is asked for news but the logs. A record in a log in which its shard is
         not known to be says that the shard has moved, and its epochs are read again.
         Which sessions there are is asked now and then; when one has come or ended, all
