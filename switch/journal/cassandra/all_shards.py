@@ -4,7 +4,8 @@
     session b   ────────3──1───3──2──►   goes on: up to the last commit that counts
 
 Rule 1: of a session that goes on, a commit is taken when it counts for sure: when there
-        is one behind it, or, if it stays the last one, by what `released` says.
+        is one behind it, or a shard was given away behind it, or, if it stays the last
+        one, by what `released` says.
 Rule 2: nobody is asked for news but the logs. A record in a log in which its shard is
         not known to be says that the shard has moved, and its epochs are read again.
         Which sessions there are is asked now and then; when one has come or ended, all
@@ -230,7 +231,12 @@ class AllShardsReader:
             await log.explain_gap(self._store, session, at, there, self._patience)
         if not batch:
             return before
-        end = there if tail is None else await self._counting(session, tail, batch[-1])
+        end = there
+        if tail is not None:
+            # Where a shard was given away, that was a released commit.
+            given = [each for each in ends.values() if each < OPEN]
+            tail.released = max(tail.released, *given, 0)
+            end = await self._counting(session, tail, batch[-1])
         commits, entries = before.commits, before.entries
         previous: int | None = None
         for stored in batch:

@@ -146,6 +146,22 @@ def test_of_a_fenced_session_the_last_commit_waits_for_its_end(store, follower):
     run_scripted(test())
 
 
+def test_of_a_fenced_session_what_was_given_away_counts(store, follower):
+    """Though nobody ends the session: all of its shards are elsewhere."""
+
+    async def test():
+        a, states = await taken(store, "a", {0: 0})
+        await append(a, [states[0]])
+        await a.give_up(0)
+        await store.write_fence("a", "b")
+        b, states = await taken(store, "b", {0: 0})
+        await append(b, [states[0]])
+        await follower.look_until_known()
+        assert follower.of(0) == [1, 2]
+
+    run_scripted(test())
+
+
 def test_what_is_beyond_the_end_is_never_taken(store, follower):
     async def test():
         session, states = await taken(store, "a")
