@@ -30,8 +30,10 @@ INTERVAL_S: Final = 0.5
 ROWS_AT_ONCE_MAX: Final = 256
 # In one statement, of which one is under way. Cassandra warns of more than ten.
 BATCH_ROWS_MAX: Final = 10
-# After rows were written it rests so many times as long, whatever is behind.
+# After rows were written it rests so many times as long, whatever is behind; but not
+# long: what takes seconds has waited for Cassandra, and cost it nothing.
 RESTS: Final = 19
+REST_S_MAX: Final = 10.0
 # Between two marks of a shard: the next owner writes rows of that time again.
 MARK_S: Final = 5.0
 # Records that were told and not looked at; of the shards of further ones all rows are
@@ -123,7 +125,8 @@ class AccountRows:
                 await self.write()
             except JournalError as error:
                 event(_log, logging.WARNING, "rows of accounts are late", reason=error)
-            rest_s = max(INTERVAL_S, RESTS * (loop.time() - began_at))
+            rest_s = RESTS * (loop.time() - began_at)
+            rest_s = min(max(rest_s, INTERVAL_S), REST_S_MAX)
 
     async def write(self) -> None:
         """What is behind, or a part of it."""

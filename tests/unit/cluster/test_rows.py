@@ -281,7 +281,10 @@ def test_many_are_written_in_pieces_and_what_failed_goes_on_where_it_was():
     run(scenario)
 
 
-def test_it_rests_longer_than_it_writes(monkeypatch: pytest.MonkeyPatch):
+def pauses(monkeypatch: pytest.MonkeyPatch, takes_s: float) -> list[float]:
+    """Between writes that take so long."""
+    found: list[float] = []
+
     async def scenario():
         store, rows = MemoryStore(), Rows()
         at = At(store, rows, "s1")
@@ -292,13 +295,23 @@ def test_it_rests_longer_than_it_writes(monkeypatch: pytest.MonkeyPatch):
 
         async def slow():
             began.append(loop.time())
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(takes_s)
 
         monkeypatch.setattr(at.follower, "write", slow)
         task = asyncio.create_task(at.follower.run())
         await until(lambda: len(began) == 3, 300.0)
         task.cancel()
-        pauses = [b - a - 2.0 for a, b in itertools.pairwise(began)]
-        assert pauses == [pytest.approx(2.0 * rows_module.RESTS)] * 2
+        found.extend(b - a - takes_s for a, b in itertools.pairwise(began))
 
     run_virtually(scenario())
+    return found
+
+
+def test_it_rests_longer_than_it_writes(monkeypatch: pytest.MonkeyPatch):
+    expected = pytest.approx(0.2 * rows_module.RESTS)
+    assert pauses(monkeypatch, 0.2) == [expected] * 2
+
+
+def test_after_waiting_for_cassandra_it_goes_on_soon(monkeypatch: pytest.MonkeyPatch):
+    expected = pytest.approx(rows_module.REST_S_MAX)
+    assert pauses(monkeypatch, 60.0) == [expected] * 2
