@@ -62,6 +62,10 @@ def arguments() -> argparse.Namespace:
         "--compiler", choices=["quick", "whole"], default="quick",
         help="Java's: quick begins fast, whole ends faster (default quick)",
     )  # fmt: skip
+    parser.add_argument(
+        "--read-model", action="store_true",
+        help="on each node, which takes a core that others need (default none)",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -69,9 +73,15 @@ class BenchCluster(ClusterOfNodes):
     """With the shards and the lease of a configuration that says nothing of them."""
 
     VALUES: ClassVar[dict[str, object]] = {"shards": SHARDS, "lease": LEASE_S}
+    has_read_model = False
 
     def write_config(self, data: Path, node: str, **others: object) -> Path:
-        return super().write_config(data, node, **(self.VALUES | others))
+        path = super().write_config(data, node, **(self.VALUES | others))
+        setting = f"read_model = {json.dumps(self.has_read_model)}"
+        text = path.read_text()
+        assert "[cluster]\n" in text
+        path.write_text(text.replace("[cluster]\n", f"[cluster]\n{setting}\n"))
+        return path
 
     def wait_settled(self) -> None:
         """Until every shard is where it is wanted, and open there."""
@@ -129,6 +139,7 @@ class Bench:
         self.cassandra = cassandra
         self.etcd = etcd
         self.cluster = BenchCluster(folder, cassandra, etcd)
+        self.cluster.has_read_model = options.read_model
         self.cards: Cards = servers.write_cards(folder, ACCOUNT_COUNT, BALANCE)
 
     def begin(self) -> None:
@@ -322,6 +333,7 @@ def _figures(bench: Bench) -> dict[str, Any]:
     found: dict[str, Any] = {
         "cassandra": options.cassandra,
         "etcd": options.etcd,
+        "read_model": options.read_model,
         "outstanding": OUTSTANDING,
         "rounds": options.rounds,
         "seconds": options.seconds,
@@ -351,8 +363,10 @@ def print_report(result: dict[str, Any]) -> None:
     for name, value in result["machine"].items():
         print(f"{name:26} {value}")
     print(f"{'file system':26} {result['file_system']}")
+    read_model = "a read model" if result["read_model"] else "no read model"
     print(
-        f"\n{result['cassandra']} Cassandra, {result['etcd']} etcd;"
+        f"\n{result['cassandra']} Cassandra, {result['etcd']} etcd,"
+        f" {read_model} on a node;"
         f" {result['outstanding']} outstanding, {result['rounds']} rounds of"
         f" {result['seconds']:g} s, medians"
     )
