@@ -256,7 +256,7 @@ class ClusterNode:
             return self._rows
         return Followers(self._rows, self.publisher.following(journal))
 
-    def follower_samples(self) -> Iterator[Sample]:
+    def rows_samples(self) -> Iterator[Sample]:
         return iter(()) if self._rows is None else self._rows.samples()
 
     async def _tidy(self, ownership: ShardOwnership, journal: JournalSession) -> None:
@@ -480,7 +480,7 @@ class ClusteredSwitch:
         forwarder, answering = node.forwarder, node.answering
         yield from tending.samples(node.group, node.limits)
         yield from node.node.samples()
-        yield from node.follower_samples()
+        yield from node.rows_samples()
         yield from node.retention.samples()
         yield Sample("cluster_nodes_up", sum(line.is_up for line in _lines(forwarder)))
         yield Sample("forwarded_pending", forwarder.pending)

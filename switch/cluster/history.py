@@ -73,25 +73,13 @@ async def _of_session(
     spans = {n: span for n, span in spans.items() if span.start.number < span.end}
     if not spans:
         return
-    position = min(span.start for span in spans.values())
+    start = min(span.start for span in spans.values())
     end = max(span.end for span in spans.values())
-    previous: int | None = None
-    while position.number < end:
-        batch = await settled(
-            lambda: log.read_batch(store, session, position),  # noqa: B023
-            PATIENCE,
+    async for _, commit in log.between(store, session, start, end, PATIENCE):
+        records = tuple(
+            record
+            for record in commit.records
+            if (span := spans.get(record.shard)) is not None
+            and span.start.number < commit.number <= span.end
         )
-        if not batch:
-            await log.explain_gap(store, session, position, end, PATIENCE)
-        for stored in batch:
-            if position.number >= end:
-                break
-            commit, previous = log.decode(session, stored, previous)
-            position = stored.position
-            records = tuple(
-                record
-                for record in commit.records
-                if (span := spans.get(record.shard)) is not None
-                and span.start.number < commit.number <= span.end
-            )
-            yield msgspec.structs.replace(commit, records=records)
+        yield msgspec.structs.replace(commit, records=records)

@@ -27,7 +27,7 @@ from switch.observe.metrics import SECONDS_BOUNDS, Histogram, Sample
 # Before draining, how long is still read: a peer that never stops sending, or takes no
 # answers, cannot keep us here.
 READ_OUT_S = 1.0
-# Between two looks at connections that are not read for now.
+# Between two looks at connections whose reading has stopped.
 HELD_UP_S = 0.001
 # Beyond the drain time-out, for the transports to close.
 CLOSE_TIMEOUT_S = 5.0

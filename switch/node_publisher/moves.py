@@ -235,27 +235,19 @@ class ClusterEngines:
     async def _of_span(
         self, shard: int, span: Span, sequence: int
     ) -> AsyncIterator[Place]:
-        store, at = self._store, span.start
-        previous: int | None = None
-        while at.number < span.end:
-            batch = await settled(
-                partial(log.read_batch, store, span.session, at), PATIENCE
+        session, at = span.session, span.start
+        async for position, commit in log.between(
+            self._store, session, at, span.end, PATIENCE
+        ):
+            before = Published(
+                sequence, span.epoch.number, session, at.segment, at.number
             )
-            if not batch:
-                await log.explain_gap(store, span.session, at, span.end, PATIENCE)
-            for stored in batch:
-                if stored.position.number > span.end:
-                    return
-                commit, previous = log.decode(span.session, stored, previous)
-                before = Published(
-                    sequence, span.epoch.number, span.session, at.segment, at.number
-                )
-                at = stored.position
-                for record in commit.records:
-                    place = Place(before, commit, record)
-                    if record.shard == shard and place.last > sequence:
-                        sequence = place.last
-                        yield place
+            at = position
+            for record in commit.records:
+                place = Place(before, commit, record)
+                if record.shard == shard and place.last > sequence:
+                    sequence = place.last
+                    yield place
 
     async def _move(
         self,

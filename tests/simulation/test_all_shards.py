@@ -12,9 +12,8 @@ import pytest
 from switch.journal.cassandra import all_shards, takeover
 from switch.journal.cassandra.all_shards import AllShardsReader
 from tests.simulation.followed_world import FollowedWorld
-from tests.simulation.seeds import seeds
+from tests.simulation.seeds import first_fault, run_seed, seeds
 
-SEEDS_EACH = 50
 SEEDS_MAX = 300
 
 
@@ -23,20 +22,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(all_shards, "LOOK_SECONDS", 0.1)
 
 
-def run(seed: int) -> FollowedWorld:
-    world = FollowedWorld(seed)
-    try:
-        world.run()
-    except BaseException:
-        print(f"seed {seed}:", *world.story[-60:], sep="\n")
-        raise
-    return world
-
-
 def test_what_counts_is_taken_once_and_nothing_else():
     begun = 0
     for seed in seeds(60):
-        begun += run(seed).kept.begun
+        begun += run_seed(FollowedWorld, seed).kept.begun
     assert begun, "nothing was ever dropped before it was read"
 
 
@@ -71,19 +60,9 @@ BREAKS = [
 ]
 
 
-def first_fault() -> int | None:
-    """The first seed that finds one."""
-    for seed in range(1, SEEDS_MAX + 1):
-        try:
-            FollowedWorld(seed).run()
-        except Exception:  # noqa: BLE001 -- whatever it was, it was seen
-            return seed
-    return None
-
-
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.__name__)
 def test_a_mistake_in_following_is_found(
     broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ):
     broken(monkeypatch)
-    assert first_fault() is not None
+    assert first_fault(FollowedWorld, SEEDS_MAX) is not None

@@ -7,19 +7,9 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.journal_world import World
-from tests.simulation.seeds import seeds
+from tests.simulation.seeds import run_seed, seeds
 
 SEEDS_EACH = 50
-
-
-def run(seed: int) -> World:
-    world = World(seed)
-    try:
-        world.run()
-    except BaseException:
-        print(f"seed {seed}:", *world.story[-60:], sep="\n")
-        raise
-    return world
 
 
 def pieces(count: int) -> list[list[int]]:
@@ -30,8 +20,8 @@ def pieces(count: int) -> list[list[int]]:
 @pytest.mark.parametrize("some", pieces(1000), ids=lambda some: f"{some[0]}-{some[-1]}")
 def test_what_was_answered_is_in_the_journal(some: list[int]):
     for seed in some:
-        run(seed)
+        run_seed(World, seed)
 
 
 def test_a_seed_is_the_same_run_again():
-    assert run(3).story == run(3).story
+    assert run_seed(World, 3).story == run_seed(World, 3).story

@@ -23,6 +23,7 @@ from switch.ledger import dump
 from tests.simulation.cassandra import Client
 from tests.simulation.journal_node import Node
 from tests.simulation.journal_world import World
+from tests.simulation.seeds import first_fault
 
 
 async def nothing(*_: object) -> None:
@@ -258,19 +259,9 @@ BREAKS = [
 ]
 
 
-def first_fault() -> int | None:
-    """The first seed that finds one."""
-    for seed in range(1, SEEDS_MAX + 1):
-        try:
-            World(seed).run()
-        except Exception:  # noqa: BLE001 -- whatever it was, it was seen
-            return seed
-    return None
-
-
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.__name__)
 def test_a_step_left_out_is_found(
     broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ):
     broken(monkeypatch)
-    assert first_fault() is not None
+    assert first_fault(World, SEEDS_MAX) is not None

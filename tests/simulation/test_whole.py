@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from switch.journal import sqlite
-from tests.simulation.seeds import seeds
+from tests.simulation.seeds import run_seed, seeds
 from tests.simulation.whole import World
 
 
@@ -19,9 +19,4 @@ def test_the_switch_and_a_model_agree(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sqlite, "LOG_PAGES_MAX", 12)
-    world = World(seed, tmp_path)
-    try:
-        world.run()
-    except BaseException:
-        print(f"seed {seed}:", *world.story[-60:], sep="\n")
-        raise
+    run_seed(lambda each: World(each, tmp_path), seed)

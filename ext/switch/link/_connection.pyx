@@ -110,7 +110,7 @@ cdef class Connection(Forwarding):
 
     @property
     def is_held_up(self):
-        """Whether it is not read for now: the peer has to take answers first, say."""
+        """Whether its reading has stopped: the peer has to take answers first, say."""
         return self.paused != 0 and not self.ending
 
     def _event(self, int level, str text not None, *, error=None, **fields):

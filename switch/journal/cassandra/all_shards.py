@@ -238,12 +238,8 @@ class AllShardsReader:
             tail.released = max(tail.released, *given, 0)
             end = await self._counting(session, tail, batch[-1])
         commits, entries = before.commits, before.entries
-        previous: int | None = None
-        for stored in batch:
-            if stored.position.number > end:
-                break
-            commit, previous = log.decode(session, stored, previous)
-            at = stored.position
+        for position, commit in log.decoded(session, batch, end):
+            at = position
             records = self._records(session, commit, ends)
             if tail is not None:
                 self._note_moves(session, commit, ends)

@@ -108,12 +108,8 @@ class ShardReader:
         if not batch:
             await log.explain_gap(self._store, session, at, end, self._patience)
         commits: list[Commit] = []
-        previous: int | None = None
-        for stored in batch:
-            if stored.position.number > end:
-                break
-            commit, previous = log.decode(session, stored, previous)
-            at = stored.position
+        for position, commit in log.decoded(session, batch, end):
+            at = position
             records = tuple(self._ways.cut(session, commit, ends))
             if records:
                 commits.append(msgspec.structs.replace(commit, records=records))

@@ -8,7 +8,8 @@ its segments, and it ends where neither has the next commit whole.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -92,6 +93,37 @@ def _whole(segment: int, number: int, parts: list[Part]) -> list[Stored]:
 def decode(session: str, stored: Stored, previous: int | None) -> tuple[Commit, int]:
     """The commit and its checksum; JournalDamaged when it is not what was written."""
     return codec.decode(stored.data, stored.position.number, previous, place(session))
+
+
+def decoded(
+    session: str, batch: Iterable[Stored], end: int
+) -> Iterator[tuple[Position, Commit]]:
+    """Of one reading: those up to commit `end`, and where each lies. Raises
+    JournalDamaged."""
+    previous: int | None = None
+    for stored in batch:
+        if stored.position.number > end:
+            return
+        commit, previous = decode(session, stored, previous)
+        yield stored.position, commit
+
+
+async def between(
+    store: LogStore, session: str, start: Position, end: int, patience: Patience
+) -> AsyncIterator[tuple[Position, Commit]]:
+    """All behind `start` up to commit `end`, which counts. Raises as `explain_gap` does
+    when one is not there."""
+    at, previous = start, None
+    while at.number < end:
+        batch = await settled(partial(read_batch, store, session, at), patience)
+        if not batch:
+            await explain_gap(store, session, at, end, patience)
+        for stored in batch:
+            if stored.position.number > end:
+                return
+            commit, previous = decode(session, stored, previous)
+            at = stored.position
+            yield at, commit
 
 
 def place(session: str) -> str:

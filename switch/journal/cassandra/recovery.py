@@ -18,10 +18,9 @@ from switch.journal.cassandra.retrying import (
     PATIENCE,
     Patience,
     all_of,
-    settled,
     together,
 )
-from switch.journal.cassandra.store import LogStore, Position
+from switch.journal.cassandra.store import LogStore
 from switch.journal.errors import JournalDamaged
 from switch.journal.port import Commit, ShardRecord
 from switch.ledger import EntryError, Limits, State, StateError, apply_payload, restore
@@ -132,25 +131,10 @@ async def _read(
     }
     if not left:
         return
-    position = min(span.start for span in left.values())
+    start = min(span.start for span in left.values())
     end = max(span.end for span in left.values())
-    previous: int | None = None
-    while position.number < end:
-        batch = await _next_batch(store, session, position, patience)
-        if not batch:
-            await log.explain_gap(store, session, position, end, patience)
-        for stored in batch:
-            if position.number >= end:
-                break
-            commit, previous = log.decode(session, stored, previous)
-            position = stored.position
-            _give(session, commit, left, works)
-
-
-async def _next_batch(
-    store: LogStore, session: str, position: Position, patience: Patience
-) -> list[log.Stored]:
-    return await settled(lambda: log.read_batch(store, session, position), patience)
+    async for _, commit in log.between(store, session, start, end, patience):
+        _give(session, commit, left, works)
 
 
 def _give(
