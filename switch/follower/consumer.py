@@ -27,6 +27,10 @@ class Sink(Protocol):
     def position(self) -> int:
         """The last commit that was taken whole and cannot be lost any more."""
 
+    @property
+    def wants_tending(self) -> bool:
+        """Before the next commits are taken."""
+
     def take(self, commits: Sequence[Commit]) -> None: ...
 
     def tend(self) -> bool:
@@ -68,7 +72,7 @@ class Consumer:
             return False
         try:
             sink = self._opened()
-            if sink.position >= head:
+            if sink.position >= head or sink.wants_tending:
                 more = sink.tend()
                 self._succeeded()
                 return more

@@ -10,6 +10,8 @@ from switch.publish.port import PublishDamaged, Publisher, PublishError
 class PublishSink:
     """Makes commits events. A publisher may stand within a commit; commits do not."""
 
+    wants_tending = False
+
     def __init__(self, publisher: Publisher, journal: Journal) -> None:
         self._publisher = publisher
         # Of the last event before we began; its commit may be published in part.

@@ -113,6 +113,9 @@ class NodeFollower:
         if self._model is None:
             self._model = ClusterReadModel(self._path, identity=self._identity)
         model = self._model
+        while model.wants_tending:
+            model.tend()
+            await asyncio.sleep(0)
         if self._reader is None:
             self._reader = AllShardsReader(
                 self._store,

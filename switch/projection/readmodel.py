@@ -6,10 +6,13 @@ Rule 2: it is the journal's shadow: it can be deleted at any time and is then ma
         again. Nothing decides by it.
 Rule 3: it knows which journal it shadows. A position that the journal does not have,
         another journal's, or a file that SQLite cannot read, is thrown away and said.
+Rule 4: SQLite's log is copied into the file piece by piece: durable log, copy, durable
+        file, and only then the log is written over.
 """
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +34,7 @@ from switch.ledger.currencies import letters_of
 from switch.observe.log import event
 from switch.projection import schema
 from switch.projection._rows import place_of, transaction_row
+from switch.projection.writeback import write_back
 
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB_MAX = 32 * 1024
@@ -40,7 +44,9 @@ LOG_PAGES_MAX = 8192
 
 _logger = logging.getLogger("switch.projection")
 
-_UNREADABLE = (apsw.CorruptError, apsw.NotADBError)
+# What an OSError of a sync leaves is not known: the kernel may forget what it could not
+# write.
+_UNREADABLE = (apsw.CorruptError, apsw.NotADBError, OSError)
 
 Row = tuple[object, ...]
 
@@ -61,6 +67,9 @@ class ReadModel:
     ) -> None:
         self.path = Path(path)
         self._identity = journal_identity
+        self._log_path = Path(f"{self.path}-wal")
+        self._log_pages = 0
+        self._copying: Iterator[float] | None = None
         self._connection = self._opened(journal_head)
         self.position = self._stored_position()
         self._missing_indices = self._find_missing_indices()
@@ -74,10 +83,17 @@ class ReadModel:
             self._write(commits, end, {})
         self.position = end
 
+    @property
+    def wants_tending(self) -> bool:
+        """SQLite's log is being copied into the file; `take` waits for its end."""
+        return self._copying is not None
+
     def tend(self) -> bool:
-        """Makes one missing index, for when the rows have caught up; whether there
-        are more of them."""
-        if self._missing_indices:
+        """A piece of the copying, with the rest that the disk is owed after it; or one
+        missing index, for when the rows have caught up; whether there is more."""
+        if self._copying is not None:
+            self._copy_piece(self._copying)
+        elif self._missing_indices:
             name = self._missing_indices.pop()
             try:
                 self._connection.execute(
@@ -86,9 +102,12 @@ class ReadModel:
             except apsw.Error as error:
                 self._check_readable(error)
                 raise
-        return bool(self._missing_indices)
+            self._begin_copying()
+        return self.wants_tending or bool(self._missing_indices)
 
     def close(self) -> None:
+        # SQLite would delete a log that has been copied, and not sync the file.
+        self._end_copying()
         self._connection.close()
 
     def _check_readable(self, error: BaseException) -> None:
@@ -101,6 +120,7 @@ class ReadModel:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """All of it or nothing."""
+        self._end_copying()
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -111,6 +131,41 @@ class ReadModel:
                 connection.execute("ROLLBACK")
             self._check_readable(error)
             raise
+        self._begin_copying()
+
+    def _begin_copying(self) -> None:
+        if self._log_pages >= LOG_PAGES_MAX:
+            self._copying = self._copy_log()
+
+    def _copy_piece(self, copying: Iterator[float]) -> None:
+        try:
+            time.sleep(next(copying))
+        except StopIteration:
+            self._copying = None
+        except BaseException as error:
+            self._copying = None
+            self._check_readable(error)
+            raise
+
+    def _end_copying(self) -> None:
+        while self._copying is not None:
+            self._copy_piece(self._copying)
+
+    def _copy_log(self) -> Iterator[float]:
+        """A checkpoint of SQLite's, whose own syncs would be of everything at once.
+        With the next change it writes its log from the beginning, the head durably."""
+        connection = self._connection
+        yield from write_back(self._log_path)
+        connection.execute("PRAGMA synchronous = OFF")
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.execute("PRAGMA synchronous = NORMAL")
+        yield from write_back(self.path)
+
+    def _note_log(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
 
     def _expect_position(self) -> None:
         connection = self._connection
@@ -153,6 +208,10 @@ class ReadModel:
         connection = self._connected()
         fault = None
         try:
+            # Who was killed copying may have left others who have the log open, and for
+            # them it is copied.
+            for _ in write_back(self.path):
+                pass
             fault = self._fault(connection, journal_head)
         except _UNREADABLE as error:
             fault = f"unreadable: {error}"
@@ -213,7 +272,8 @@ class ReadModel:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB_MAX}")
-        connection.wal_autocheckpoint(LOG_PAGES_MAX)
+        # In place of SQLite's own checkpoints: `_copy_log`.
+        connection.set_wal_hook(self._note_log)
 
     def _create(self, connection: apsw.Connection) -> None:
         self._configure(connection)

@@ -45,6 +45,7 @@ class Store:
         self.fails_to_tend = 0
         self.fails_to_close = False
         self.tending = 0
+        self.tending_comes_first = False
 
     def open(self) -> Sink:
         if self.fails_to_open:
@@ -59,6 +60,10 @@ class FakeSink:
         self._store = store
         self._is_open = True
         self.position = store.taken[-1] if store.taken else 0
+
+    @property
+    def wants_tending(self) -> bool:
+        return self._store.tending_comes_first and self._store.tending > 0
 
     def take(self, commits: Sequence[Commit]) -> None:
         assert self._is_open
@@ -212,6 +217,14 @@ def test_the_interval_is_not_waited_for_when_it_hurries(consumer, store):
     assert store.taken[-1] == 4
     consumer.step(9, at_once=True)
     assert store.taken[-1] == 9
+
+
+def test_housekeeping_that_cannot_wait_comes_before_more_commits(consumer, store):
+    store.tending, store.tending_comes_first = 3, True
+    assert [consumer.step(10) for _ in range(3)] == [True, True, False]
+    assert store.batches == []
+    consumer.step(10)
+    assert store.batches == [list(range(1, 11))]
 
 
 def test_housekeeping_goes_on_only_while_nothing_is_to_be_taken(
