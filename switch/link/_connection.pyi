@@ -7,6 +7,10 @@ from switch.link._endpoint import Endpoint
 from switch.link._forwarding import Forwarding
 
 LATE_S: Final = 1.0
+PIECES_MAX: Final = 8
+PIECE_BYTES: Final = 64
+PIECE_REST_S: Final = 0.02
+PIECE_REST_DOUBLINGS: Final = 3
 LOOK_INTERVAL_S: Final = 1.0
 CLOSE_KINDS: Final[tuple[str, ...]]
 

@@ -143,6 +143,7 @@ class Link(ABC):
         yield "reads_paused", counters.paused_by_peer, "peer"
         yield "reads_paused", counters.paused_by_outstanding, "outstanding"
         yield "reads_paused", counters.paused_by_turn, "turn"
+        yield "reads_paused", counters.paused_by_pieces, "pieces"
         yield "requests_in_flight", counters.outstanding
         yield "duplicates", self.dispatcher.repeated
 

@@ -32,10 +32,14 @@ cdef class Connection(Forwarding):
     cdef double opened_at
     cdef int undecodable                # in a row
     cdef int paused                     # who wants no reading, as bits
+    cdef int pieces                     # reads of the frame that is not whole yet
+    cdef bint is_dripping               # the frame before came in too many
+    cdef object pieces_timer
     cdef bint reading                   # inside a read event
     cdef bint handled                   # something was decided in it
     cdef bint in_line                   # among those that wait for their turn
 
+    cdef int _count_pieces(self, Py_ssize_t count) except -1
     cdef int _catch_up(self) except -1
     cdef int _go_on(self, int64_t now_ns, int64_t until_ns) except -1
     cdef int _handle(

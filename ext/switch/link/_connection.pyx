@@ -37,7 +37,7 @@ from switch.flow._dispatch cimport (
 from switch.link._counters cimport LinkCounters, WaitingMarks
 from switch.link._endpoint cimport TPDU_SIZE, Endpoint, monotonic_ns
 from switch.link._forwarding cimport Forwarding
-from switch.link._framing cimport Cut, Framing
+from switch.link._framing cimport Cut, refuse_tls
 
 from iso8583.errors import DecodeError
 
@@ -59,6 +59,15 @@ cdef enum Pause:
     BY_OUTSTANDING = 2      # too many requests wait for their commit
     BY_END = 4
     BY_TURN = 8             # what was read waits for its turn
+    BY_PIECES = 16          # it sends a frame in many small pieces
+
+# A frame may come in so many reads that bring next to nothing, which cost as much as
+# others do; then we look for its rest after a while, twice as long each time. Who sends
+# each of its frames so is not given that many again.
+PIECES_MAX = 8
+PIECE_BYTES = 64
+PIECE_REST_S = 0.02
+PIECE_REST_DOUBLINGS = 3
 
 # A timer of ours that is so late was kept by us, and what it waited for may be here.
 LATE_S = 1.0
@@ -78,14 +87,6 @@ CLOSE_KINDS = (
     "timeout",      # the answers that were due did not become durable in time
     "fault",        # our own
 )
-
-
-cdef int _refuse_tls(Framing framing, const uint8_t* at, Py_ssize_t size) except -1:
-    """A ClientHello may pass for the beginning of a long frame; it would be waited for.
-    -- RFC 8446 5.1: type 22, version 3.x, 2 bytes of length; 4: handshake type 1."""
-    if size >= 6 and at[0] == 22 and at[1] == 3 and at[5] == 1:
-        raise FramingError(framing.name, 0, "a frame", "a TLS ClientHello")
-    return 0
 
 
 cdef class Connection(Forwarding):
@@ -111,7 +112,7 @@ cdef class Connection(Forwarding):
     @property
     def is_held_up(self):
         """Whether its reading has stopped: the peer has to take answers first, say."""
-        return self.paused != 0 and not self.ending
+        return self.paused & ~BY_PIECES != 0 and not self.ending
 
     def _event(self, int level, str text not None, *, error=None, **fields):
         event(
@@ -162,6 +163,29 @@ cdef class Connection(Forwarding):
                 endpoint.receive_at, size, self.read_ns,
                 self.read_ns + endpoint.left_ns(self.read_ns),
             )
+            self._count_pieces(count)
+
+    cdef int _count_pieces(self, Py_ssize_t count) except -1:
+        cdef int beyond
+        if self.partial_size == 0:
+            self.is_dripping = self.pieces > (1 if self.is_dripping else PIECES_MAX)
+            self.pieces = 0
+        elif count < PIECE_BYTES and self.paused == 0 and self.transport is not None:
+            self.pieces += 1
+            beyond = self.pieces - (1 if self.is_dripping else PIECES_MAX)
+            if beyond > 0:
+                self.endpoint.counters.paused_by_pieces += 1
+                self._pause(BY_PIECES)
+                self.pieces_timer = self.endpoint.loop.call_later(
+                    PIECE_REST_S * (1 << min(beyond - 1, PIECE_REST_DOUBLINGS)),
+                    self._on_pieces_timer,
+                )
+        return 0
+
+    def _on_pieces_timer(self):
+        self.pieces_timer = None
+        if self.transport is not None:
+            self._resume(BY_PIECES)
 
     cdef int take_turn(self, int64_t now_ns, int64_t until_ns) except -1:
         self.in_line = False
@@ -233,7 +257,7 @@ cdef class Connection(Forwarding):
         if self.management is None:
             self.transport = None
             return      # refused when it was made
-        for timer in (self.timer, self.frame_timer, self.end_timer):
+        for timer in (self.timer, self.frame_timer, self.end_timer, self.pieces_timer):
             if timer is not None:
                 timer.cancel()
         self.management.lost()
@@ -244,6 +268,7 @@ cdef class Connection(Forwarding):
         self.signed_on = False
         self.transport = None
         self.management = self.timer = self.frame_timer = self.end_timer = None
+        self.pieces_timer = None
         free(self.partial)
         self.partial = NULL
         self.partial_size = self.partial_capacity = 0
@@ -289,7 +314,7 @@ cdef class Connection(Forwarding):
                     pass
                 yield_ns = now_ns + YIELD_NS
         if self.stream_offset == 0:
-            _refuse_tls(endpoint.framing, at, end - at)
+            refuse_tls(endpoint.framing, at, end - at)
         self._keep(at, end - at)
         if at < end:
             self._time_frame()
@@ -315,7 +340,7 @@ cdef class Connection(Forwarding):
         self.frame_timer = None
         if self.partial_size == 0 or self.ending:
             return
-        if self.paused:
+        if self.paused & ~BY_PIECES:
             due = now + endpoint.frame_timeout_s    # it is we who do not read
         elif now >= due + LATE_S:
             due = now + LATE_S
@@ -664,7 +689,8 @@ cdef class Connection(Forwarding):
         if self.paused == BY_TURN:
             self._join_line()
         elif self.paused == 0 and not self.transport.is_closing():
-            self.frame_since = self.endpoint.loop.time()    # it was we who did not read
+            if who != BY_PIECES:    # it was we who did not read
+                self.frame_since = self.endpoint.loop.time()
             self.transport.resume_reading()
         return 0
 

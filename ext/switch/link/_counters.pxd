@@ -28,6 +28,7 @@ cdef class LinkCounters:
     cdef public int64_t paused_by_peer
     cdef public int64_t paused_by_outstanding
     cdef public int64_t paused_by_turn
+    cdef public int64_t paused_by_pieces
     cdef readonly dict closed                   # connections, by kind
     cdef readonly dict network_answers          # 0810s, by response code
     cdef int64_t reply_counts[REPLY_BUCKETS]

@@ -34,3 +34,6 @@ cdef class Framing:
 
     # Writes the header_size bytes that announce a body of `body_size` bytes.
     cdef int write_header(self, uint8_t* at, Py_ssize_t body_size) except -1
+
+
+cdef int refuse_tls(Framing framing, const uint8_t* at, Py_ssize_t size) except -1

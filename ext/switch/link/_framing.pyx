@@ -233,3 +233,11 @@ cdef class FrameReader:
     def pending_size(self):
         """Bytes of a frame that is not whole yet."""
         return len(self._rest)
+
+
+cdef int refuse_tls(Framing framing, const uint8_t* at, Py_ssize_t size) except -1:
+    """A ClientHello may pass for the beginning of a long frame; it would be waited for.
+    -- RFC 8446 5.1: type 22, version 3.x, 2 bytes of length; 4: handshake type 1."""
+    if size >= 6 and at[0] == 22 and at[1] == 3 and at[5] == 1:
+        raise FramingError(framing.name, 0, "a frame", "a TLS ClientHello")
+    return 0

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from tests.unit.link.in_memory import Switch, fields
 
 MANY = 50
+# Longer than a connection is left alone that sends too many pieces.
+REST_S = 0.2
+HOUR_MS = 3_600_000
 
 
 def read(switch, line, *messages):
@@ -58,7 +61,9 @@ def test_those_that_wait_go_on_one_after_the_other():
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=3), st.data())
 def test_turns_change_no_answer(counts, data):
     """However the streams are cut, and whoever reads first."""
-    switch = Switch(turn_ns=0)
+    switch = Switch(
+        turn_ns=0, session={"echo_interval_ms": HOUR_MS}, frame_timeout_ms=HOUR_MS
+    )
     lines = [switch.connect() for _ in counts]
     streams = [b"".join(map(switch.frame, requests(*range(count)))) for count in counts]
     while any(streams):
@@ -66,9 +71,11 @@ def test_turns_change_no_answer(counts, data):
         size = data.draw(st.integers(1, len(streams[index])))
         if not lines[index].transport.is_reading:
             switch.settle()
+            switch.loop.advance(REST_S)  # it may have sent too many pieces
         lines[index].read(streams[index][:size])
         streams[index] = streams[index][size:]
     switch.settle()
+    switch.loop.advance(REST_S)
     for line, count in zip(lines, counts, strict=True):
         assert [int(stan) for stan in line.stans] == list(range(count))
         assert line.transport.is_reading
